@@ -1,0 +1,73 @@
+/**
+ * The one error type that may cross a module's border, and the closed list of its codes.
+ *
+ * A code is stable: people script against it. What a code means for an HTTP caller is decided in
+ * `http/problem.ts`, and what it means for a job (retry, delay, give up) in `fetch/outcome.ts`: nowhere else.
+ * This file imports nothing.
+ */
+
+/** Codes that a fetch, or one message of it, can end with. */
+export const FAILURE_CODES = [
+  'upstream_auth_failed',
+  'upstream_locked',
+  'upstream_unavailable',
+  'upstream_unreachable',
+  'upstream_timeout',
+  'upstream_tls_failed',
+  'upstream_not_pop3',
+  'upstream_protocol_error',
+  'upstream_command_failed',
+  'upstream_closed',
+  'egress_blocked',
+  'message_too_large',
+  'cancelled',
+  'lease_lost',
+  'storage_failed',
+  'credentials_unavailable',
+  'internal_error',
+] as const;
+
+export type FailureCode = (typeof FAILURE_CODES)[number];
+
+export function isFailureCode(code: string): code is FailureCode {
+  return (FAILURE_CODES as readonly string[]).includes(code);
+}
+
+/** Codes that an API call can be answered with, beside `egress_blocked` and `internal_error`. */
+export const REQUEST_CODES = [
+  'invalid_request',
+  'invalid_json',
+  'unsupported_media_type',
+  'body_too_large',
+  'unauthorized',
+  'not_found',
+  'method_not_allowed',
+  'conflict',
+  'storage_unavailable',
+] as const;
+
+export type ErrorCode = FailureCode | (typeof REQUEST_CODES)[number] | 'invalid_config';
+
+export interface AppErrorOptions {
+  cause?: unknown;
+  /** Structured facts for the caller of the API and the log, for instance the violations of the contract. Never a secret. */
+  fields?: Readonly<Record<string, unknown>>;
+}
+
+/** `message` is public: it says what happened, where, and what to do. It never holds a secret or unbounded upstream text. */
+export class AppError<Code extends ErrorCode = ErrorCode> extends Error {
+  override readonly name: string = 'AppError';
+  readonly code: Code;
+  readonly fields: Readonly<Record<string, unknown>>;
+
+  constructor(code: Code, message: string, options: AppErrorOptions = {}) {
+    super(message, options.cause === undefined ? undefined : { cause: options.cause });
+    this.code = code;
+    this.fields = options.fields ?? {};
+  }
+}
+
+/** Whatever was thrown, as an Error. */
+export function toError(thrown: unknown): Error {
+  return thrown instanceof Error ? thrown : new Error(String(thrown));
+}

@@ -1,0 +1,66 @@
+/**
+ * Every id, and what it is derived from (design: Identity). Ids of mail and events are never random: fetching the same
+ * mail again gives the same ids. Imports nothing of ours.
+ */
+import { createHash } from 'node:crypto';
+
+/** Crockford's base 32 in lower case: no i, l, o, u. */
+const ALPHABET = '0123456789abcdefghjkmnpqrstvwxyz';
+const DERIVED_CHARS = 32;
+const POP3_PORTS = new Set([110, 995]);
+
+/** A maildrop as the outside names it. 110 and 995 are one service; another port of the same host may be another server. */
+export function mailboxId(tenant: string, source: { host: string; port: number; username: string }): string {
+  const host = source.host.toLowerCase().replace(/\.$/, '');
+  return derive('mbx', tenant, host, POP3_PORTS.has(source.port) ? 'pop3' : String(source.port), source.username);
+}
+
+/** What tells one message of a mailbox from the others. */
+export type MessageIdentity =
+  | { uidl: string; occurrence: number }
+  /** Where the server gives no unique-id: SHA-256 of the raw bytes, in hex. */
+  | { digest: string; occurrence: number };
+
+/** `occurrence` counts equal unique-ids (or digests) within one listing, from 0: servers do repeat them. */
+export function messageId(mailbox: string, identity: MessageIdentity): string {
+  return derive('msg', mailbox, messageKey(identity));
+}
+
+/** The identity as text: the field of the ledger. */
+export function messageKey(identity: MessageIdentity): string {
+  return 'uidl' in identity
+    ? `uidl:${identity.occurrence}:${identity.uidl}`
+    : `digest:${identity.occurrence}:${identity.digest}`;
+}
+
+export function eventId(type: string, message: string): string {
+  return derive('evt', type, message);
+}
+
+/** Sorts by time: 48 bits of milliseconds, 80 random bits, as in ULID. */
+export function fetchId(nowMs: number, random: (bytes: number) => Buffer): string {
+  const bytes = Buffer.alloc(16);
+  bytes.writeUIntBE(nowMs, 0, 6);
+  random(10).copy(bytes, 6);
+  return `fch_${base32(bytes, 26)}`;
+}
+
+/** Each part is framed by its length, so that no two lists of parts give the same text. */
+function derive(prefix: string, ...parts: string[]): string {
+  const hash = createHash('sha256').update(prefix);
+  for (const part of parts) hash.update(`\n${Buffer.byteLength(part)}:`).update(part);
+  return `${prefix}_${base32(hash.digest(), DERIVED_CHARS)}`;
+}
+
+function base32(bytes: Buffer, chars: number): string {
+  let value = 0n;
+  for (const byte of bytes) value = (value << 8n) | BigInt(byte);
+  value = value << BigInt(Math.max(0, chars * 5 - bytes.length * 8));
+  value = value >> BigInt(Math.max(0, bytes.length * 8 - chars * 5));
+  let text = '';
+  for (let i = 0; i < chars; i += 1) {
+    text = ALPHABET.charAt(Number(value & 31n)) + text;
+    value >>= 5n;
+  }
+  return text;
+}
