@@ -1,0 +1,50 @@
+/**
+ * The key layout: the only place that knows names of Redis keys and their hash tags.
+ *
+ * Every key belongs to a tenant. The tag in braces is the resource that owns the key, so that all keys of one fetch share
+ * a slot of Redis Cluster, and scripts on them stay atomic there.
+ */
+const PREFIX = 'pb';
+
+export interface FetchKeys {
+  /** Hash: the fetch record. */
+  record: string;
+  /** Hash: message key to ledger entry. */
+  ledger: string;
+  /** Sorted set: message ids by message number. */
+  order: string;
+  /** Hash: sealed credentials. */
+  credentials: string;
+  /** Hash: the inline webhook, its sealed secret, and its delivery counts. */
+  webhook: string;
+  /** Hash: event id to delivery state. */
+  deliveries: string;
+}
+
+export function fetchKeys(tenant: string, fetchId: string): FetchKeys {
+  const tag = `${PREFIX}:{${tenant}/${fetchId}}`;
+  return {
+    record: `${tag}:fetch`,
+    ledger: `${tag}:ledger`,
+    order: `${tag}:order`,
+    credentials: `${tag}:credentials`,
+    webhook: `${tag}:webhook`,
+    deliveries: `${tag}:deliveries`,
+  };
+}
+
+/** String: the message record as JSON. */
+export function messageKey(tenant: string, messageId: string): string {
+  return `${PREFIX}:{${tenant}/${messageId}}:message`;
+}
+
+/** String: the owner of the maildrop's lease; and the last fencing token that was given out for it. */
+export function leaseKeys(tenant: string, mailboxId: string): { owner: string; fence: string } {
+  const tag = `${PREFIX}:{${tenant}/${mailboxId}}`;
+  return { owner: `${tag}:lease`, fence: `${tag}:fence` };
+}
+
+/** BullMQ puts the queue's name behind its prefix; the tag keeps all keys of one queue on one slot. */
+export function queuePrefix(queue: string): string {
+  return `${PREFIX}:{queue/${queue}}`;
+}

@@ -1,0 +1,17 @@
+/** Lua scripts: sent once, then called by their digest. A script touches keys of one slot only. */
+import { createHash } from 'node:crypto';
+import type { Redis } from 'ioredis';
+
+export type Script = (redis: Redis, keys: readonly string[], args: readonly (string | number)[]) => Promise<unknown>;
+
+export function defineScript(lua: string): Script {
+  const digest = createHash('sha1').update(lua).digest('hex');
+  return async (redis, keys, args) => {
+    try {
+      return await redis.evalsha(digest, keys.length, ...keys, ...args);
+    } catch (error) {
+      if (!(error instanceof Error && error.message.startsWith('NOSCRIPT'))) throw error;
+      return redis.eval(lua, keys.length, ...keys, ...args);
+    }
+  };
+}
