@@ -1,0 +1,255 @@
+/**
+ * Commands and responses on one socket: each command is matched with its response in order (RFC 1939 §3), deadlines and
+ * the abort signal end any wait, and a slow consumer pauses the socket. It knows no command's meaning.
+ */
+import type { Socket } from 'node:net';
+import { toError } from '../errors.ts';
+import { Pop3ConnectionError, Pop3ProtocolError, type Pop3Error, type Pop3Phase } from './errors.ts';
+import { recogniseProtocol } from './foreign-protocol.ts';
+import { commandBytesMax, type Pop3Timeouts } from './limits.ts';
+import { parseStatusLine, quoteServerText, type StatusLine } from './replies.ts';
+import { ReplyParser, type ReplyHandler } from './reply-parser.ts';
+
+export interface ConnectionOptions {
+  /** `host:port`, for messages. */
+  place: string;
+  timeouts: Readonly<Pop3Timeouts>;
+  signal: AbortSignal;
+  /** Taken out of all server text that is quoted. */
+  secrets: readonly string[];
+}
+
+export interface Command {
+  phase: Pop3Phase;
+  /** Null for the greeting, which answers no command. */
+  line: string | null;
+  timeoutMs: number;
+  /** Receives the body when the answer is +OK; absent for a single-line response. */
+  body?: BodySink;
+}
+
+export interface BodySink {
+  data(chunk: Buffer): void;
+  end(): void;
+  /** The connection failed before the end of the body. */
+  fail(error: Error): void;
+}
+
+interface Pending extends Command {
+  resolve(reply: StatusLine): void;
+  reject(error: Error): void;
+  answered: boolean;
+}
+
+export class Connection implements ReplyHandler {
+  readonly #options: ConnectionOptions;
+  readonly #parser: ReplyParser;
+  #socket: Socket;
+  /** Commands whose response is not complete, in the order in which they were sent. */
+  #pending: Pending[] = [];
+  #timer: NodeJS.Timeout | undefined;
+  #paused = false;
+  #failure: Error | undefined;
+  #greeted = false;
+  /** Of the latest command, for what goes wrong between commands. */
+  #latestPhase: Pop3Phase = 'greeting';
+
+  constructor(socket: Socket, options: ConnectionOptions) {
+    this.#options = options;
+    this.#parser = new ReplyParser(this);
+    this.#socket = socket;
+    this.#attach(socket);
+    options.signal.addEventListener('abort', this.#onAbort);
+    if (options.signal.aborted) this.#onAbort();
+  }
+
+  /**
+   * Sends a command; resolves with the status line, +OK or -ERR, and leaves a body to the sink.
+   * @throws Pop3ConnectionError, Pop3ProtocolError, or the reason of the abort.
+   */
+  async send(command: Command): Promise<StatusLine> {
+    if (this.#failure) throw this.#failure;
+    if (command.line !== null) this.#socket.write(encodeCommand(command.line, command.phase));
+    const { promise, resolve, reject } = Promise.withResolvers<StatusLine>();
+    this.#pending.push({ ...command, resolve, reject, answered: false });
+    this.#latestPhase = command.phase;
+    if (this.#pending.length === 1) this.#armTimer(command.timeoutMs);
+    return promise;
+  }
+
+  /**
+   * Hands the socket over for a TLS handshake. Bytes behind the answer to STLS would be read as if they had come under
+   * TLS: they are an attack (RFC 2595 §4, CVE-2011-0411) and end the connection.
+   */
+  release(): Socket {
+    if (!this.#parser.isBetweenReplies) this.fail(this.violation('more than its answer before the TLS handshake'));
+    if (this.#failure) throw this.#failure;
+    this.#detach();
+    return this.#socket;
+  }
+
+  /** Goes on with the socket that TLS made of the one released. */
+  adopt(socket: Socket): void {
+    if (this.#failure) socket.destroy();
+    this.#socket = socket;
+    this.#attach(socket);
+  }
+
+  pause(): void {
+    this.#paused = true;
+    clearTimeout(this.#timer);
+    this.#socket.pause();
+  }
+
+  resume(): void {
+    if (!this.#paused || this.#failure) return;
+    this.#paused = false;
+    this.#armTimer(this.#options.timeouts.idleMs);
+    this.#socket.resume();
+  }
+
+  /** Ends the connection at once; whoever waits gets the error. */
+  fail(error: Error): void {
+    if (this.#failure) return;
+    this.#failure = error;
+    clearTimeout(this.#timer);
+    this.#options.signal.removeEventListener('abort', this.#onAbort);
+    this.#detach();
+    this.#socket.destroy();
+    for (const pending of this.#pending.splice(0)) {
+      if (pending.answered) pending.body?.fail(error);
+      else pending.reject(error);
+    }
+  }
+
+  /** Closes a connection that is done with. */
+  close(): void {
+    this.fail(
+      new Pop3ConnectionError('upstream_closed', this.#phase(), `The session with ${this.#options.place} is over.`),
+    );
+  }
+
+  status(line: Buffer): boolean {
+    const pending = this.#pending[0];
+    const reply = parseStatusLine(line);
+    if (!pending) throw this.#protocolError('the server spoke out of turn', line);
+    if (!reply) throw this.#notPop3(pending.phase, line);
+    this.#greeted = true;
+    pending.answered = true;
+    const hasBody = reply.ok && pending.body !== undefined;
+    if (!hasBody) this.#next();
+    pending.resolve(reply);
+    return hasBody;
+  }
+
+  data(chunk: Buffer): void {
+    this.#pending[0]?.body?.data(chunk);
+  }
+
+  end(): void {
+    const body = this.#pending[0]?.body;
+    // The end may lie in the very read that made the body pause the socket: the next answer has to get through.
+    this.resume();
+    this.#next();
+    body?.end();
+  }
+
+  violation(what: string): Error {
+    return new Pop3ProtocolError('upstream_protocol_error', this.#phase(), `${this.#options.place} sent ${what}.`);
+  }
+
+  #next(): void {
+    this.#pending.shift();
+    clearTimeout(this.#timer);
+    const next = this.#pending[0];
+    if (next) this.#armTimer(next.timeoutMs);
+  }
+
+  #attach(socket: Socket): void {
+    socket.on('data', this.#onData).on('error', this.#onError).on('close', this.#onClose);
+    if (socket.destroyed) this.#onClose(); // It closed before anybody listened here.
+  }
+
+  #detach(): void {
+    this.#socket.off('data', this.#onData).off('error', this.#onError).off('close', this.#onClose);
+  }
+
+  readonly #onData = (chunk: Buffer): void => {
+    if (this.#pending[0] && !this.#paused) this.#armTimer(this.#options.timeouts.idleMs);
+    try {
+      this.#parser.push(chunk);
+    } catch (error) {
+      this.fail(toError(error));
+    }
+  };
+
+  readonly #onError = (error: Error): void => {
+    this.fail(
+      new Pop3ConnectionError('upstream_closed', this.#phase(), `${this.#options.place} reset the connection.`, {
+        cause: error,
+      }),
+    );
+  };
+
+  readonly #onClose = (): void => {
+    this.fail(
+      new Pop3ConnectionError('upstream_closed', this.#phase(), `${this.#options.place} closed the connection.`),
+    );
+  };
+
+  readonly #onAbort = (): void => this.fail(toError(this.#options.signal.reason));
+
+  #armTimer(timeoutMs: number): void {
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => this.fail(this.#timeoutError(timeoutMs)), timeoutMs);
+  }
+
+  #timeoutError(timeoutMs: number): Pop3ConnectionError {
+    const { place } = this.#options;
+    const phase = this.#phase();
+    const hint =
+      phase !== 'greeting' || 'encrypted' in this.#socket
+        ? ''
+        : ' A server that expects TLS from the first byte waits like this: set tls to "implicit" if the port is such a one (mostly 995).';
+    return new Pop3ConnectionError('upstream_timeout', phase, `${place} was silent for ${timeoutMs / 1000} s.${hint}`);
+  }
+
+  #phase(): Pop3Phase {
+    return this.#pending[0]?.phase ?? this.#latestPhase;
+  }
+
+  #notPop3(phase: Pop3Phase, line: Buffer): Pop3Error {
+    if (this.#greeted) return this.#protocolError('the answer begins neither with +OK nor with -ERR', line);
+    const { place, secrets } = this.#options;
+    const foreign = recogniseProtocol(line);
+    const message = foreign
+      ? `${place} is no POP3 server but speaks ${foreign.name}: ${foreign.advice}.`
+      : `${place} is no POP3 server. It greets with ${quoteServerText(line.toString('utf8'), secrets)}.`;
+    return new Pop3ProtocolError('upstream_not_pop3', phase, message);
+  }
+
+  #protocolError(what: string, line: Buffer): Pop3ProtocolError {
+    const quoted = quoteServerText(line.toString('utf8'), this.#options.secrets);
+    const message = `${this.#options.place}: ${what}: ${quoted}.`;
+    return new Pop3ProtocolError('upstream_protocol_error', this.#phase(), message);
+  }
+}
+
+/**
+ * CR, LF and NUL would end the line or smuggle another command: refused before a byte is sent.
+ * @throws Pop3ProtocolError, which quotes nothing of the line.
+ */
+export function encodeCommand(line: string, phase: Pop3Phase): Buffer {
+  const bytes = Buffer.from(`${line}\r\n`, 'utf8');
+  if (/[\r\n\0]/.test(line)) {
+    throw new Pop3ProtocolError('upstream_protocol_error', phase, 'A command argument holds a CR, LF or NUL.');
+  }
+  if (bytes.length > commandBytesMax) {
+    throw new Pop3ProtocolError(
+      'upstream_protocol_error',
+      phase,
+      `A command line has more than ${commandBytesMax} octets.`,
+    );
+  }
+  return bytes;
+}

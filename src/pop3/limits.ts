@@ -1,0 +1,44 @@
+/** Every bound of the POP3 client. */
+
+/** Octets of a command line, CRLF included. RFC 2449 §4 allows 255; long passwords are the server's to refuse. */
+export const commandBytesMax = 1024;
+/** Octets of a status line. RFC 2449 §4 allows 512; servers that greet at length are read all the same. */
+export const statusLineBytesMax = 4096;
+/** Octets of one line of CAPA, LIST or UIDL. A unique-id has 70 at most (RFC 1939 §7); longer ones exist. */
+export const listLineBytesMax = 2048;
+/** Octets of one answer to CAPA, LIST or UIDL: a million unique-ids of full length fit. */
+export const listingBytesMax = 100 * 1024 * 1024;
+/** Lines of one CAPA answer. */
+export const capabilitiesMax = 256;
+/** Messages of one maildrop. */
+export const maildropMessagesMax = 1_000_000;
+/** Octets of a message that wait for a slow consumer before the socket is paused. */
+export const bufferedBytesMax = 256 * 1024;
+/** Characters of server text that an error quotes. */
+export const serverTextCharsMax = 200;
+
+/** Milliseconds for one of several addresses before the next is tried; Node's 250 are too few for a far server. */
+export const connectAttemptMs = 2_000;
+
+/** Milliseconds that each phase may take. RFC 1939 §3 lets a server wait ten minutes; a bridge does not. */
+export interface Pop3Timeouts {
+  resolveMs: number;
+  connectMs: number;
+  tlsMs: number;
+  greetingMs: number;
+  /** From a command to the first byte of its answer. Courier takes 5 s to refuse a password; large maildrops are slow to open. */
+  commandMs: number;
+  /** Between two reads of one answer. */
+  idleMs: number;
+  quitMs: number;
+}
+
+export const defaultTimeouts: Readonly<Pop3Timeouts> = {
+  resolveMs: 10_000,
+  connectMs: 15_000,
+  tlsMs: 15_000,
+  greetingMs: 30_000,
+  commandMs: 60_000,
+  idleMs: 60_000,
+  quitMs: 10_000,
+};
