@@ -1,0 +1,77 @@
+/**
+ * One attachment's decoded bytes out of the raw message, with constant memory.
+ *
+ * Nothing of an attachment is kept when a message is parsed; the same parser finds it again by its ordinal.
+ */
+import type { Readable } from 'node:stream';
+import { finished } from 'node:stream/promises';
+import type { AttachmentStream } from 'mailparser';
+import { toError } from '../errors.ts';
+import { attachmentFieldCharsMax } from './limits.ts';
+import type { AttachmentInfo } from './message.ts';
+import { PartParser, runParser } from './part-parser.ts';
+import { clean } from './text.ts';
+
+export interface OpenAttachment extends Pick<AttachmentInfo, 'contentType' | 'filename'> {
+  /** Decoded bytes. Fails with the error of the raw message's stream; destroy it to stop early. */
+  readonly stream: Readable;
+}
+
+/**
+ * Reads `raw` as far as needed and destroys it in any case.
+ *
+ * @param attachmentId of parseMessage's list.
+ * @returns null where the message has no such attachment.
+ * @throws the error of `raw`, where it fails before the attachment begins.
+ */
+export function openAttachment(raw: Readable, attachmentId: string): Promise<OpenAttachment | null> {
+  const { promise, resolve, reject } = Promise.withResolvers<OpenAttachment | null>();
+  const parser = new PartParser(0);
+  runParser(parser, raw, async (attachment, ordinal) => {
+    if (idOf(ordinal) !== attachmentId) {
+      attachment.content.resume();
+      return finished(attachment.content);
+    }
+    const { contentType, filename } = describeAttachment(attachment, ordinal);
+    resolve({ contentType, filename, stream: attachment.content });
+    // However it ends, nothing after it is wanted.
+    await finished(attachment.content).catch(() => {});
+    parser.destroy();
+  }).then(
+    () => resolve(null),
+    (thrown: unknown) => (raw.errored === null ? resolve(null) : reject(toError(thrown))),
+  );
+  return promise;
+}
+
+/** What is known of an attachment; size and digest once its content has ended. */
+export function describeAttachment(attachment: AttachmentStream, ordinal: number): AttachmentInfo {
+  const { contentType, filename, contentDisposition, cid, related } = attachment;
+  const disposition =
+    contentDisposition === undefined ? null : contentDisposition === 'inline' ? 'inline' : 'attachment';
+  return {
+    id: idOf(ordinal),
+    filename: keep(filename),
+    contentType: normalizeContentType(contentType),
+    disposition,
+    contentId: keep(cid),
+    inline: disposition === 'inline' || related === true,
+    size: attachment.size ?? 0,
+    sha256: attachment.checksum ?? '',
+  };
+}
+
+function idOf(ordinal: number): string {
+  return `att_${ordinal}`;
+}
+
+function keep(text: string | undefined): string | null {
+  return text === undefined || text === '' ? null : clean(text, attachmentFieldCharsMax).text;
+}
+
+/** Fit for a Content-Type header field, whatever the mail says (RFC 2045 §5.1). */
+function normalizeContentType(written: string | false): string {
+  const type = written === false ? '' : written.toLowerCase();
+  const isType = type.length <= attachmentFieldCharsMax && /^[\w!#$&^.+-]+\/[\w!#$&^.+-]+$/.test(type);
+  return isType ? type : 'application/octet-stream';
+}

@@ -1,0 +1,129 @@
+/**
+ * One text and one HTML out of a message's many parts.
+ *
+ * The HTML is what the message has, joined and otherwise untouched. The text has the words of every part: its text, and
+ * what its HTML says where no text alternative does. Nothing is sanitised here.
+ */
+import libmime from 'libmime';
+import { convertHtml } from './html-text.ts';
+import { htmlCharsMax, htmlToTextCharsMax, snippetCharsMax, textCharsMax } from './limits.ts';
+import type { ParsedMessage, Warn } from './message.ts';
+import type { Part, PartParser } from './part-parser.ts';
+import { clean, decodeBytes } from './text.ts';
+
+type Body = Pick<ParsedMessage, 'text' | 'html' | 'textTruncated' | 'htmlTruncated' | 'snippet'>;
+
+interface Passage {
+  readonly kind: 'plain' | 'html';
+  readonly content: string;
+  /** Whether the parser left some of it out. */
+  readonly isCut: boolean;
+}
+
+/** Characters of text in which the snippet's are looked for: the beginning of a newsletter is mostly white space. */
+const SNIPPET_SOURCE_CHARS = 4096;
+const KNOWN_ENCODINGS = new Set(['7bit', '8bit', 'binary', 'base64', 'quoted-printable']);
+
+export function readBody(parser: PartParser, warn: Warn): Body {
+  const { spoken, html } = parser.tree === false ? NOTHING : readPart(parser.tree, parser, warn);
+  const joinedHtml = join(html, htmlCharsMax);
+  const joinedText = join(speak(spoken, warn), textCharsMax);
+  if (joinedText.cut) warn('text_truncated', `Text beyond the first ${textCharsMax} characters is left out.`);
+  if (joinedHtml.cut) warn('html_truncated', `HTML beyond the first ${htmlCharsMax} characters is left out.`);
+  return {
+    text: joinedText.text === '' ? null : joinedText.text,
+    html: joinedHtml.text === '' ? null : joinedHtml.text,
+    textTruncated: joinedText.cut,
+    htmlTruncated: joinedHtml.cut,
+    snippet: summarize(joinedText.text),
+  };
+}
+
+/** `spoken` is what the text is made of, `html` what the HTML is; a passage of HTML may be in both. */
+interface Passages {
+  readonly spoken: readonly Passage[];
+  readonly html: readonly Passage[];
+}
+const NOTHING: Passages = { spoken: [], html: [] };
+
+function readPart(part: Part, parser: PartParser, warn: Warn): Passages {
+  const type = part.contentType === false ? '' : part.contentType;
+  if (part.children.length > 0) {
+    const inner = part.children.map((child) => readPart(child, parser, warn));
+    const spoken = inner.flatMap((passages) => passages.spoken);
+    const html = inner.flatMap((passages) => passages.html);
+    const plain = spoken.filter((passage) => passage.kind === 'plain');
+    // Some mailers send an empty text beside their HTML.
+    const hasText = plain.some((passage) => passage.content.trim() !== '');
+    return { spoken: type === 'multipart/alternative' && hasText ? plain : spoken, html };
+  }
+  if (type.startsWith('multipart/')) {
+    const content = decodeBytes(parser.strayContent(part)).replaceAll('\r\n', '\n');
+    if (content.trim() === '') return NOTHING;
+    const [code, fault] = parser.namesBoundary(part)
+      ? (['boundary_unseen', 'has a boundary that never appears'] as const)
+      : (['boundary_missing', 'names no boundary'] as const);
+    warn(code, `A multipart ${fault}: its content is taken as text.`);
+    return { spoken: [{ kind: 'plain', content, isCut: parser.isCut(part) }], html: [] };
+  }
+  warnOfEncoding(part, warn);
+  if (part.isAttachment === true) return NOTHING;
+  const kind = type === 'text/html' ? 'html' : 'plain';
+  const passage: Passage = { kind, content: part.textContent ?? '', isCut: parser.isCut(part) };
+  return { spoken: [passage], html: kind === 'html' ? [passage] : [] };
+}
+
+function warnOfEncoding(part: Part, warn: Warn): void {
+  const { charset, encoding } = part.node;
+  if (encoding !== false && encoding !== '' && !KNOWN_ENCODINGS.has(encoding)) {
+    warn(
+      'encoding_unsupported',
+      `The transfer encoding ${quote(encoding)} of a part is not known: it is left encoded.`,
+    );
+  }
+  // UTF-7 is known, and refused: text that looks harmless would turn into markup behind the back of every filter.
+  if (part.isAttachment !== true && charset !== false && !libmime.createDecodeStream(charset).supported) {
+    warn('charset_unsupported', `The charset ${quote(charset)} of a part is not known: it is read as UTF-8.`);
+  }
+}
+
+function quote(name: string): string {
+  return JSON.stringify(clean(name, 40).text);
+}
+
+/** Each passage as text. */
+function* speak(passages: readonly Passage[], warn: Warn): Generator<Passage> {
+  let htmlCharsLeft = htmlToTextCharsMax;
+  for (const passage of passages) {
+    if (passage.kind === 'plain') {
+      yield passage;
+      continue;
+    }
+    const html = passage.content.slice(0, htmlCharsLeft);
+    htmlCharsLeft -= html.length;
+    const text = convertHtml(html);
+    if (text === null) warn('html_not_converted', 'HTML is too deeply nested to be turned into text.');
+    const isCut = passage.isCut || html.length < passage.content.length;
+    yield { kind: 'plain', content: text ?? '', isCut };
+  }
+}
+
+function join(passages: Iterable<Passage>, charsMax: number): { text: string; cut: boolean } {
+  let joined = '';
+  let isCut = false;
+  for (const { content, ...passage } of passages) {
+    joined += joined === '' || content === '' ? content : `\n${content}`;
+    isCut ||= passage.isCut;
+    if (joined.length > charsMax) break;
+  }
+  const { text, cut } = clean(joined, charsMax);
+  return { text, cut: cut || isCut };
+}
+
+function summarize(text: string): string {
+  const folded = text
+    .slice(0, SNIPPET_SOURCE_CHARS)
+    .replaceAll(/[\s\u200B-\u200D\uFEFF]+/g, ' ')
+    .trim();
+  return clean(folded, snippetCharsMax).text.trimEnd();
+}

@@ -1,0 +1,102 @@
+/** The fields of the header section that everybody asks for, and the list of all of them. */
+import libmime from 'libmime';
+import { parseAddressHeader } from 'mailparser';
+import { parseDate } from './date.ts';
+import type { RawField } from './head.ts';
+import { addressesMax, headerBytesMax, referencesMax } from './limits.ts';
+import type { Address, ParsedMessage, Warn } from './message.ts';
+import { clean } from './text.ts';
+
+export type Envelope = Pick<
+  ParsedMessage,
+  | 'messageId'
+  | 'date'
+  | 'subject'
+  | 'from'
+  | 'sender'
+  | 'replyTo'
+  | 'to'
+  | 'cc'
+  | 'bcc'
+  | 'inReplyTo'
+  | 'references'
+  | 'headers'
+>;
+
+export function readEnvelope(fields: readonly RawField[], warn: Warn): Envelope {
+  const byName = Map.groupBy(fields, (field) => field.name.toLowerCase());
+  const all = (name: string): string[] => (byName.get(name) ?? []).map((field) => field.value);
+  // Of a field that may stand only once, mail clients show the first.
+  const first = (name: string): string | null => all(name)[0] ?? null;
+  const addresses = (values: readonly (string | null)[]): readonly Address[] => readAddresses(values, warn);
+
+  const subject = first('subject');
+  const references = all('references').flatMap(readMessageIds);
+  if (references.length > referencesMax) {
+    warn('references_truncated', `References beyond the first ${referencesMax} are not listed.`);
+  }
+  return {
+    messageId: readMessageIds(first('message-id') ?? '')[0] ?? null,
+    date: readDate(first('date'), warn),
+    subject: subject === null ? null : decodeWords(subject),
+    from: addresses([first('from')]),
+    sender: addresses([first('sender')]),
+    replyTo: addresses(all('reply-to')),
+    to: addresses(all('to')),
+    cc: addresses(all('cc')),
+    bcc: addresses(all('bcc')),
+    inReplyTo: readMessageIds(first('in-reply-to') ?? '')[0] ?? null,
+    references: references.slice(0, referencesMax),
+    headers: fields.map(({ name, value }) => ({ name, value: decodeWords(value) })),
+  };
+}
+
+function decodeWords(value: string): string {
+  return clean(libmime.decodeWords(value), headerBytesMax).text;
+}
+
+function readDate(value: string | null, warn: Warn): string | null {
+  const date = value === null ? null : parseDate(value);
+  if (value !== null && date === null) warn('date_invalid', 'The Date field is not a date; the header list has it.');
+  return date;
+}
+
+/** Ids with their brackets; where there are none, whatever stands there is the id. */
+function readMessageIds(value: string): string[] {
+  const bracketed = value.match(/<[^<>]+>/g);
+  if (bracketed !== null) return bracketed.map((id) => id.replaceAll(/\s/g, ''));
+  const bare = value.split(/\s+/, 1)[0] ?? '';
+  return bare === '' ? [] : [`<${bare.replaceAll(/[<>]/g, '')}>`];
+}
+
+function readAddresses(values: readonly (string | null)[], warn: Warn): readonly Address[] {
+  const written = values.filter((value) => value !== null);
+  // Punycode stays: it is the address that mail can be sent to, and one that cannot be mistaken for another.
+  const addresses = flattenGroups(parseAddressHeader(written, { decodePunycode: false }).value, null);
+  if (addresses.length > addressesMax) {
+    warn('addresses_truncated', `Addresses beyond the first ${addressesMax} of a field are not listed.`);
+  }
+  return addresses.slice(0, addressesMax);
+}
+
+interface ParsedAddress {
+  readonly name?: string;
+  readonly address?: string;
+  readonly group?: readonly ParsedAddress[];
+}
+
+function flattenGroups(entries: readonly ParsedAddress[], group: string | null): Address[] {
+  return entries.flatMap((entry) => {
+    const name = orNull(entry.name);
+    if (entry.group === undefined) {
+      const address = orNull(entry.address);
+      return name === null && address === null ? [] : [{ name, address, group }];
+    }
+    const members = flattenGroups(entry.group, name);
+    return members.length === 0 ? [{ name: null, address: null, group: name }] : members;
+  });
+}
+
+function orNull(text: string | undefined): string | null {
+  return text === undefined || text === '' ? null : clean(text, headerBytesMax).text;
+}

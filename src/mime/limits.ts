@@ -1,0 +1,38 @@
+/** Every bound of mail parsing. What lies beyond one is left out and a warning says so; the raw message has it all. */
+
+/** Characters (UTF-16 units) of `text` and of `html`, each. */
+export const textCharsMax = 1024 * 1024;
+export const htmlCharsMax = 1024 * 1024;
+/** Encoded bytes of text parts that are decoded, all together. MailParser needs up to 32 bytes of heap for each. */
+export const textBytesMax = 4 * 1024 * 1024;
+/** Characters of HTML that are turned into text where a message has no text of its own. */
+export const htmlToTextCharsMax = 256 * 1024;
+/** Levels of open HTML elements; the HTML parser's time grows with their square. Browsers flatten beyond 512. */
+export const htmlDepthMax = 1000;
+/** Characters of the snippet. */
+export const snippetCharsMax = 200;
+
+/** Header fields, and bytes of header section, that are listed. */
+export const headerFieldsMax = 1000;
+export const headerBytesMax = 256 * 1024;
+/** Bytes of the header section of the message, or of one part, beyond which it is not parsed at all. */
+export const headBytesMax = 1024 * 1024;
+/** Addresses of one kind (To, Cc, ...), and references. */
+export const addressesMax = 1000;
+export const referencesMax = 1000;
+
+/** Parts of a message, multiparts among them, and how deep they nest. */
+export const partsMax = 1000;
+export const partDepthMax = 64;
+/** Attachments that are listed. */
+export const attachmentsMax = 500;
+/** Characters of an attachment's file name, content type or content id. */
+export const attachmentFieldCharsMax = 512;
+
+/** Bytes that are handed to the parser at once, so that what it decodes and splits in one go stays as small. */
+export const chunkBytes = 64 * 1024;
+
+/** Milliseconds that one message may keep a thread. */
+export const threadTimeLimitMs = 30_000;
+/** MiB of JavaScript heap of one thread; buffers are outside of it. */
+export const threadHeapMb = 256;

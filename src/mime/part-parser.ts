@@ -1,0 +1,160 @@
+/**
+ * mailparser's streaming MailParser, with its silent losses closed and its text parts bounded.
+ *
+ * It throws away what stands in a multipart outside of any part. That is right for a preamble (RFC 2046 §5.1.1), and wrong
+ * where no part ever comes: a multipart without a boundary, or whose boundary never appears, would lose its whole content.
+ * Here such content is kept. It also joins text parts without saying which were alternatives; here the tree is shown
+ * instead, see body.ts. Both need parts of MailParser that its types do not show, which is why its version is pinned.
+ */
+import type { Readable } from 'node:stream';
+import { finished } from 'node:stream/promises';
+import { MailParser } from 'mailparser';
+import type { AttachmentStream, MessageText } from 'mailparser';
+import { headBytesMax, partDepthMax, partsMax, textBytesMax } from './limits.ts';
+
+/** A MIME part as MailParser keeps it. */
+export interface Part {
+  /** False where it is not given or not to be read. */
+  readonly contentType: string | false;
+  readonly children: readonly Part[];
+  /** Unset for multiparts. */
+  readonly isAttachment?: boolean;
+  /** Decoded, of text parts that came to their end. */
+  readonly textContent?: string;
+  readonly node: SplitNode;
+}
+
+interface SplitNode {
+  readonly parentNode: SplitNode | false;
+  readonly charset: string | false;
+  readonly encoding: string | false;
+  readonly _boundary: Uint8Array | false;
+}
+
+type SplitChunk =
+  | (SplitNode & { readonly type: 'node' })
+  | { readonly type: 'body' | 'data'; readonly node: SplitNode; readonly value: Buffer };
+
+interface MailParserInternals {
+  readonly tree: Part | false;
+  readonly curnode: Part | false;
+  processChunk(chunk: SplitChunk, done: (error?: Error) => void): void;
+}
+
+type MailParserOptions = NonNullable<ConstructorParameters<typeof MailParser>[0]>;
+/** Those of mailsplit, which MailParser hands on, included. */
+interface ParserOptions extends MailParserOptions {
+  readonly ignoreEmbedded: boolean;
+  readonly maxHeadSize: number;
+  readonly maxChildNodes: number;
+}
+const MailParserWithInternals = MailParser as unknown as new (
+  options: ParserOptions,
+) => MailParser & MailParserInternals;
+
+const OPTIONS: ParserOptions = {
+  checksumAlgo: 'sha256',
+  skipHtmlToText: true,
+  skipTextToHtml: true,
+  skipTextLinks: true,
+  skipImageLinks: true,
+  // A delivery status is for programs and a forwarded message is a message: both are kept whole, as attachments.
+  keepDeliveryStatus: true,
+  ignoreEmbedded: true,
+  maxHeadSize: headBytesMax,
+  // Never reached: it would drop the parts before it as well. PartParser counts them as they come.
+  maxChildNodes: Number.MAX_SAFE_INTEGER,
+};
+
+/**
+ * Takes raw bytes, gives attachments as they stream, each to be consumed and released, then ends. The text is in `tree`.
+ * Fails with code EMAXLEN where a bound on parts is passed.
+ */
+export class PartParser extends MailParserWithInternals {
+  #parts = 0;
+  #textBytesLeft: number;
+  readonly #cut = new WeakSet<Part>();
+  readonly #strays = new WeakMap<Part, Buffer[]>();
+
+  /** @param textBytes of text parts that are decoded, all together; zero where only attachments are wanted. */
+  constructor(textBytes = textBytesMax) {
+    super(OPTIONS);
+    this.#textBytesLeft = textBytes;
+  }
+
+  /** What stands in a multipart that has no parts. */
+  strayContent(part: Part): Buffer {
+    return Buffer.concat(this.#strays.get(part) ?? []);
+  }
+
+  /** Whether a multipart says what separates its parts. */
+  namesBoundary(part: Part): boolean {
+    // oxlint-disable-next-line no-underscore-dangle -- mailsplit's own name
+    return part.node._boundary !== false;
+  }
+
+  /** Whether text of the part was left out. */
+  isCut(part: Part): boolean {
+    return this.#cut.has(part);
+  }
+
+  override processChunk(chunk: SplitChunk, done: (error?: Error) => void): void {
+    if (chunk.type === 'node') {
+      // MailParser makes text with String.replace, which V8 leaves as a rope of 32 bytes a line; reading flattens it.
+      if (this.curnode !== false) this.curnode.textContent?.charCodeAt(0);
+      this.#parts += 1;
+      if (this.#parts > partsMax || depthOf(chunk) > partDepthMax) {
+        return done(Object.assign(new Error('Too many parts, or too deep'), { code: 'EMAXLEN' }));
+      }
+    } else if (this.curnode !== false && this.curnode.node === chunk.node) {
+      const isStray = chunk.type === 'data' && this.curnode.children.length === 0;
+      const isText = chunk.type === 'body' && this.curnode.isAttachment !== true;
+      if ((isStray || isText) && !this.#hasRoom(this.curnode, chunk.value.length)) return done();
+      if (isStray) this.#keepStray(this.curnode, chunk.value);
+    }
+    super.processChunk(chunk, done);
+  }
+
+  #hasRoom(part: Part, bytes: number): boolean {
+    // What is cut stays cut, or later chunks would be joined to the text before a gap.
+    if (bytes > this.#textBytesLeft) this.#cut.add(part);
+    if (this.#cut.has(part)) return false;
+    this.#textBytesLeft -= bytes;
+    return true;
+  }
+
+  #keepStray(part: Part, content: Buffer): void {
+    const strays = this.#strays.get(part);
+    if (strays === undefined) this.#strays.set(part, [content]);
+    else strays.push(content);
+  }
+}
+
+function depthOf(node: SplitNode): number {
+  let depth = 1;
+  for (let parent = node.parentNode; parent !== false; parent = parent.parentNode) depth += 1;
+  return depth;
+}
+
+/** Takes an attachment's content to its end; `ordinal` counts from 1 in document order. */
+export type VisitAttachment = (attachment: AttachmentStream, ordinal: number) => Promise<void>;
+
+/** Runs the whole of `source` through the parser. Rejects with the error of either; what was parsed until then stays. */
+export async function runParser(parser: PartParser, source: Readable, visit: VisitAttachment): Promise<void> {
+  let open: Readable | null = null;
+  // The parser reads ahead: without this, one that fails while an attachment is open would leave it open for ever.
+  parser.on('error', (error: Error) => open?.destroy(error));
+  finished(source, { writable: false }).catch((error: Error) => parser.destroy(error));
+  let ordinal = 0;
+  try {
+    for await (const item of source.pipe(parser) as AsyncIterable<AttachmentStream | MessageText>) {
+      if (item.type !== 'attachment') continue;
+      open = item.content;
+      ordinal += 1;
+      await visit(item, ordinal);
+      item.release?.();
+    }
+  } finally {
+    source.destroy();
+  }
+}

@@ -1,0 +1,23 @@
+/** The real worker, with messages that make its thread misbehave. */
+import type { ParsedMessage } from '../../src/mime/message.ts';
+import runTask from '../../src/mime/worker.ts';
+import type { ParseTask } from '../../src/mime/worker.ts';
+
+export default async function misbehave(task: ParseTask): Promise<ParsedMessage> {
+  const raw = Buffer.from(task.bytes).toString('latin1');
+  if (task.kind === 'message' || raw.includes('X-Even-Alone')) {
+    if (raw.includes('Subject: loop')) for (;;);
+    if (raw.includes('Subject: exit')) process.exit(1);
+    if (raw.includes('Subject: throw')) throw new Error('no such luck');
+    if (raw.includes('Subject: stray')) {
+      setImmediate(() => {
+        throw new Error('out of nowhere');
+      });
+      await new Promise(() => {});
+    }
+    if (raw.includes('Subject: hoard'))
+      for (const hoard: number[][] = []; ; hoard.push(Array.from({ length: 1e5 }, Math.random)));
+  }
+  const message = await runTask(task);
+  return raw.includes('Subject: environment') ? { ...message, text: JSON.stringify(process.env) } : message;
+}

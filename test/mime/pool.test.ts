@@ -1,0 +1,129 @@
+import { afterEach, describe, expect, test } from 'vitest';
+import { parseMessage } from '../../src/mime/parse.ts';
+import { createMimePool } from '../../src/mime/pool.ts';
+import type { MimePool, MimePoolOptions } from '../../src/mime/pool.ts';
+import { mail, multipart } from './mail.ts';
+
+const pools: MimePool[] = [];
+afterEach(async () => {
+  await Promise.all(pools.splice(0).map((pool) => pool.close()));
+});
+
+function open(options: Partial<MimePoolOptions> = {}): MimePool {
+  const pool = createMimePool({ threads: 1, ...options });
+  pools.push(pool);
+  return pool;
+}
+
+const openHostile = (options: Partial<MimePoolOptions> = {}): MimePool =>
+  open({ workerUrl: new URL('hostile-worker.ts', import.meta.url), ...options });
+
+const letter = (): Buffer => mail('From: a@x.example\nSubject: hello\n\nwords');
+
+test('a thread gives what parseMessage gives', async () => {
+  const raw = multipart('mixed', '\nwords', 'Content-Type: application/pdf\n\nx');
+  expect(await open().parse(Buffer.from(raw))).toEqual(await parseMessage(raw));
+});
+
+test('bytes that own their memory are transferred, others are left alone', async () => {
+  const pool = open();
+  const own = new Uint8Array(letter());
+  const shared = Buffer.concat([Buffer.from('....'), letter()]).subarray(4);
+  expect(await pool.parse(own)).toMatchObject({ subject: 'hello' });
+  expect(own.byteLength).toBe(0);
+  expect(await pool.parse(shared)).toMatchObject({ subject: 'hello' });
+  expect(shared.subarray(0, 5).toString()).toBe('From:');
+  expect(await pool.parse(Buffer.from('Subject: pooled\n\nx'))).toMatchObject({ subject: 'pooled' });
+  expect(await pool.parse(new Uint8Array())).toMatchObject({ parse: { status: 'partial' } });
+});
+
+test('more messages than threads are all parsed', async () => {
+  const pool = open({ threads: 2 });
+  const parsed = await Promise.all(
+    Array.from({ length: 50 }, (_, index) => pool.parse(mail(`Subject: ${index}\n\nx`))),
+  );
+  expect(parsed.map((message) => message.subject)).toEqual(Array.from({ length: 50 }, (_, index) => `${index}`));
+});
+
+test('a thread has none of the environment, and so none of its secrets', async () => {
+  expect(await openHostile().parse(mail('Subject: environment\n\n'))).toMatchObject({ text: '{}' });
+});
+
+describe('a message that', () => {
+  test.for([
+    ['loops', 'loop', 'time_limit', { timeLimitMs: 1000 }],
+    ['hoards memory', 'hoard', 'memory_limit', { heapMb: 64 }],
+    ['ends the thread', 'exit', 'crashed', {}],
+    ['throws', 'throw', 'crashed', {}],
+    ['throws out of nowhere', 'stray', 'crashed', {}],
+  ] as const)(
+    '%s comes back as failed, with its headers, and the next one is parsed',
+    async ([, subject, code, options]) => {
+      const failures: Error[] = [];
+      const pool = openHostile({ ...options, onFailure: (error) => failures.push(error) });
+      const message = await pool.parse(mail(`From: a@x.example\nSubject: ${subject}\n\nwords`));
+      expect(message).toMatchObject({
+        subject,
+        from: [{ address: 'a@x.example' }],
+        text: null,
+        attachments: [],
+        parse: { status: 'failed', warnings: [{ code }] },
+      });
+      expect(failures).toHaveLength(1);
+      expect(await pool.parse(letter())).toMatchObject({ subject: 'hello', text: 'words', parse: { status: 'ok' } });
+    },
+  );
+
+  test('cannot even have its headers read comes back empty', async () => {
+    const pool = openHostile({ timeLimitMs: 1000 });
+    const message = await pool.parse(mail('X-Even-Alone: yes\nSubject: loop\n\nwords'));
+    expect(message).toMatchObject({
+      subject: null,
+      headers: [],
+      parse: { status: 'failed', warnings: [{ code: 'time_limit' }] },
+    });
+    expect(await pool.parse(letter())).toMatchObject({ subject: 'hello' });
+  });
+
+  test('loops does not disturb those in other threads, nor those that wait', async () => {
+    const pool = openHostile({ threads: 2, timeLimitMs: 2000 });
+    const order: string[] = [];
+    const looping = pool.parse(mail('Subject: loop\n\nx')).then((message) => {
+      order.push('loop');
+      return message;
+    });
+    const others = await Promise.all(
+      Array.from({ length: 20 }, () => pool.parse(letter()).finally(() => order.push('other'))),
+    );
+    expect(others.every((message) => message.parse.status === 'ok')).toBe(true);
+    expect((await looping).parse.status).toBe('failed');
+    expect(order.indexOf('loop')).toBe(20);
+  });
+
+  test('is only slow, and real, meets the time limit as well', async () => {
+    const pool = open({ timeLimitMs: 1 });
+    const html = mail('Subject: slow\nContent-Type: text/html\n\n', '<p><b>word</b>\n'.repeat(2_000_000));
+    // A new thread may take longer than that to start, so it has nothing but the headers, or not even them.
+    expect(await pool.parse(html)).toMatchObject({
+      text: null,
+      parse: { status: 'failed', warnings: [{ code: 'time_limit' }] },
+    });
+  });
+});
+
+describe('close', () => {
+  test('waits for the messages in hand', async () => {
+    const pool = open();
+    const parsed = Array.from({ length: 5 }, () => pool.parse(letter()));
+    await pool.close();
+    expect((await Promise.all(parsed)).map((message) => message.subject)).toEqual(Array(5).fill('hello'));
+  });
+
+  test('refuses messages from then on, and may be called twice', async () => {
+    const pool = open();
+    await Promise.all([pool.close(), pool.close()]);
+    await expect(pool.parse(letter())).rejects.toThrow(
+      expect.objectContaining({ name: 'AppError', code: 'cancelled' }) as Error,
+    );
+  });
+});
