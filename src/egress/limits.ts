@@ -1,0 +1,14 @@
+/** Every bound of the egress policy. */
+
+/** Characters of a host name, final dot excluded (RFC 1035 §2.3.4). */
+export const hostCharsMax = 253;
+/** Characters of a webhook URL. */
+export const urlCharsMax = 2048;
+/** Characters of the caller's own host or URL that an error quotes. */
+export const quotedCharsMax = 120;
+/** Addresses of one name that are looked at; what a resolver answers beyond them is not connected to. */
+export const addressesMax = 64;
+/** Milliseconds that one DNS lookup may take. */
+export const lookupTimeoutMs = 10_000;
+/** Entries of POPBRIDGE_EGRESS_ALLOW. */
+export const allowRulesMax = 1000;
