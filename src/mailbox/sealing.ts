@@ -1,0 +1,73 @@
+/**
+ * Sealing: secrets at rest are AES-256-GCM under a master key (NIST SP 800-38D). What a secret belongs to is part of the
+ * seal (AAD), so that one record's secret cannot be opened as another's.
+ *
+ * Sealed form: `v1.KEYID.NONCE.TAG.CIPHERTEXT`, the last three in base64url. Several keys open, the first one seals.
+ */
+import { createCipheriv, createDecipheriv, randomBytes } from 'node:crypto';
+import { AppError } from '../errors.ts';
+
+const KEY_BYTES = 32;
+const NONCE_BYTES = 12;
+
+export interface Sealer {
+  seal(plaintext: string, context: readonly string[]): string;
+  /** @throws AppError `credentials_unavailable` when the key is gone or the seal is broken. */
+  open(sealed: string, context: readonly string[]): string;
+}
+
+/** @param masterKeys `id:base64,id:base64`. @throws AppError `invalid_config`, which never repeats a key. */
+export function createSealer(masterKeys: string): Sealer {
+  const keys = parseMasterKeys(masterKeys);
+  const [first] = keys;
+  if (!first) throw new AppError('invalid_config', 'POPBRIDGE_MASTER_KEYS holds no key.');
+  const [sealingId, sealingKey] = first;
+  const byId = new Map(keys);
+  return {
+    seal(plaintext, context) {
+      const nonce = randomBytes(NONCE_BYTES);
+      const cipher = createCipheriv('aes-256-gcm', sealingKey, nonce).setAAD(encodeContext(context));
+      const ciphertext = Buffer.concat([cipher.update(plaintext, 'utf8'), cipher.final()]);
+      const parts = [nonce, cipher.getAuthTag(), ciphertext].map((part) => part.toString('base64url'));
+      return ['v1', sealingId, ...parts].join('.');
+    },
+    open(sealed, context) {
+      const [version, id = '', ...parts] = sealed.split('.');
+      const key = byId.get(id);
+      const [nonce, tag, ciphertext] = parts.map((part) => Buffer.from(part, 'base64url'));
+      if (version !== 'v1' || !key || !nonce || !tag || !ciphertext) {
+        throw unavailable(key ? 'they are damaged' : `their master key "${id}" is not among POPBRIDGE_MASTER_KEYS`);
+      }
+      try {
+        const decipher = createDecipheriv('aes-256-gcm', key, nonce, { authTagLength: 16 })
+          .setAAD(encodeContext(context))
+          .setAuthTag(tag);
+        return Buffer.concat([decipher.update(ciphertext), decipher.final()]).toString('utf8');
+      } catch (error) {
+        throw unavailable('the seal is broken, or the master key has another value than before', error);
+      }
+    },
+  };
+}
+
+function parseMasterKeys(text: string): [id: string, key: Buffer][] {
+  return text.split(',').map((entry, index) => {
+    const match = /^\s*([A-Za-z0-9_-]{1,64}):([A-Za-z0-9+/_-]{43}=?)\s*$/.exec(entry);
+    const key = Buffer.from(match?.[2] ?? '', 'base64');
+    if (!match?.[1] || key.length !== KEY_BYTES) {
+      throw new AppError(
+        'invalid_config',
+        `POPBRIDGE_MASTER_KEYS: entry ${index + 1} is not "id:base64" with ${KEY_BYTES} bytes. Make one: echo "k1:$(openssl rand -base64 32)"`,
+      );
+    }
+    return [match[1], key];
+  });
+}
+
+function encodeContext(context: readonly string[]): Buffer {
+  return Buffer.from(JSON.stringify(context));
+}
+
+function unavailable(why: string, cause?: unknown): AppError {
+  return new AppError('credentials_unavailable', `The sealed credentials cannot be opened: ${why}.`, { cause });
+}

@@ -1,0 +1,33 @@
+/** The blob store: where mail bytes are. One interface for all kinds of storage. */
+import type { Readable } from 'node:stream';
+
+export interface BlobName {
+  tenant: string;
+  /** The id of the message. */
+  id: string;
+  kind: 'raw' | 'content';
+}
+
+export interface BlobStore {
+  /**
+   * Writes a blob as it comes, before its name is known; durable when this resolves. Memory does not grow with its size.
+   * @throws what the source throws; AppError `storage_failed` when the storage refuses. Nothing is left behind.
+   */
+  write(tenant: string, source: AsyncIterable<Uint8Array>): Promise<BlobDraft>;
+  /** The blob's bytes, or null where there is no such blob. */
+  open(name: BlobName): Promise<Readable | null>;
+  delete(name: BlobName): Promise<void>;
+  /** Deletes what was last written before `beforeMs` (epoch). Resolves with how many blobs that were. */
+  sweep(beforeMs: number): Promise<number>;
+}
+
+export interface BlobDraft {
+  bytes: number;
+  /** SHA-256 in hex. */
+  sha256: string;
+  /** The bytes just written. */
+  open(): Promise<Readable>;
+  /** Gives the blob its name, in place of what had it; durable when this resolves. */
+  keep(name: Omit<BlobName, 'tenant'>): Promise<void>;
+  discard(): Promise<void>;
+}

@@ -1,0 +1,162 @@
+/**
+ * Blobs as files: written beside their place, synced, then renamed into it, so that a name stands for whole bytes on disk
+ * whatever happens in between. Folders are sharded by the id, 1,024 to a tenant.
+ */
+import { createHash, randomUUID } from 'node:crypto';
+import { mkdir, open, readdir, rename, rm, stat, unlink, type FileHandle } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Readable } from 'node:stream';
+import { AppError, toError } from '../errors.ts';
+import type { BlobDraft, BlobName, BlobStore } from './blob-store.ts';
+import { draftAgeMsMax } from './limits.ts';
+
+const EXTENSIONS = { raw: 'eml', content: 'json' } as const;
+const DRAFTS = '.drafts';
+/** Ids are ours, but a path is built from them: nothing else gets through. */
+const SAFE_NAME = /^[a-z0-9_]+$/;
+
+export function createFileBlobStore(root: string): BlobStore {
+  const folderOf = (tenant: string, id: string): string => join(root, safe(tenant), safe(id).slice(4, 6));
+  const pathOf = ({ tenant, id, kind }: BlobName): string => join(folderOf(tenant, id), `${id}.${EXTENSIONS[kind]}`);
+
+  return {
+    async write(tenant, source) {
+      const drafts = join(root, DRAFTS);
+      const path = join(drafts, randomUUID());
+      const written = await guarded(async () => {
+        await mkdir(drafts, { recursive: true, mode: 0o700 });
+        return open(path, 'wx', 0o600);
+      });
+      try {
+        const { bytes, sha256 } = await copy(source, written);
+        await guarded(() => written.sync());
+        await written.close();
+        return draft(path, bytes, sha256, tenant);
+      } catch (error) {
+        await written.close().catch(() => undefined);
+        await rm(path, { force: true });
+        throw error;
+      }
+    },
+    async open(name) {
+      try {
+        return await openStream(pathOf(name));
+      } catch (error) {
+        if (isMissing(error)) return null;
+        throw storageFailed(error);
+      }
+    },
+    delete: (name) => guarded(() => rm(pathOf(name), { force: true })),
+    sweep: (beforeMs) => guarded(() => sweep(root, beforeMs)),
+  };
+
+  function draft(path: string, bytes: number, sha256: string, tenant: string): BlobDraft {
+    return {
+      bytes,
+      sha256,
+      open: () => guarded(() => openStream(path)),
+      keep: (name) =>
+        guarded(async () => {
+          const folder = folderOf(tenant, name.id);
+          if ((await mkdir(folder, { recursive: true, mode: 0o700 })) !== undefined) await syncFolders(root, folder);
+          await rename(path, pathOf({ tenant, ...name }));
+          await syncFolder(folder);
+        }),
+      discard: () => guarded(() => rm(path, { force: true })),
+    };
+  }
+}
+
+async function copy(source: AsyncIterable<Uint8Array>, file: FileHandle): Promise<{ bytes: number; sha256: string }> {
+  const hash = createHash('sha256');
+  let bytes = 0;
+  for await (const chunk of source) {
+    hash.update(chunk);
+    await guarded(() => file.appendFile(chunk));
+    bytes += chunk.length;
+  }
+  return { bytes, sha256: hash.digest('hex') };
+}
+
+async function openStream(path: string): Promise<Readable> {
+  const file = await open(path, 'r');
+  return file.createReadStream();
+}
+
+/** A rename or a new folder is on disk only when the folder that holds it is. */
+async function syncFolder(path: string): Promise<void> {
+  const folder = await open(path, 'r');
+  try {
+    await folder.sync();
+  } finally {
+    await folder.close();
+  }
+}
+
+async function syncFolders(root: string, folder: string): Promise<void> {
+  await syncFolder(join(folder, '..'));
+  await syncFolder(root);
+}
+
+async function sweep(root: string, beforeMs: number): Promise<number> {
+  let deleted = 0;
+  for (const tenant of await list(root)) {
+    if (tenant === DRAFTS) {
+      await sweepFolder(join(root, tenant), Math.min(beforeMs, Date.now() - draftAgeMsMax));
+      continue;
+    }
+    for (const shard of await list(join(root, tenant)))
+      deleted += await sweepFolder(join(root, tenant, shard), beforeMs);
+  }
+  return deleted;
+}
+
+async function sweepFolder(folder: string, beforeMs: number): Promise<number> {
+  let deleted = 0;
+  for (const name of await list(folder)) {
+    const path = join(folder, name);
+    try {
+      if ((await stat(path)).mtimeMs >= beforeMs) continue;
+      await unlink(path);
+      deleted += 1;
+    } catch (error) {
+      if (!isMissing(error)) throw error; // Another worker sweeps too.
+    }
+  }
+  return deleted;
+}
+
+async function list(folder: string): Promise<string[]> {
+  try {
+    return await readdir(folder);
+  } catch (error) {
+    if (isMissing(error)) return [];
+    throw error;
+  }
+}
+
+function safe(part: string): string {
+  if (!SAFE_NAME.test(part)) throw new AppError('internal_error', 'A blob name holds a character that it must not.');
+  return part;
+}
+
+async function guarded<T>(work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    throw storageFailed(error);
+  }
+}
+
+function storageFailed(error: unknown): AppError {
+  if (error instanceof AppError) return error;
+  const code = (error as NodeJS.ErrnoException).code ?? toError(error).message;
+  const advice = code === 'ENOSPC' || code === 'EDQUOT' ? 'The disk is full' : `The file system answered ${code}`;
+  return new AppError('storage_failed', `The blob store failed. ${advice}. Nothing was deleted upstream.`, {
+    cause: error,
+  });
+}
+
+function isMissing(error: unknown): boolean {
+  return (error as NodeJS.ErrnoException).code === 'ENOENT';
+}
