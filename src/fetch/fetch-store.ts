@@ -1,0 +1,176 @@
+/**
+ * Fetch records and ledger entries in Redis. All keys of one fetch share a slot, so each change is one atomic script.
+ *
+ * A worker's writes carry the fencing token of its lease: once another worker has begun, they are refused.
+ */
+import type { Redis } from 'ioredis';
+import { AppError } from '../errors.ts';
+import { fetchKeys } from '../redis/keys.ts';
+import { defineScript } from '../redis/script.ts';
+import type { Failure, Fetch, FetchProgress, FetchRef, FetchRequest, FetchState } from './fetch.ts';
+import type { Ledger, LedgerEntry } from './ledger.ts';
+
+export interface FetchStore extends Ledger {
+  create(ref: FetchRef, request: FetchRequest, createdAt: string): Promise<void>;
+  find(ref: FetchRef): Promise<Fetch | null>;
+  /** Makes the fetch active under a fencing token. Null when it has ended, is gone, or a later token has begun. */
+  begin(ref: FetchRef, token: number, startedAt: string): Promise<Fetch | null>;
+  /** @throws AppError `lease_lost`. */
+  writeProgress(ref: FetchRef, token: number, progress: Partial<FetchProgress>): Promise<void>;
+  /** The attempt is over, and with `ended` the fetch. @throws AppError `lease_lost`. */
+  finish(ref: FetchRef, token: number, end: AttemptEnd): Promise<void>;
+  /** Ends a fetch without a lease: false when it had ended. */
+  end(ref: FetchRef, from: readonly FetchState[], end: AttemptEnd): Promise<boolean>;
+  /** Asks the worker to stop. */
+  requestCancel(ref: FetchRef): Promise<void>;
+  isCancelRequested(ref: FetchRef): Promise<boolean>;
+  /** Message ids in maildrop order. */
+  listMessageIds(ref: FetchRef, offset: number, limit: number): Promise<string[]>;
+  delete(ref: FetchRef): Promise<void>;
+}
+
+export interface AttemptEnd {
+  state: FetchState;
+  error: Failure | null;
+  endedAt: string | null;
+}
+
+/** ARGV: token, field, value, ... Writes while the token is the latest. */
+const writeFenced = defineScript(`
+  if redis.call('HGET', KEYS[1], 'fence') ~= ARGV[1] then return 0 end
+  redis.call('HSET', KEYS[1], unpack(ARGV, 2))
+  return 1`);
+
+/** ARGV: token, startedAt. */
+const beginFenced = defineScript(`
+  local state = redis.call('HGET', KEYS[1], 'state')
+  if state ~= 'queued' and state ~= 'active' then return 0 end
+  if tonumber(redis.call('HGET', KEYS[1], 'fence') or '0') >= tonumber(ARGV[1]) then return 0 end
+  redis.call('HSET', KEYS[1], 'fence', ARGV[1], 'state', 'active')
+  redis.call('HSETNX', KEYS[1], 'startedAt', ARGV[2])
+  redis.call('HINCRBY', KEYS[1], 'attempts', 1)
+  return 1`);
+
+/** ARGV: number of states, those states, field, value, ... */
+const writeFrom = defineScript(`
+  local state = redis.call('HGET', KEYS[1], 'state')
+  local count = tonumber(ARGV[1])
+  for i = 2, count + 1 do
+    if ARGV[i] == state then
+      redis.call('HSET', KEYS[1], unpack(ARGV, count + 2))
+      return 1
+    end
+  end
+  return 0`);
+
+/** KEYS: record, ledger, order. ARGV: token, message key, entry, message id, number, bytes, ttl. Counts a message once. */
+const commitEntry = defineScript(`
+  if redis.call('HGET', KEYS[1], 'fence') ~= ARGV[1] then return 0 end
+  local before = redis.call('HGET', KEYS[2], ARGV[2])
+  redis.call('HSET', KEYS[2], ARGV[2], ARGV[3])
+  redis.call('PEXPIRE', KEYS[2], ARGV[7])
+  if ARGV[4] ~= '' then
+    redis.call('ZADD', KEYS[3], 'NX', ARGV[5], ARGV[4])
+    redis.call('PEXPIRE', KEYS[3], ARGV[7])
+    if not (before and cjson.decode(before).state == 'stored') then
+      redis.call('HINCRBY', KEYS[1], 'retrieved', 1)
+      redis.call('HINCRBY', KEYS[1], 'retrievedBytes', ARGV[6])
+    end
+  end
+  return 1`);
+
+export function createFetchStore(redis: Redis, retentionMs: number): FetchStore {
+  const keysOf = ({ tenant, id }: FetchRef) => fetchKeys(tenant, id);
+  const fenced = async (done: Promise<unknown>): Promise<void> => {
+    if ((await done) === 0) throw new AppError('lease_lost', 'Another worker has taken this fetch over.');
+  };
+
+  const find = async (ref: FetchRef): Promise<Fetch | null> => {
+    const fields = await redis.hgetall(keysOf(ref).record);
+    return fields['request'] === undefined ? null : readRecord(ref, fields);
+  };
+
+  return {
+    async create(ref, request, createdAt) {
+      const { record } = keysOf(ref);
+      await redis
+        .multi()
+        .hset(record, { request: JSON.stringify(request), state: 'queued', createdAt })
+        .pexpire(record, retentionMs)
+        .exec();
+    },
+    find,
+    async begin(ref, token, startedAt) {
+      const begun = await beginFenced(redis, [keysOf(ref).record], [token, startedAt]);
+      return begun === 1 ? find(ref) : null;
+    },
+    writeProgress: (ref, token, progress) =>
+      fenced(writeFenced(redis, [keysOf(ref).record], [token, ...encodeFields(progress)])),
+    finish: (ref, token, end) => fenced(writeFenced(redis, [keysOf(ref).record], [token, ...encodeFields(end)])),
+    async end(ref, from, end) {
+      return (await writeFrom(redis, [keysOf(ref).record], [from.length, ...from, ...encodeFields(end)])) === 1;
+    },
+    async requestCancel(ref) {
+      await writeFrom(redis, [keysOf(ref).record], [2, 'queued', 'active', 'cancelRequested', '1']);
+    },
+    async isCancelRequested(ref) {
+      return (await redis.hexists(keysOf(ref).record, 'cancelRequested')) === 1;
+    },
+    listMessageIds: (ref, offset, limit) => redis.zrange(keysOf(ref).order, offset, String(offset + limit - 1)),
+    async delete(ref) {
+      await redis.del(...Object.values(keysOf(ref)));
+    },
+    async readLedger(ref) {
+      const fields = await redis.hgetall(keysOf(ref).ledger);
+      return new Map(Object.entries(fields).map(([key, json]) => [key, JSON.parse(json) as LedgerEntry]));
+    },
+    commit(ref, token, key, entry, size = 0) {
+      const { record, ledger, order } = keysOf(ref);
+      const stored = entry.state === 'stored' ? entry.messageId : '';
+      const args = [token, key, JSON.stringify(entry), stored, entry.number, size, retentionMs];
+      return fenced(commitEntry(redis, [record, ledger, order], args));
+    },
+  };
+}
+
+/** Objects and nulls as JSON, so that `readRecord` gives back what was written. */
+function encodeFields(fields: Partial<FetchProgress> | AttemptEnd): string[] {
+  return Object.entries(fields).flatMap(([name, value]) => [
+    name,
+    typeof value === 'object' ? JSON.stringify(value) : String(value),
+  ]);
+}
+
+function readRecord({ tenant, id }: FetchRef, fields: Record<string, string>): Fetch {
+  const json = <T>(name: string, otherwise: T): T => {
+    const value = fields[name];
+    return value === undefined ? otherwise : (JSON.parse(value) as T);
+  };
+  const text = (name: string): string | null => {
+    const value = fields[name];
+    return value === undefined || value === 'null' ? null : value;
+  };
+  const count = (name: string): number => Number(fields[name] ?? 0);
+  return {
+    ...json<FetchRequest>('request', {} as FetchRequest),
+    id,
+    tenant,
+    state: (fields['state'] ?? 'queued') as FetchState,
+    error: json<Failure | null>('error', null),
+    attempts: count('attempts'),
+    createdAt: fields['createdAt'] ?? '',
+    startedAt: text('startedAt'),
+    endedAt: text('endedAt'),
+    listed: count('listed'),
+    listedBytes: count('listedBytes'),
+    retrieved: count('retrieved'),
+    retrievedBytes: count('retrievedBytes'),
+    skipped: count('skipped'),
+    failed: count('failed'),
+    deleted: count('deleted'),
+    deletion: (text('deletion') ?? 'none') as Fetch['deletion'],
+    limitReached: text('limitReached') as Fetch['limitReached'],
+    failures: json('failures', []),
+    phases: json('phases', {}),
+  };
+}

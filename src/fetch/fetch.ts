@@ -1,0 +1,90 @@
+/** A fetch: one run against a mailbox whose settings are given inline. */
+import type { FailureCode } from '../errors.ts';
+import type { Pop3Phase } from '../pop3/errors.ts';
+import type { TlsMode } from '../pop3/index.ts';
+
+export type FetchState = 'queued' | 'active' | 'succeeded' | 'failed' | 'cancelled';
+export type DeletePolicy = 'never' | 'stored';
+
+export interface FetchSource {
+  host: string;
+  port: number;
+  tls: TlsMode;
+  username: string;
+}
+
+export interface FetchLimits {
+  messages: number;
+  bytes: number;
+  messageBytes: number;
+  seconds: number;
+}
+
+/** What was asked for. It never changes. */
+export interface FetchRequest {
+  mailboxId: string;
+  source: FetchSource;
+  /** PEM; see the contract. */
+  ca: string | null;
+  delete: DeletePolicy;
+  limits: FetchLimits;
+}
+
+export interface Failure {
+  code: FailureCode;
+  detail: string;
+  phase: Pop3Phase | null;
+  retryable: boolean;
+  /** ISO 8601; null when there is no further attempt. */
+  nextAttemptAt: string | null;
+}
+
+export interface MessageFailure {
+  number: number;
+  uidl: string | null;
+  code: FailureCode;
+  detail: string;
+}
+
+export interface PhaseTimings {
+  connectMs?: number;
+  loginMs?: number;
+  listMs?: number;
+  retrieveMs?: number;
+  deleteMs?: number;
+}
+
+/** What has come of it so far. Times are ISO 8601. */
+export interface FetchProgress {
+  listed: number;
+  listedBytes: number;
+  retrieved: number;
+  retrievedBytes: number;
+  skipped: number;
+  failed: number;
+  deleted: number;
+  deletion: 'none' | 'confirmed' | 'unknown';
+  limitReached: 'messages' | 'bytes' | 'seconds' | null;
+  failures: readonly MessageFailure[];
+  phases: PhaseTimings;
+}
+
+export interface Fetch extends FetchRequest, FetchProgress {
+  id: string;
+  tenant: string;
+  state: FetchState;
+  error: Failure | null;
+  attempts: number;
+  createdAt: string;
+  startedAt: string | null;
+  endedAt: string | null;
+}
+
+export interface FetchRef {
+  tenant: string;
+  id: string;
+}
+
+export function hasEnded(state: FetchState): boolean {
+  return state === 'succeeded' || state === 'failed' || state === 'cancelled';
+}

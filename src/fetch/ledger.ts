@@ -1,0 +1,17 @@
+/** The ledger: what a fetch knows of each message. Its mark is the commit point: a marked message is never fetched again. */
+import type { FailureCode } from '../errors.ts';
+import type { FetchRef } from './fetch.ts';
+
+export type LedgerEntry =
+  | { state: 'stored'; number: number; messageId: string }
+  /** It will fail the same way however often it is tried. */
+  | { state: 'failed'; number: number; code: FailureCode; detail: string }
+  /** The session broke while it was retrieved: the next attempt leaves it for last. */
+  | { state: 'suspect'; number: number };
+
+export interface Ledger {
+  /** By message key; see `identity.ts`. */
+  readLedger(ref: FetchRef): Promise<Map<string, LedgerEntry>>;
+  /** Marks a message, and counts a stored one with its `size` in bytes. @throws AppError `lease_lost` when fenced off. */
+  commit(ref: FetchRef, token: number, key: string, entry: LedgerEntry, size?: number): Promise<void>;
+}

@@ -1,0 +1,42 @@
+/** Every bound of the fetch pipeline. Times in milliseconds. */
+
+/** How long credentials wait, sealed, for a worker. A fetch that is not through by then ends as `credentials_unavailable`. */
+export const credentialsTtlMs = 24 * 60 * 60 * 1000;
+/** How long a maildrop's lease outlives the last renewal: the pause after a killed worker. */
+export const leaseTtlMs = 10_000;
+/** How often a running fetch renews its lease and asks whether it was cancelled. */
+export const heartbeatMs = 500;
+/** What a session has beyond `limits.seconds` to finish a message, delete and quit. */
+export const sessionGraceMs = 30_000;
+/** Message failures that the record keeps. */
+export const failuresMax = 100;
+/** Characters of one failure's detail. */
+export const detailCharsMax = 1000;
+/** How often the progress of a running fetch is written. */
+export const progressEveryMs = 250;
+/** Attempts of one fetch whose session broke after it had begun to retrieve. */
+export const brokenSessionsMax = 3;
+/** Attempts of one fetch when storage failed. */
+export const storageAttemptsMax = 5;
+/** A maildrop that another fetch of ours holds is waited for as long as this, counted from the fetch's creation. */
+export const leaseWaitMs = 60 * 60 * 1000;
+export const leaseRecheckMsMax = 15_000;
+/** A maildrop that the server says is locked is waited for as long as this. */
+export const lockedWaitMs = 10 * 60 * 1000;
+/** BullMQ: how long a job's lock outlives its worker, and how often the dead ones are looked for. */
+export const jobLockMs = 10_000;
+export const stalledCheckMs = 3_000;
+/** BullMQ: how often a job may be taken up, waits for a busy maildrop included, and how often its worker may die. */
+export const jobStartsMax = 2_000;
+export const jobStallsMax = 20;
+/** BullMQ: attempts when Redis goes away under a job, and the pause between them. */
+export const jobAttemptsMax = 1_000;
+export const jobRetryMs = 2_000;
+/** Finished jobs that BullMQ keeps, by age in seconds and by count: the record is what tells, not the job. */
+export const jobKeep = { age: 3600, count: 1000 } as const;
+/** Events that the stream of the queue keeps; they only wake who waits. */
+export const eventsMax = 1000;
+/** Messages that a page of the list holds at most. */
+export const pageMessagesMax = 100;
+/** While a caller waits for the end of a fetch, the record is looked at this often beside the queue's event. */
+export const waitRecheckMs = 1000;

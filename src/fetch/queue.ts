@@ -1,0 +1,65 @@
+/** The fetch queue in BullMQ, as the API uses it. Jobs hold ids only: what they stand for is in the fetch record. */
+import { Queue, QueueEvents } from 'bullmq';
+import type { Redis } from 'ioredis';
+import type { Logger } from 'pino';
+import { queuePrefix } from '../redis/keys.ts';
+import type { FetchRef } from './fetch.ts';
+import { eventsMax, jobAttemptsMax, jobKeep, jobRetryMs } from './limits.ts';
+import type { FetchServicePorts } from './service.ts';
+
+export const FETCH_QUEUE = 'fetch';
+
+export interface FetchQueue {
+  add(ref: FetchRef): Promise<void>;
+  /** Forgets a job that has not begun. */
+  remove(ref: FetchRef): Promise<void>;
+  ended: FetchServicePorts['queue']['ended'];
+  close(): Promise<void>;
+}
+
+/** @param blocking a connection of its own for reading the queue's events. */
+export function createFetchQueue(redis: Redis, blocking: Redis, logger: Logger): FetchQueue {
+  const prefix = queuePrefix(FETCH_QUEUE);
+  const queue = new Queue<FetchRef>(FETCH_QUEUE, {
+    connection: redis,
+    prefix,
+    skipWaitingForReady: true,
+    streams: { events: { maxLen: eventsMax } },
+    defaultJobOptions: {
+      attempts: jobAttemptsMax,
+      backoff: { type: 'fixed', delay: jobRetryMs },
+      removeOnComplete: jobKeep,
+      removeOnFail: jobKeep,
+    },
+  });
+  const events = new QueueEvents(FETCH_QUEUE, { connection: blocking, prefix });
+  queue.on('error', (error) => logger.debug({ err: error }, 'Fetch queue error'));
+  events.on('error', (error) => logger.debug({ err: error }, 'Fetch queue events error'));
+  const waiting = new Map<string, Set<() => void>>();
+  const wake = ({ jobId }: { jobId: string }): void => waiting.get(jobId)?.forEach((resolve) => resolve());
+  events.on('completed', wake).on('failed', wake).on('removed', wake);
+
+  return {
+    async add(ref) {
+      await queue.add('fetch', ref, { jobId: ref.id });
+    },
+    async remove(ref) {
+      await queue.remove(ref.id);
+    },
+    async ended(ref, timeoutMs, signal) {
+      const { promise, resolve } = Promise.withResolvers<void>();
+      const resolvers = waiting.get(ref.id) ?? new Set();
+      waiting.set(ref.id, resolvers.add(resolve));
+      const timer = setTimeout(resolve, timeoutMs);
+      signal.addEventListener('abort', () => resolve(), { once: true });
+      await promise;
+      clearTimeout(timer);
+      resolvers.delete(resolve);
+      if (resolvers.size === 0) waiting.delete(ref.id);
+    },
+    async close() {
+      await events.close();
+      await queue.close();
+    },
+  };
+}

@@ -1,0 +1,157 @@
+/**
+ * Runs a fetch: one attempt of it, from the maildrop's lease to the record of how it ended. Knows no queue: it says
+ * whether, and when, it wants to be called again.
+ *
+ * What goes wrong in a fetch is written to its record. What is thrown from here could not be written.
+ */
+import type { Logger } from 'pino';
+import { AppError, isFailureCode, toError, type FailureCode } from '../errors.ts';
+import { Pop3Error } from '../pop3/index.ts';
+import type { AttemptEnd, FetchStore } from './fetch-store.ts';
+import { hasEnded, type Failure, type Fetch, type FetchRef } from './fetch.ts';
+import type { Lease, Leases } from './lease.ts';
+import { detailCharsMax, leaseRecheckMsMax, leaseWaitMs } from './limits.ts';
+import { isRetryable, nextAttempt } from './outcome.ts';
+import { FetchSession, type SessionPorts } from './session.ts';
+import { superviseSession } from './supervision.ts';
+
+export interface FetchPorts extends Omit<SessionPorts, 'records'> {
+  records: FetchStore;
+  leases: Leases;
+  credentials: {
+    /** @throws AppError `credentials_unavailable`. */
+    open(ref: FetchRef): Promise<string>;
+    delete(ref: FetchRef): Promise<void>;
+  };
+  /** True for errors that say that Redis is away. */
+  isStorageAway(error: unknown): boolean;
+  logger: Logger;
+  uniqueId(): string;
+}
+
+/** Null: the fetch has ended. */
+export type NextCall = { delayMs: number } | null;
+
+/** @param shutdown ends a running session; the fetch is then wanted again at once. */
+export async function runFetch(ports: FetchPorts, ref: FetchRef, shutdown: AbortSignal): Promise<NextCall> {
+  const { records, leases, clock } = ports;
+  const known = await records.find(ref);
+  if (!known || hasEnded(known.state)) {
+    await ports.credentials.delete(ref);
+    return null;
+  }
+  const lease = await leases.acquire(ref.tenant, known.mailboxId, ports.uniqueId());
+  if (!lease) return waitForLease(ports, known);
+  try {
+    const fetch = await records.begin(ref, lease.token, new Date(clock.now()).toISOString());
+    return fetch && (await attempt(ports, fetch, lease, shutdown));
+  } finally {
+    await lease.release().catch((error: unknown) => ports.logger.warn({ err: error }, 'The lease was not released'));
+  }
+}
+
+async function attempt(ports: FetchPorts, fetch: Fetch, lease: Lease, shutdown: AbortSignal): Promise<NextCall> {
+  const { records, logger } = ports;
+  const supervision = superviseSession({
+    lease,
+    sessionSeconds: fetch.limits.seconds,
+    isCancelRequested: () => records.isCancelRequested(fetch),
+    shutdown,
+    clock: ports.clock,
+  });
+  let session: FetchSession | undefined;
+  let end: AttemptEnd;
+  let delayMs: number | null = null;
+  try {
+    if (await records.isCancelRequested(fetch)) throw new AppError('cancelled', 'The fetch was cancelled.');
+    const password = await ports.credentials.open(fetch);
+    session = new FetchSession(ports, { fetch, token: lease.token, password, signal: supervision.signal });
+    await session.run();
+    end = { state: 'succeeded', error: null, endedAt: now(ports) };
+  } catch (thrown) {
+    const code = codeOf(ports, thrown);
+    const stopped = shutdown.aborted && thrown === shutdown.reason;
+    if (code === 'lease_lost') return { delayMs: nextDelay(ports, fetch, code, false) ?? 0 };
+    if (code === 'internal_error' && !stopped) logger.error({ err: thrown, fetchId: fetch.id }, 'Fetch failed');
+    delayMs = stopped ? 0 : nextDelay(ports, fetch, code, session?.hadBegun ?? false);
+    end = stopped
+      ? { state: 'queued', error: null, endedAt: null }
+      : describeEnd(ports, toError(thrown), code, delayMs);
+  } finally {
+    await supervision.stop();
+  }
+  await records.finish(fetch, lease.token, end);
+  const { state, error } = end;
+  logger.info(
+    { tenant: fetch.tenant, fetchId: fetch.id, state, code: error?.code, detail: error?.detail },
+    'Fetch attempt ended',
+  );
+  if (delayMs !== null) return { delayMs };
+  await ports.credentials.delete(fetch);
+  return null;
+}
+
+async function waitForLease(ports: FetchPorts, fetch: Fetch): Promise<NextCall> {
+  const ageMs = ageOf(ports, fetch);
+  if (ageMs < leaseWaitMs) return { delayMs: Math.min(500 + ageMs / 10, leaseRecheckMsMax) };
+  const error: Failure = {
+    code: 'upstream_locked',
+    detail: 'Another fetch holds this maildrop, and has for an hour.',
+    phase: null,
+    retryable: true,
+    nextAttemptAt: null,
+  };
+  await ports.records.end(fetch, ['queued', 'active'], { state: 'failed', error, endedAt: now(ports) });
+  await ports.credentials.delete(fetch);
+  return null;
+}
+
+function describeEnd(ports: FetchPorts, thrown: Error, code: FailureCode, delayMs: number | null): AttemptEnd {
+  if (code === 'cancelled') return { state: 'cancelled', error: null, endedAt: now(ports) };
+  const error: Failure = {
+    code,
+    detail: detailOf(thrown, code).slice(0, detailCharsMax),
+    phase: thrown instanceof Pop3Error ? thrown.phase : null,
+    retryable: isRetryable(code),
+    nextAttemptAt: delayMs === null ? null : new Date(ports.clock.now() + delayMs).toISOString(),
+  };
+  return delayMs === null ? { state: 'failed', error, endedAt: now(ports) } : { state: 'queued', error, endedAt: null };
+}
+
+/** Texts of errors that are not ours may hold anything: they go to the log only. */
+function detailOf(thrown: Error, code: FailureCode): string {
+  if (thrown instanceof AppError) return thrown.message;
+  return code === 'storage_failed'
+    ? 'Redis is away. Nothing was deleted upstream.'
+    : 'A fault of popbridge itself. Its log says more.';
+}
+
+function codeOf(ports: FetchPorts, thrown: unknown): FailureCode {
+  if (ports.isStorageAway(thrown)) return 'storage_failed';
+  return thrown instanceof AppError && isFailureCode(thrown.code) ? thrown.code : 'internal_error';
+}
+
+function nextDelay(ports: FetchPorts, fetch: Fetch, code: FailureCode, hadBegun: boolean): number | null {
+  return nextAttempt(code, { attempts: fetch.attempts, ageMs: ageOf(ports, fetch), hadBegun });
+}
+
+function ageOf({ clock }: FetchPorts, fetch: Fetch): number {
+  return clock.now() - Date.parse(fetch.createdAt);
+}
+
+function now({ clock }: FetchPorts): string {
+  return new Date(clock.now()).toISOString();
+}
+
+/** The queue has given the job up, and nobody will run this fetch again: the record must say so. */
+export async function abandonFetch(ports: FetchPorts, ref: FetchRef): Promise<void> {
+  const error: Failure = {
+    code: 'internal_error',
+    detail: 'The fetch was given up after its workers had died too often. What it had stored is kept.',
+    phase: null,
+    retryable: true,
+    nextAttemptAt: null,
+  };
+  await ports.records.end(ref, ['queued', 'active'], { state: 'failed', error, endedAt: now(ports) });
+  await ports.credentials.delete(ref);
+}

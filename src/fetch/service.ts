@@ -1,0 +1,109 @@
+/**
+ * Fetches as the API sees them: create, look at, wait for, cancel, delete.
+ *
+ * It checks and records; it never connects to a mail server. `run.ts` does, in a worker.
+ */
+import { fetchId, mailboxId } from '../identity.ts';
+import type { MessageRecord } from '../message/message.ts';
+import type { TlsMode } from '../pop3/index.ts';
+import type { FetchStore } from './fetch-store.ts';
+import { hasEnded, type DeletePolicy, type Fetch, type FetchLimits, type FetchRef } from './fetch.ts';
+import { pageMessagesMax, waitRecheckMs } from './limits.ts';
+
+export interface NewFetch {
+  source: { host: string; port: number; tls: TlsMode; username: string; password: string; ca: string | null };
+  delete: DeletePolicy;
+  limits: FetchLimits;
+}
+
+export interface FetchServicePorts {
+  clock: { now(): number };
+  random(bytes: number): Buffer;
+  records: FetchStore;
+  credentials: { put(ref: FetchRef, password: string): Promise<void>; delete(ref: FetchRef): Promise<void> };
+  messages: {
+    findRecord(tenant: string, id: string): Promise<MessageRecord | null>;
+    delete(tenant: string, id: string): Promise<void>;
+  };
+  queue: {
+    add(ref: FetchRef): Promise<void>;
+    remove(ref: FetchRef): Promise<void>;
+    /** Resolves when the queue says that this fetch's job is over, or after the time. */
+    ended(ref: FetchRef, timeoutMs: number, signal: AbortSignal): Promise<void>;
+  };
+  /** @throws AppError `egress_blocked`. */
+  checkEgress(target: { host: string; port: number }): void;
+}
+
+export interface FetchService {
+  /**
+   * Checks the settings, seals the credentials and writes the record. Nothing runs before `enqueue`.
+   * @throws AppError `egress_blocked`.
+   */
+  create(tenant: string, request: NewFetch): Promise<Fetch>;
+  enqueue(ref: FetchRef): Promise<void>;
+  find(ref: FetchRef): Promise<Fetch | null>;
+  /** The fetch when it has ended, or as it stands after the time or the signal. */
+  waitForEnd(ref: FetchRef, timeoutMs: number, signal: AbortSignal): Promise<Fetch | null>;
+  /** A page of message ids in maildrop order; `nextOffset` is null on the last. */
+  listMessageIds(ref: FetchRef, offset: number, limit: number): Promise<{ ids: string[]; nextOffset: number | null }>;
+  /** A fetch that has not ended: ends it, or tells its worker to. */
+  cancel(ref: FetchRef): Promise<void>;
+  /** A fetch that has ended, with the messages that it was the last to store. */
+  delete(ref: FetchRef): Promise<void>;
+}
+
+export function createFetchService(ports: FetchServicePorts): FetchService {
+  const { clock, records, credentials, messages, queue } = ports;
+
+  return {
+    async create(tenant, { source, ...rest }) {
+      const { password, ca, ...address } = source;
+      ports.checkEgress(address);
+      const nowMs = clock.now();
+      const ref = { tenant, id: fetchId(nowMs, ports.random) };
+      const request = { mailboxId: mailboxId(tenant, address), source: address, ca, ...rest };
+      await records.create(ref, request, new Date(nowMs).toISOString());
+      await credentials.put(ref, password);
+      const created = await records.find(ref);
+      if (!created) throw new Error('A fetch record vanished right after it was written');
+      return created;
+    },
+    enqueue: (ref) => queue.add(ref),
+    find: (ref) => records.find(ref),
+    async waitForEnd(ref, timeoutMs, signal) {
+      const untilMs = clock.now() + timeoutMs;
+      for (;;) {
+        const fetch = await records.find(ref);
+        const leftMs = untilMs - clock.now();
+        if (!fetch || hasEnded(fetch.state) || leftMs <= 0 || signal.aborted) return fetch;
+        // The queue's event makes it prompt; looking again from time to time makes it sure.
+        await queue.ended(ref, Math.min(leftMs, waitRecheckMs), signal);
+      }
+    },
+    async listMessageIds(ref, offset, limit) {
+      const ids = await records.listMessageIds(ref, offset, limit + 1);
+      return { ids: ids.slice(0, limit), nextOffset: ids.length > limit ? offset + limit : null };
+    },
+    async cancel(ref) {
+      const end = { state: 'cancelled', error: null, endedAt: new Date(clock.now()).toISOString() } as const;
+      if (!(await records.end(ref, ['queued'], end))) {
+        await records.requestCancel(ref);
+        return;
+      }
+      await credentials.delete(ref);
+      await queue.remove(ref);
+    },
+    async delete(ref) {
+      for (let offset = 0; ; offset += pageMessagesMax) {
+        const ids = await records.listMessageIds(ref, offset, pageMessagesMax);
+        for (const id of ids) {
+          const record = await messages.findRecord(ref.tenant, id);
+          if (record?.fetchId === ref.id) await messages.delete(ref.tenant, id);
+        }
+        if (ids.length < pageMessagesMax) break;
+      }
+      await records.delete(ref);
+    },
+  };
+}

@@ -1,0 +1,290 @@
+/**
+ * One session with the upstream server on behalf of a fetch: log in, list, plan, and for each message retrieve, store,
+ * announce, mark. It knows neither leases nor queues: the signal ends it, and the token of the lease goes with each write.
+ */
+import { AppError } from '../errors.ts';
+import { messageId, messageKey, type MessageIdentity } from '../identity.ts';
+import type { BlobDraft } from '../message/blob-store.ts';
+import type { MessageRecord } from '../message/message.ts';
+import type { ParsedMessage } from '../mime/message.ts';
+import {
+  Pop3Client,
+  Pop3CommandError,
+  Pop3ConnectionError,
+  Pop3Error,
+  type AddressResolver,
+  type Pop3Timeouts,
+} from '../pop3/index.ts';
+import type { Fetch, FetchProgress, FetchRef, MessageFailure, PhaseTimings } from './fetch.ts';
+import type { Ledger, LedgerEntry } from './ledger.ts';
+import { detailCharsMax, failuresMax, progressEveryMs } from './limits.ts';
+import { planFetch, tooLarge, type Listed, type PlannedMessage } from './plan.ts';
+
+/** What the session needs of others. */
+export interface SessionPorts {
+  clock: { now(): number };
+  resolve: AddressResolver;
+  timeouts?: Partial<Pop3Timeouts>;
+  records: Ledger & { writeProgress(ref: FetchRef, token: number, progress: Partial<FetchProgress>): Promise<void> };
+  messages: {
+    write(tenant: string, source: AsyncIterable<Uint8Array>): Promise<BlobDraft>;
+    store(tenant: string, record: MessageRecord, parsed: ParsedMessage, raw: BlobDraft): Promise<void>;
+  };
+  parse(raw: BlobDraft): Promise<ParsedMessage>;
+  durability: { begin(): Promise<{ confirm(): Promise<void> }> };
+  announce(event: ReceivedMessage): Promise<void>;
+}
+
+/** What is announced once a message is stored. */
+export interface ReceivedMessage {
+  tenant: string;
+  fetchId: string;
+  mailboxId: string;
+  messageId: string;
+}
+
+export interface SessionJob {
+  fetch: Fetch;
+  /** The fencing token of the maildrop's lease. */
+  token: number;
+  password: string;
+  signal: AbortSignal;
+}
+
+export class FetchSession {
+  readonly #ports: SessionPorts;
+  readonly #job: SessionJob;
+  readonly #startedMs: number;
+  readonly #phases: PhaseTimings = {};
+  readonly #failures: MessageFailure[] = [];
+  /** How many messages with these bytes and no unique-id this session has met. */
+  readonly #digests = new Map<string, number>();
+  #progressDueMs = 0;
+  /** The session got as far as asking for a message. */
+  hadBegun = false;
+
+  constructor(ports: SessionPorts, job: SessionJob) {
+    this.#ports = ports;
+    this.#job = job;
+    this.#startedMs = ports.clock.now();
+  }
+
+  /** @throws AppError: a Pop3Error, the reason of the signal, `storage_failed`, `lease_lost`, `message_too_large`. */
+  async run(): Promise<void> {
+    const { fetch } = this.#job;
+    const durable = fetch.delete === 'stored' ? await this.#ports.durability.begin() : null;
+    const client = await this.#timed('connectMs', () => this.#connect());
+    try {
+      await this.#timed('loginMs', () => client.login());
+      const stored = await this.#retrieveAll(client);
+      await this.#timed('deleteMs', async () => {
+        if (durable && stored.length > 0) {
+          await durable.confirm();
+          await this.#delete(client, stored);
+        } else {
+          await client.quit().catch(ignoreUpstream);
+        }
+      });
+    } finally {
+      client.close();
+      await this.#write({ phases: this.#phases, ...this.#failureCounts() });
+    }
+  }
+
+  async #connect(): Promise<Pop3Client> {
+    const { fetch, password, signal } = this.#job;
+    const { resolve, timeouts } = this.#ports;
+    const settings = { ...fetch.source, password, ...(fetch.ca !== null && { ca: fetch.ca }) };
+    const client = await Pop3Client.connect(settings, { signal, resolve, ...(timeouts && { timeouts }) });
+    try {
+      await client.capabilities();
+    } catch (error) {
+      client.close();
+      throw error;
+    }
+    return client;
+  }
+
+  /** Resolves with the messages that are stored and still on the server. */
+  async #retrieveAll(client: Pop3Client): Promise<readonly PlannedMessage[]> {
+    const { fetch } = this.#job;
+    const listing = await this.#timed('listMs', () => list(client));
+    const hasUidl = listing.some(({ uidl }) => uidl !== null);
+    const plan = planFetch(listing, await this.#ports.records.readLedger(fetch), fetch.limits, {
+      // Without unique-ids nothing tells what an earlier attempt had: all is retrieved again, under the same ids.
+      messages: hasUidl ? fetch.retrieved : 0,
+      bytes: hasUidl ? fetch.retrievedBytes : 0,
+    });
+    this.#failures.push(...plan.failures);
+    await this.#write({
+      listed: Math.max(fetch.listed, listing.length),
+      listedBytes: Math.max(
+        fetch.listedBytes,
+        listing.reduce((sum, { bytes }) => sum + (bytes ?? 0), 0),
+      ),
+      skipped: plan.skipped,
+      limitReached: plan.limitReached,
+      ...this.#failureCounts(),
+      // A QUIT whose answer never came: what it deleted is gone from the listing now.
+      ...(fetch.deletion === 'unknown' && { deleted: fetch.deleted + plan.goneCount, deletion: 'confirmed' }),
+    });
+    return this.#timed('retrieveMs', async () => {
+      const stored = [...plan.stored];
+      for (const [index, message] of plan.retrieve.entries()) {
+        if (this.#ports.clock.now() - this.#startedMs > fetch.limits.seconds * 1000) {
+          await this.#write({ skipped: plan.skipped + plan.retrieve.length - index, limitReached: 'seconds' });
+          break;
+        }
+        this.hadBegun = true;
+        if (await this.#retrieve(client, message)) stored.push(message);
+        await this.#writeSometimes();
+      }
+      return stored;
+    });
+  }
+
+  /** True when the message is committed; false when it failed by itself, and the session goes on. */
+  async #retrieve(client: Pop3Client, message: PlannedMessage): Promise<boolean> {
+    try {
+      const body = await client.retrieve(message.number);
+      const raw = await this.#ports.messages.write(this.#job.fetch.tenant, this.#bounded(body, message));
+      try {
+        await this.#commit(message, raw);
+      } finally {
+        await raw.discard();
+      }
+      return true;
+    } catch (error) {
+      if (!(error instanceof AppError)) throw error;
+      if (error instanceof Pop3CommandError) {
+        this.#addFailure({ ...identify(message), code: error.code, detail: error.message });
+        return false;
+      }
+      if (error instanceof Pop3Error || error.code === 'message_too_large') await this.#markBroken(message, error);
+      throw error;
+    }
+  }
+
+  async #commit(message: PlannedMessage, raw: BlobDraft): Promise<void> {
+    const { fetch, token } = this.#job;
+    const { clock, records, messages } = this.#ports;
+    const identity = this.#identify(message, raw);
+    const record: MessageRecord = {
+      id: messageId(fetch.mailboxId, identity),
+      mailboxId: fetch.mailboxId,
+      fetchId: fetch.id,
+      uidl: message.uidl,
+      size: raw.bytes,
+      digest: raw.sha256,
+      fetchedAt: new Date(clock.now()).toISOString(),
+    };
+    const parsed = await this.#ports.parse(raw);
+    this.#job.signal.throwIfAborted();
+    await messages.store(fetch.tenant, record, parsed, raw);
+    await this.#ports.announce({
+      tenant: fetch.tenant,
+      fetchId: fetch.id,
+      mailboxId: fetch.mailboxId,
+      messageId: record.id,
+    });
+    const entry: LedgerEntry = { state: 'stored', number: message.number, messageId: record.id };
+    await records.commit(fetch, token, messageKey(identity), entry, raw.bytes);
+  }
+
+  #identify({ uidl, occurrence }: PlannedMessage, raw: BlobDraft): MessageIdentity {
+    if (uidl !== null) return { uidl, occurrence };
+    const met = this.#digests.get(raw.sha256) ?? 0;
+    this.#digests.set(raw.sha256, met + 1);
+    return { digest: raw.sha256, occurrence: met };
+  }
+
+  /** The session broke on this message. The next attempt leaves it for last, or out where it can only fail again. */
+  async #markBroken(message: PlannedMessage, error: AppError): Promise<void> {
+    const { fetch, token } = this.#job;
+    const tooBig = error.code === 'message_too_large';
+    const failure = tooBig
+      ? tooLarge(message, fetch.limits)
+      : { ...identify(message), code: (error as Pop3Error).code, detail: error.message };
+    this.#addFailure(failure);
+    if (message.key === null) return;
+    const { number, code, detail } = failure;
+    const entry: LedgerEntry = tooBig ? { state: 'failed', number, code, detail } : { state: 'suspect', number };
+    await this.#ports.records.commit(fetch, token, message.key, entry);
+  }
+
+  async #delete(client: Pop3Client, stored: readonly PlannedMessage[]): Promise<void> {
+    const { fetch } = this.#job;
+    let accepted = 0;
+    for (const { number } of stored) {
+      try {
+        await client.delete(number);
+        accepted += 1;
+      } catch (error) {
+        if (!(error instanceof Pop3CommandError)) throw error;
+      }
+    }
+    // From here until the answer, nobody knows: a crash must not leave "none" behind.
+    await this.#write({ deletion: 'unknown' });
+    const confirmed = await client.quit().catch(ignoreUpstream);
+    if (confirmed) await this.#write({ deletion: 'confirmed', deleted: fetch.deleted + accepted });
+  }
+
+  async *#bounded(body: AsyncIterable<Buffer>, message: PlannedMessage): AsyncGenerator<Buffer> {
+    let bytes = 0;
+    for await (const chunk of body) {
+      bytes += chunk.length;
+      if (bytes > this.#job.fetch.limits.messageBytes) {
+        throw new AppError('message_too_large', tooLarge(message, this.#job.fetch.limits).detail);
+      }
+      yield chunk;
+    }
+  }
+
+  #addFailure(failure: MessageFailure): void {
+    this.#failures.push({ ...failure, detail: failure.detail.slice(0, detailCharsMax) });
+  }
+
+  #failureCounts(): Pick<FetchProgress, 'failed' | 'failures'> {
+    return { failed: this.#failures.length, failures: this.#failures.slice(0, failuresMax) };
+  }
+
+  async #timed<T>(phase: keyof PhaseTimings, work: () => Promise<T>): Promise<T> {
+    const fromMs = this.#ports.clock.now();
+    try {
+      return await work();
+    } finally {
+      this.#phases[phase] = this.#ports.clock.now() - fromMs;
+    }
+  }
+
+  #write(progress: Partial<FetchProgress>): Promise<void> {
+    return this.#ports.records.writeProgress(this.#job.fetch, this.#job.token, progress);
+  }
+
+  /** Counts of what is retrieved are kept by the commits; the rest of the progress need not be written for each message. */
+  async #writeSometimes(): Promise<void> {
+    const nowMs = this.#ports.clock.now();
+    if (nowMs < this.#progressDueMs) return;
+    this.#progressDueMs = nowMs + progressEveryMs;
+    await this.#write({ phases: this.#phases, ...this.#failureCounts() });
+  }
+}
+
+async function list(client: Pop3Client): Promise<Listed[]> {
+  const uidls = await client.uidl();
+  const sizes = await client.list();
+  const numbers = new Set([...sizes.keys(), ...(uidls?.keys() ?? [])]);
+  return [...numbers]
+    .toSorted((a, b) => a - b)
+    .map((number) => ({ number, bytes: sizes.get(number) ?? null, uidl: uidls?.get(number) ?? null }));
+}
+
+function identify({ number, uidl }: Listed): Pick<MessageFailure, 'number' | 'uidl'> {
+  return { number, uidl };
+}
+
+/** The server's last answer did not come. What that means is for the caller. */
+function ignoreUpstream(error: unknown): false {
+  if (error instanceof Pop3ConnectionError || error instanceof Pop3Error) return false;
+  throw error;
+}
