@@ -1,0 +1,2 @@
+/** Characters of text, and of HTML, that an event carries. */
+export const bodyCharsMax = 64 * 1024;

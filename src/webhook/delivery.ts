@@ -1,0 +1,73 @@
+/**
+ * Makes one delivery attempt: builds the payload from what is stored, signs it, sends it, records the outcome. Knows no
+ * queue: it says whether, and when, the next attempt is due.
+ */
+import type { EventRef } from '../event/event.ts';
+import { attemptsMax, jitterRatio, retryDelaysMs } from './limits.ts';
+import type { Answer } from './sender.ts';
+import { signWebhook } from './signing.ts';
+import type { SubscriptionStore } from './subscription-store.ts';
+
+export interface DeliveryPorts {
+  clock: { now(): number };
+  /** 0 to 1. */
+  random(): number;
+  subscriptions: SubscriptionStore;
+  /** The body of the event; null when what it is about has been deleted. */
+  buildPayload(event: EventRef): Promise<string | null>;
+  post(url: string, headers: Record<string, string>, body: Buffer): Promise<Answer>;
+}
+
+/** Null: the delivery has ended. */
+export type NextAttempt = { delayMs: number } | null;
+
+/**
+ * @param attempt 1 for the first.
+ * @throws for our own faults only, which cost the endpoint no attempt.
+ */
+export async function attemptDelivery(ports: DeliveryPorts, event: EventRef, attempt: number): Promise<NextAttempt> {
+  const { clock, subscriptions } = ports;
+  const ref = { tenant: event.tenant, id: event.fetchId };
+  const subscription = await subscriptions.find(ref);
+  if (!subscription || (await subscriptions.stateOf(ref, event.id)) !== 'pending') return null;
+
+  const payload = await ports.buildPayload(event);
+  if (payload === null) {
+    await subscriptions.settle(ref, event.id, 'failed');
+    await note('The message was deleted before it was delivered.', null, null);
+    return null;
+  }
+  const body = Buffer.from(payload);
+  const headers = signWebhook(subscription.secret, event.id, Math.floor(clock.now() / 1000), body);
+  const answer = await ports.post(subscription.url, { ...headers }, body);
+  if (answer.status !== null && answer.status >= 200 && answer.status < 300) {
+    await subscriptions.settle(ref, event.id, 'delivered');
+    return null;
+  }
+  const delayMs = isGone(answer) ? null : nextDelay(attempt, ports.random());
+  if (delayMs === null) await subscriptions.settle(ref, event.id, 'failed');
+  await note(answer.detail, answer.status, delayMs);
+  return delayMs === null ? null : { delayMs };
+
+  function note(detail: string, status: number | null, delay: number | null): Promise<void> {
+    const nowMs = clock.now();
+    return subscriptions.noteFailure(ref, {
+      eventId: event.id,
+      at: new Date(nowMs).toISOString(),
+      attempt,
+      status,
+      detail,
+      nextAttemptAt: delay === null ? null : new Date(nowMs + delay).toISOString(),
+    });
+  }
+}
+
+/** 410 Gone: the endpoint asks never to be called again. */
+function isGone({ status }: Answer): boolean {
+  return status === 410;
+}
+
+function nextDelay(attempt: number, random: number): number | null {
+  const delayMs = attempt < attemptsMax ? retryDelaysMs[attempt - 1] : undefined;
+  return delayMs === undefined ? null : Math.round(delayMs * (1 + jitterRatio * (2 * random - 1)));
+}
