@@ -1,0 +1,96 @@
+/**
+ * The environment as one frozen Config. It is the only reader of environment variables, refuses to start on any bad
+ * value, and names all of them at once. It opens no connection and makes no file: made keys are `keys.ts`.
+ */
+import { Ajv2020, type ErrorObject } from 'ajv/dist/2020.js';
+import { resolve } from 'node:path';
+import { AppError } from '../errors.ts';
+import { settingsSchema, type Settings } from './settings.ts';
+
+export type Role = 'all' | 'api' | 'worker';
+
+export interface Config {
+  readonly role: Role;
+  readonly host: string;
+  readonly port: number;
+  readonly operatorKey: string | undefined;
+  readonly masterKeys: string | undefined;
+  /** Absolute. */
+  readonly dataDir: string;
+  readonly egressAllow: string;
+  readonly redisUrl: string | undefined;
+  readonly redisServer: string | undefined;
+  readonly fetchConcurrency: number;
+  readonly webhookConcurrency: number;
+  readonly messageBytesMax: number;
+  readonly retentionMs: number;
+  readonly shutdownMs: number;
+  readonly logLevel: Settings['POPBRIDGE_LOG_LEVEL'];
+}
+
+/** @throws AppError `invalid_config`, with one line per bad value; a value itself is never repeated, as it may be a secret. */
+export function readConfig(env: Readonly<Record<string, string | undefined>>): Config {
+  // An empty variable is an unset one: that is what `VAR= command` and an empty Kubernetes value mean.
+  const given = Object.entries(env).filter(([name, value]) => name in settingsSchema.properties && value !== '');
+  const settings: Record<string, unknown> = Object.fromEntries(given);
+  const ajv = new Ajv2020({ allErrors: true, coerceTypes: true, useDefaults: true });
+  const validate = ajv.compile<Settings>(settingsSchema);
+  const problems = validate(settings) ? [] : (validate.errors ?? []).map(explain);
+  problems.push(...unknownNames(env), ...missingKeys(settings), ...unreadableUrl(settings));
+  if (problems.length > 0) {
+    throw new AppError('invalid_config', `The settings are wrong:\n${problems.map((line) => `  ${line}`).join('\n')}`);
+  }
+  return toConfig(settings as Settings);
+}
+
+function toConfig(settings: Settings): Config {
+  return Object.freeze({
+    role: settings.POPBRIDGE_ROLE,
+    host: settings.POPBRIDGE_HOST,
+    port: settings.POPBRIDGE_PORT,
+    operatorKey: settings.POPBRIDGE_OPERATOR_KEY,
+    masterKeys: settings.POPBRIDGE_MASTER_KEYS,
+    dataDir: resolve(settings.POPBRIDGE_DATA_DIR),
+    egressAllow: settings.POPBRIDGE_EGRESS_ALLOW,
+    redisUrl: settings.REDIS_URL,
+    redisServer: settings.POPBRIDGE_REDIS_SERVER,
+    fetchConcurrency: settings.POPBRIDGE_FETCH_CONCURRENCY,
+    webhookConcurrency: settings.POPBRIDGE_WEBHOOK_CONCURRENCY,
+    messageBytesMax: settings.POPBRIDGE_MESSAGE_BYTES_MAX,
+    retentionMs: settings.POPBRIDGE_RETENTION_DAYS * 24 * 60 * 60 * 1000,
+    shutdownMs: settings.POPBRIDGE_SHUTDOWN_SECONDS * 1000,
+    logLevel: settings.POPBRIDGE_LOG_LEVEL,
+  });
+}
+
+function explain(error: ErrorObject): string {
+  const name = error.instancePath.slice(1);
+  const allowed: unknown = error.params['allowedValues'];
+  return `${name} ${error.message ?? 'is wrong'}${Array.isArray(allowed) ? `: ${allowed.join(', ')}` : ''}`;
+}
+
+/** A misspelt setting would be ignored in silence. */
+function unknownNames(env: Readonly<Record<string, string | undefined>>): string[] {
+  return Object.keys(env)
+    .filter((name) => name.startsWith('POPBRIDGE_') && !(name in settingsSchema.properties))
+    .map((name) => `${name} is no setting of popbridge`);
+}
+
+/** Replicas on a shared Redis need the same keys, so none is made up there. */
+function missingKeys(settings: Record<string, unknown>): string[] {
+  if (settings['REDIS_URL'] === undefined) return [];
+  return ['POPBRIDGE_OPERATOR_KEY', 'POPBRIDGE_MASTER_KEYS']
+    .filter((name) => settings[name] === undefined)
+    .map((name) => `${name} must be set with REDIS_URL (make one: ${RECIPES[name]})`);
+}
+
+/** Beyond what the schema's pattern can say, so that it is not refused twice. */
+function unreadableUrl({ REDIS_URL: url }: Record<string, unknown>): string[] {
+  const isWrong = typeof url === 'string' && /^rediss?:/.test(url) && !URL.canParse(url);
+  return isWrong ? ['REDIS_URL is not a valid URL (special characters in a password must be percent-encoded)'] : [];
+}
+
+const RECIPES: Readonly<Record<string, string>> = {
+  POPBRIDGE_OPERATOR_KEY: 'openssl rand -hex 24',
+  POPBRIDGE_MASTER_KEYS: 'echo "k1:$(openssl rand -base64 32)"',
+};

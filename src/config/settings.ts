@@ -1,0 +1,122 @@
+/** The settings, as a schema: names, types, defaults and the texts of the README's table. */
+import type { FromSchema } from 'json-schema-to-ts';
+
+export const settingsSchema = {
+  type: 'object',
+  additionalProperties: true,
+  required: [
+    'POPBRIDGE_ROLE',
+    'POPBRIDGE_HOST',
+    'POPBRIDGE_PORT',
+    'POPBRIDGE_DATA_DIR',
+    'POPBRIDGE_EGRESS_ALLOW',
+    'POPBRIDGE_FETCH_CONCURRENCY',
+    'POPBRIDGE_WEBHOOK_CONCURRENCY',
+    'POPBRIDGE_MESSAGE_BYTES_MAX',
+    'POPBRIDGE_RETENTION_DAYS',
+    'POPBRIDGE_SHUTDOWN_SECONDS',
+    'POPBRIDGE_LOG_LEVEL',
+  ],
+  properties: {
+    POPBRIDGE_ROLE: {
+      type: 'string',
+      enum: ['all', 'api', 'worker'],
+      default: 'all',
+      description: 'What this process does: `api` answers HTTP, `worker` fetches and delivers, `all` both.',
+    },
+    POPBRIDGE_HOST: {
+      type: 'string',
+      minLength: 1,
+      default: '127.0.0.1',
+      description: 'The address on which the API listens; `0.0.0.0` in a container.',
+    },
+    POPBRIDGE_PORT: {
+      type: 'integer',
+      minimum: 0,
+      maximum: 65_535,
+      default: 8110,
+      description: 'The port on which the API listens; `0` takes any free one and prints it.',
+    },
+    POPBRIDGE_OPERATOR_KEY: {
+      type: 'string',
+      minLength: 16,
+      maxLength: 512,
+      pattern: '^[\\x21-\\x7e]+$',
+      description:
+        'The API key. Needed with `REDIS_URL`; with the embedded Redis one is made, kept in the data folder and printed once.',
+    },
+    POPBRIDGE_MASTER_KEYS: {
+      type: 'string',
+      minLength: 1,
+      description:
+        '`id:base64,id:base64`, 32 bytes each: the first seals credentials, all open them. Needed with `REDIS_URL`; with the embedded Redis one is made and kept in the data folder.',
+    },
+    POPBRIDGE_DATA_DIR: {
+      type: 'string',
+      minLength: 1,
+      default: './data',
+      description: 'Embedded Redis, mail (blobs) and made keys.',
+    },
+    POPBRIDGE_EGRESS_ALLOW: {
+      type: 'string',
+      default: '',
+      description:
+        'Hosts and CIDRs that may be connected to beside public addresses, and on what ports: `127.0.0.0/8:*,mail.internal:110`.',
+    },
+    REDIS_URL: {
+      type: 'string',
+      pattern: '^rediss?://',
+      description: '`redis://` or `rediss://`; unset: the embedded Redis.',
+    },
+    POPBRIDGE_REDIS_SERVER: {
+      type: 'string',
+      minLength: 1,
+      description:
+        'The `redis-server` or `valkey-server` for the embedded Redis; unset: from PATH, else from the data folder, where on Debian and Ubuntu it is unpacked from their packages.',
+    },
+    POPBRIDGE_FETCH_CONCURRENCY: {
+      type: 'integer',
+      minimum: 1,
+      maximum: 1000,
+      default: 20,
+      description: 'How many fetches a worker runs at once.',
+    },
+    POPBRIDGE_WEBHOOK_CONCURRENCY: {
+      type: 'integer',
+      minimum: 1,
+      maximum: 1000,
+      default: 20,
+      description: 'How many webhooks a worker sends at once.',
+    },
+    POPBRIDGE_MESSAGE_BYTES_MAX: {
+      type: 'integer',
+      minimum: 1024,
+      maximum: 1_073_741_824,
+      default: 52_428_800,
+      description: 'The largest message that is retrieved, in bytes; a fetch may ask for less.',
+    },
+    POPBRIDGE_RETENTION_DAYS: {
+      type: 'integer',
+      minimum: 1,
+      maximum: 3650,
+      default: 7,
+      description: 'How long fetches and messages are kept.',
+    },
+    POPBRIDGE_SHUTDOWN_SECONDS: {
+      type: 'integer',
+      minimum: 1,
+      maximum: 3600,
+      default: 25,
+      description:
+        'How long SIGTERM waits for work in progress; what is not done by then is taken up by another worker.',
+    },
+    POPBRIDGE_LOG_LEVEL: {
+      type: 'string',
+      enum: ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'],
+      default: 'info',
+      description: 'How much is logged, as JSON lines on standard output.',
+    },
+  },
+} as const;
+
+export type Settings = FromSchema<typeof settingsSchema>;

@@ -1,0 +1,70 @@
+/**
+ * The HTTP API as a Hono app: request ids, access log, errors as problem+json, routes from the contract.
+ *
+ * It translates between HTTP and the domain folders and decides nothing of its own.
+ */
+import { Hono } from 'hono';
+import { randomUUID } from 'node:crypto';
+import type { Logger } from 'pino';
+import type { Access } from '../access/access.ts';
+import { AppError } from '../errors.ts';
+import { compileOperations, readContract } from './contract.ts';
+import { fetchHandlers, type FetchPorts } from './fetches.ts';
+import { messageHandlers, type MessagePorts } from './messages.ts';
+import { toProblem } from './problem.ts';
+import { bindRoutes } from './route.ts';
+import { serviceHandlers, type ServicePorts } from './service.ts';
+
+export interface HttpPorts extends FetchPorts, Omit<ServicePorts, 'document'> {
+  messages: FetchPorts['messages'] & MessagePorts['messages'];
+  access: Access;
+  /** True for errors that say that Redis is away. */
+  isStorageAway(error: unknown): boolean;
+  logger: Logger;
+  clock: { now(): number };
+}
+
+/** Asked every few seconds, by machines. */
+const PROBES = new Set(['/livez', '/readyz']);
+
+/** @param only the paths that are served; all of the contract's unless given. */
+export function createHttpApp(ports: HttpPorts, only?: (path: string) => boolean): Hono {
+  const { logger, clock } = ports;
+  const document = readContract();
+  const operations = compileOperations(document).filter(({ path }) => only?.(path) ?? true);
+  const app = new Hono<{ Variables: { requestId: string } }>();
+
+  app.use(async (context, next) => {
+    const fromMs = clock.now();
+    const requestId = randomUUID();
+    context.set('requestId', requestId);
+    await next();
+    context.header('x-request-id', requestId);
+    context.header('cache-control', 'no-store');
+    const { method, path } = context.req;
+    // Hono answers HEAD as GET and drops the body: a file behind it would stay open.
+    if (method === 'HEAD') await context.res.body?.cancel();
+    const level = PROBES.has(path) ? 'debug' : 'info';
+    logger[level]({ requestId, method, path, status: context.res.status, ms: clock.now() - fromMs }, 'Request');
+  });
+  const refuse = (error: Error, requestId: string): Response => {
+    const response = toProblem(error, requestId, ports.isStorageAway);
+    if (response.status === 500) logger.error({ err: error, requestId }, 'Request failed');
+    else if (response.status > 500) logger.warn({ err: error, requestId }, 'Request failed for want of storage');
+    else logger.debug({ err: error, requestId }, 'Request refused');
+    return response;
+  };
+  app.onError((error, context) => refuse(error, context.get('requestId')));
+  app.notFound((context) => {
+    const error = new AppError('not_found', 'There is nothing at this path. GET /openapi.json lists what there is.');
+    // What is thrown here would pass by the middleware above.
+    return refuse(error, context.get('requestId'));
+  });
+  bindRoutes(
+    app as unknown as Hono,
+    operations,
+    { ...fetchHandlers(ports), ...messageHandlers(ports), ...serviceHandlers({ ...ports, document }) },
+    (authorization) => ports.access.authenticate(authorization),
+  );
+  return app as unknown as Hono;
+}

@@ -1,0 +1,149 @@
+/** `/v1/fetches`: what the contract says of it, in terms of the fetch and webhook domains. */
+import type { components } from '../contract.gen.ts';
+import { AppError } from '../errors.ts';
+import { hasEnded, type Fetch, type FetchRef } from '../fetch/fetch.ts';
+import type { FetchService } from '../fetch/service.ts';
+import type { Message } from '../message/message.ts';
+import type { DeliverySummary, Subscription } from '../webhook/subscription-store.ts';
+import { waitSecondsMax } from './limits.ts';
+import type { Call, Handlers } from './route.ts';
+
+type FetchBody = components['schemas']['Fetch'];
+
+export interface FetchPorts {
+  fetches: FetchService;
+  webhooks: {
+    register(ref: FetchRef, subscription: Subscription): Promise<void>;
+    summarise(ref: FetchRef): Promise<DeliverySummary | null>;
+    /** @throws AppError `egress_blocked`. */
+    check(url: string): void;
+  };
+  messages: { find(tenant: string, id: string): Promise<Message | null> };
+  /** The largest message that the service retrieves, in bytes. */
+  messageBytesMax: number;
+  /** Aborted when the process stops: who waits is answered at once. */
+  shutdown: AbortSignal;
+}
+
+type FetchHandlers = Pick<Handlers, 'createFetch' | 'getFetch' | 'deleteFetch' | 'listFetchMessages'>;
+
+export function fetchHandlers(ports: FetchPorts): FetchHandlers {
+  const { fetches, webhooks, messages } = ports;
+
+  const render = async (fetch: Fetch): Promise<FetchBody> => toBody(fetch, await webhooks.summarise(fetch));
+  const refOf = ({ principal, path }: Call<'getFetch' | 'deleteFetch' | 'listFetchMessages'>): FetchRef => ({
+    tenant: principal.tenant,
+    id: path.fetchId,
+  });
+  const waitForEnd = (ref: FetchRef, seconds: number, signal: AbortSignal): Promise<Fetch | null> =>
+    fetches.waitForEnd(ref, seconds * 1000, AbortSignal.any([signal, ports.shutdown]));
+
+  return {
+    async createFetch({ body, header, principal, signal }) {
+      if (body.webhook) webhooks.check(body.webhook.url);
+      const created = await fetches.create(principal.tenant, {
+        source: {
+          host: body.source.host,
+          port: body.source.port ?? (body.source.tls === 'implicit' ? 995 : 110),
+          tls: body.source.tls,
+          username: body.source.username,
+          password: body.source.password,
+          ca: body.source.ca ?? null,
+        },
+        delete: body.delete,
+        limits: {
+          ...body.limits,
+          messageBytes: Math.min(body.limits.messageBytes ?? ports.messageBytesMax, ports.messageBytesMax),
+        },
+      });
+      if (body.webhook) await webhooks.register(created, body.webhook);
+      await fetches.enqueue(created);
+
+      const seconds = readWait(header['prefer']);
+      const fetch = seconds === null ? created : await waitForEnd(created, seconds, signal);
+      if (!fetch) throw notFound(created.id);
+      const reply = {
+        headers: { location: `/v1/fetches/${fetch.id}`, ...applied(seconds) },
+        body: await render(fetch),
+      };
+      return hasEnded(fetch.state) ? { status: 200, ...reply } : { status: 202, ...reply };
+    },
+
+    async getFetch(call) {
+      const seconds = readWait(call.header['prefer']);
+      const ref = refOf(call);
+      const fetch = seconds === null ? await fetches.find(ref) : await waitForEnd(ref, seconds, call.signal);
+      if (!fetch) throw notFound(ref.id);
+      return { status: 200, headers: applied(seconds), body: await render(fetch) };
+    },
+
+    async deleteFetch(call) {
+      const ref = refOf(call);
+      const fetch = await fetches.find(ref);
+      if (!fetch) throw notFound(ref.id);
+      if (hasEnded(fetch.state)) {
+        await fetches.delete(ref);
+        return new Response(null, { status: 204 });
+      }
+      await fetches.cancel(ref);
+      return { status: 202, body: await render((await fetches.find(ref)) ?? fetch) };
+    },
+
+    async listFetchMessages(call) {
+      const ref = refOf(call);
+      if (!(await fetches.find(ref))) throw notFound(ref.id);
+      const { limit = 25, cursor = '0' } = call.query;
+      const { ids, nextOffset } = await fetches.listMessageIds(ref, Number(cursor), limit);
+      // A message may have been deleted by another fetch since; the rest of the page stands.
+      const found = await Promise.all(ids.map((id) => messages.find(ref.tenant, id)));
+      const items = found.filter((message) => message !== null);
+      return { status: 200, body: { items, nextCursor: nextOffset === null ? null : String(nextOffset) } };
+    },
+  };
+}
+
+/** RFC 7240 §4.3; what follows a semicolon belongs to another preference. Null where the caller does not ask to wait. */
+function readWait(prefer: string | undefined): number | null {
+  const seconds = /(?:^|,)\s*wait\s*=\s*"?(\d+)"?\s*(?:[,;]|$)/i.exec(prefer ?? '')?.[1];
+  return seconds === undefined ? null : Math.min(Number(seconds), waitSecondsMax);
+}
+
+function applied(seconds: number | null): Record<string, string> {
+  return seconds === null ? {} : { 'preference-applied': `wait=${seconds}` };
+}
+
+function notFound(id: string): AppError {
+  return new AppError('not_found', `There is no fetch ${id}, or no longer.`);
+}
+
+function toBody(fetch: Fetch, webhook: DeliverySummary | null): FetchBody {
+  const { id, state, mailboxId, source, limits, deletion, limitReached, error, failures, attempts } = fetch;
+  return {
+    id,
+    state,
+    mailboxId,
+    source,
+    delete: fetch.delete,
+    limits,
+    counts: {
+      listed: fetch.listed,
+      retrieved: fetch.retrieved,
+      skipped: fetch.skipped,
+      failed: fetch.failed,
+      deleted: fetch.deleted,
+    },
+    bytes: { listed: fetch.listedBytes, retrieved: fetch.retrievedBytes },
+    deletion,
+    limitReached,
+    error,
+    failures,
+    attempts,
+    timings: {
+      createdAt: fetch.createdAt,
+      startedAt: fetch.startedAt,
+      endedAt: fetch.endedAt,
+      phases: fetch.phases,
+    },
+    webhook,
+  };
+}

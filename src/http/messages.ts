@@ -1,0 +1,68 @@
+/** `/v1/messages`: JSON, raw bytes and attachments. Mail is untrusted: no browser may run or show what is sent here. */
+import { create as contentDisposition } from 'content-disposition';
+import { Readable } from 'node:stream';
+import { AppError } from '../errors.ts';
+import type { Message, MessageRecord } from '../message/message.ts';
+import type { Handlers } from './route.ts';
+
+export interface MessagePorts {
+  messages: {
+    find(tenant: string, id: string): Promise<Message | null>;
+    findRecord(tenant: string, id: string): Promise<MessageRecord | null>;
+    openRaw(tenant: string, id: string): Promise<Readable | null>;
+    openAttachment(
+      tenant: string,
+      id: string,
+      attachmentId: string,
+    ): Promise<{ contentType: string; filename: string | null; stream: Readable } | null>;
+  };
+}
+
+const UNTRUSTED = {
+  'x-content-type-options': 'nosniff',
+  'content-security-policy': "default-src 'none'; sandbox",
+} as const;
+
+export function messageHandlers({
+  messages,
+}: MessagePorts): Pick<Handlers, 'getMessage' | 'getMessageRaw' | 'getAttachment'> {
+  return {
+    async getMessage({ principal, path }) {
+      const message = await messages.find(principal.tenant, path.messageId);
+      if (!message) throw notFound(`message ${path.messageId}`);
+      return { status: 200, body: message };
+    },
+
+    async getMessageRaw({ principal, path }) {
+      const { tenant } = principal;
+      const record = await messages.findRecord(tenant, path.messageId);
+      const raw = record && (await messages.openRaw(tenant, path.messageId));
+      if (!raw) throw notFound(`message ${path.messageId}`);
+      return stream(raw, {
+        ...UNTRUSTED,
+        'content-type': 'message/rfc822',
+        'content-length': String(record.size),
+        'content-disposition': contentDisposition(`${record.id}.eml`),
+        etag: `"${record.digest}"`,
+      });
+    },
+
+    async getAttachment({ principal, path }) {
+      const found = await messages.openAttachment(principal.tenant, path.messageId, path.attachmentId);
+      if (!found) throw notFound(`attachment ${path.attachmentId} of message ${path.messageId}`);
+      return stream(found.stream, {
+        ...UNTRUSTED,
+        'content-type': found.contentType,
+        'content-disposition': contentDisposition(found.filename ?? path.attachmentId),
+      });
+    },
+  };
+}
+
+function stream(bytes: Readable, headers: Record<string, string>): Response {
+  return new Response(Readable.toWeb(bytes) as ReadableStream<Uint8Array>, { headers });
+}
+
+function notFound(what: string): AppError {
+  return new AppError('not_found', `There is no ${what}, or no longer.`);
+}

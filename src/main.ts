@@ -1,0 +1,45 @@
+/** The process: settings, start, signals, exit code. */
+import { startApp, type App } from './app.ts';
+import { readConfig } from './config/config.ts';
+import { AppError, toError } from './errors.ts';
+import { createLogger } from './telemetry/logger.ts';
+
+/** What a drain may take beyond `POPBRIDGE_SHUTDOWN_SECONDS` before the process ends without it. */
+const FORCED_EXIT_MS = 5_000;
+
+async function main(): Promise<void> {
+  const config = readConfig(process.env);
+  const logger = createLogger(config.logLevel);
+  const app = await startApp({ config, logger, env: process.env, onProgress: console.error });
+  introduce(app);
+  logger.info({ url: app.url, role: config.role, pid: process.pid }, 'Ready');
+
+  let stopping = false;
+  const stop = (signal: NodeJS.Signals): void => {
+    if (stopping) process.exit(1); // Asked twice: at once.
+    stopping = true;
+    logger.info({ signal }, 'Stopping');
+    setTimeout(() => process.exit(1), config.shutdownMs + FORCED_EXIT_MS).unref();
+    app.close().then(
+      () => {
+        logger.info('Stopped');
+        process.exit(0);
+      },
+      (error: unknown) => {
+        logger.fatal({ err: error }, 'Stopping failed');
+        process.exit(1);
+      },
+    );
+  };
+  process.on('SIGTERM', stop).on('SIGINT', stop);
+}
+
+function introduce({ madeKeys }: App): void {
+  const { operator } = madeKeys;
+  if (operator) console.error(`API key (shown once, kept in ${operator.path}): ${operator.value}`);
+}
+
+main().catch((error: unknown) => {
+  console.error(error instanceof AppError ? `popbridge: ${error.message}` : toError(error).stack);
+  process.exit(1);
+});
