@@ -15,6 +15,7 @@ import { parseEgressAllow } from './egress/allow-rule.ts';
 import { createEgressPolicy } from './egress/policy.ts';
 import { messageReceived } from './event/event.ts';
 import { buildPayload } from './event/payload.ts';
+import { AppError } from './errors.ts';
 import { createFetchStore } from './fetch/fetch-store.ts';
 import { createLeases } from './fetch/lease.ts';
 import { credentialsTtlMs } from './fetch/limits.ts';
@@ -29,7 +30,7 @@ import { createSealer } from './mailbox/sealing.ts';
 import { createFileBlobStore } from './message/file-blob-store.ts';
 import { createMessageStore } from './message/message-store.ts';
 import { createSweeper } from './message/sweeper.ts';
-import { createMimePool } from './mime/pool.ts';
+import { createMimePool, type MimePool } from './mime/pool.ts';
 import { connectRedis, isRedisUnavailable, openBlockingRedis, openRedis } from './redis/connection.ts';
 import { createDurability } from './redis/durability.ts';
 import { startEmbeddedRedis } from './redis/embedded.ts';
@@ -112,7 +113,7 @@ async function start(
     shutdown: async () => (shutdown.signal.aborted ? 'stopping' : 'ok'),
   };
 
-  if (config.role !== 'api') startWorkers();
+  if (config.role !== 'api') await startWorkers();
   const server = await startHttpServer(createApi(), config.host, config.port);
   onClose(() => server.close(config.shutdownMs));
   // Closed first: readiness goes off and who waits is answered before anything is taken away.
@@ -127,12 +128,13 @@ async function start(
     return embedded.socketPath;
   }
 
-  function startWorkers(): void {
+  async function startWorkers(): Promise<void> {
     const mime = createMimePool({
       threads: Math.min(availableParallelism(), parserThreadsMax),
       onFailure: (error) => logger.warn({ err: error }, 'A message ended its parser thread'),
     });
     onClose(() => mime.close());
+    await checkParser(mime);
     const sender = createSender({ resolve: egress.resolveWebhook, userAgent: USER_AGENT });
     onClose(() => sender.close());
     const sweeper = createSweeper({ sweep: () => messages.sweep(clock.now()), logger });
@@ -217,6 +219,12 @@ async function start(
       config.role === 'worker' ? (path) => path.endsWith('z') : undefined,
     );
   }
+}
+
+/** Threads that cannot load would let every message fail after its time limit, one by one. */
+async function checkParser(mime: MimePool): Promise<void> {
+  const { subject } = await mime.parse(Buffer.from('Subject: ready\r\n\r\n'));
+  if (subject !== 'ready') throw new AppError('internal_error', 'The parser threads do not work; see the log.');
 }
 
 async function runChecks(checks: Record<string, () => Promise<string>>): Promise<Record<string, string>> {

@@ -1,3 +1,4 @@
+#!/usr/bin/env node
 /** The process: settings, start, signals, exit code. */
 import { startApp, type App } from './app.ts';
 import { readConfig } from './config/config.ts';

@@ -1,8 +1,8 @@
 /** Keys that the embedded default makes for itself, once, in its data folder. */
 import { randomBytes, randomUUID } from 'node:crypto';
-import { link, mkdir, open, readFile, rm } from 'node:fs/promises';
+import { access, link, mkdir, open, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { AppError } from '../errors.ts';
+import { AppError, toError } from '../errors.ts';
 
 export interface MadeKey {
   value: string;
@@ -24,37 +24,45 @@ async function keepKey(dataDir: string, name: string, make: () => string): Promi
   const path = join(dataDir, name);
   try {
     await mkdir(dataDir, { recursive: true, mode: 0o700 });
-    return (await readKey(path)) ?? (await makeKey(dataDir, path, make()));
+    const isNew = !(await exists(path)) && (await makeKey(dataDir, path, make()));
+    const value = (await readFile(path, 'utf8')).trim();
+    if (value === '') throw new Error('it is empty; remove it to have another one made');
+    return { value, isNew, path };
   } catch (error) {
-    throw new AppError('invalid_config', `${path} can be neither read nor made: ${(error as Error).message}`, {
+    throw new AppError('invalid_config', `${path} can be neither read nor made: ${toError(error).message}`, {
       cause: error,
     });
   }
 }
 
-async function readKey(path: string): Promise<MadeKey | null> {
+async function exists(path: string): Promise<boolean> {
   try {
-    return { value: (await readFile(path, 'utf8')).trim(), isNew: false, path };
+    await access(path);
+    return true;
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null;
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return false;
     throw error;
   }
 }
 
-/** Whole before it has its name, so that neither a crash nor a second process at the same moment finds half a key. */
-async function makeKey(dataDir: string, path: string, value: string): Promise<MadeKey> {
+/**
+ * Whole before it has its name, so that neither a crash nor a second process at the same moment finds half a key.
+ *
+ * @returns false where another process was first.
+ */
+async function makeKey(dataDir: string, path: string, value: string): Promise<boolean> {
   const draft = `${path}.${randomUUID()}`;
   try {
     await writeSynced(draft, `${value}\n`);
     await link(draft, path);
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
-    return { value: (await readFile(path, 'utf8')).trim(), isNew: false, path };
+    if ((error as NodeJS.ErrnoException).code === 'EEXIST') return false;
+    throw error;
   } finally {
     await rm(draft, { force: true });
   }
   await syncFolder(dataDir);
-  return { value, isNew: true, path };
+  return true;
 }
 
 async function writeSynced(path: string, text: string): Promise<void> {

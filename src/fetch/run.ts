@@ -44,7 +44,9 @@ export async function runFetch(ports: FetchPorts, ref: FetchRef, shutdown: Abort
   if (!lease) return waitForLease(ports, known);
   try {
     const fetch = await records.begin(ref, lease.token, new Date(clock.now()).toISOString());
-    return fetch && (await attempt(ports, fetch, lease, shutdown));
+    if (fetch) return await attempt(ports, fetch, lease, shutdown);
+    const now = await records.find(ref);
+    return now && !hasEnded(now.state) ? { delayMs: leaseRecheckMsMax } : null;
   } finally {
     await lease.release().catch((error: unknown) => ports.logger.warn({ err: error }, 'The lease was not released'));
   }

@@ -3,6 +3,8 @@
  *
  * It checks and records; it never connects to a mail server. `run.ts` does, in a worker.
  */
+import { X509Certificate } from 'node:crypto';
+import { AppError } from '../errors.ts';
 import { fetchId, mailboxId } from '../identity.ts';
 import type { MessageRecord } from '../message/message.ts';
 import type { TlsMode } from '../pop3/index.ts';
@@ -38,7 +40,7 @@ export interface FetchServicePorts {
 export interface FetchService {
   /**
    * Checks the settings, seals the credentials and writes the record. Nothing runs before `enqueue`.
-   * @throws AppError `egress_blocked`.
+   * @throws AppError `egress_blocked`; `invalid_request` for certificates that cannot be read.
    */
   create(tenant: string, request: NewFetch): Promise<Fetch>;
   enqueue(ref: FetchRef): Promise<void>;
@@ -60,6 +62,7 @@ export function createFetchService(ports: FetchServicePorts): FetchService {
     async create(tenant, { source, ...rest }) {
       const { password, ca, ...address } = source;
       ports.checkEgress(address);
+      if (ca !== null) checkCertificates(ca);
       const nowMs = clock.now();
       const ref = { tenant, id: fetchId(nowMs, ports.random) };
       const request = { mailboxId: mailboxId(tenant, address), source: address, ca, ...rest };
@@ -106,4 +109,23 @@ export function createFetchService(ports: FetchServicePorts): FetchService {
       await records.delete(ref);
     },
   };
+}
+
+/** Found out now rather than by a worker: OpenSSL ignores what it cannot read, and would trust nobody. */
+function checkCertificates(pem: string): void {
+  const blocks = pem.match(/-----BEGIN CERTIFICATE-----[^-]*-----END CERTIFICATE-----/g) ?? [];
+  try {
+    const certificates = blocks.map((block) => new X509Certificate(block));
+    if (certificates.length === 0) throw new Error('no certificate');
+  } catch (error) {
+    const errors = [{ in: 'body', pointer: '/source/ca', detail: 'holds no certificate that can be read' }];
+    throw new AppError(
+      'invalid_request',
+      'The request is not valid: body/source/ca holds no certificate that can be read.',
+      {
+        cause: error,
+        fields: { errors },
+      },
+    );
+  }
 }

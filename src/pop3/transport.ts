@@ -94,8 +94,7 @@ export async function startTls(
     signal,
     expired: () =>
       timedOut('tls', `The TLS handshake with ${describe(endpoint)} took over ${seconds(timeouts.tlsMs)}.`),
-    failed: (error) =>
-      new Pop3ConnectionError('upstream_tls_failed', 'tls', explainTlsError(error, endpoint), { cause: error }),
+    failed: (error) => tlsError(error, endpoint),
   });
   return secured;
 }
@@ -188,8 +187,16 @@ function explainSocketError(error: Error): string {
 
 const TRUST = 'If the server is yours, give its certificate or its authority as "ca".';
 
-function explainTlsError(error: Error, endpoint: Endpoint): string {
+function tlsError(error: Error, endpoint: Endpoint): Pop3ConnectionError {
   const code = errorCode(error);
+  if (code === '' || code === 'ECONNRESET' || code === 'EPIPE') {
+    const text = `${describe(endpoint)} closed the connection in the TLS handshake.`;
+    return new Pop3ConnectionError('upstream_closed', 'tls', text, { cause: error });
+  }
+  return new Pop3ConnectionError('upstream_tls_failed', 'tls', explainTlsError(code, endpoint), { cause: error });
+}
+
+function explainTlsError(code: string, endpoint: Endpoint): string {
   const place = describe(endpoint);
   switch (code) {
     case 'ERR_SSL_WRONG_VERSION_NUMBER':
@@ -214,6 +221,6 @@ function explainTlsError(error: Error, endpoint: Endpoint): string {
     case 'ERR_SSL_TLSV1_ALERT_PROTOCOL_VERSION':
       return `${place} offers no TLS version of 1.2 or newer.`;
     default:
-      return `The TLS handshake with ${place} failed${code ? ` (${code})` : ': the server closed the connection'}.`;
+      return `The TLS handshake with ${place} failed (${code}).`;
   }
 }
