@@ -1,8 +1,8 @@
 /** The two ways in which a multi-line response is consumed: as lines, or as a stream with back-pressure. */
-import { bufferedBytesMax, listingBytesMax, listLineBytesMax } from './limits.ts';
+import { bufferedBytesMax, listingBytesMax, listLineBytesMax, sliceBytesMin } from './limits.ts';
 import type { BodySink } from './connection.ts';
 
-export interface LineBodyOptions {
+interface LineBodyOptions {
   linesMax: number;
   onLine(line: string): void;
   /** The error to throw when a bound is broken. */
@@ -73,7 +73,10 @@ export interface FlowControl {
   abandon(): void;
 }
 
-/** A message as it arrives: chunks are slices of what the socket read, valid for as long as they are kept. */
+/**
+ * A message as it arrives: chunks are slices of what the socket read, valid for as long as they are kept. Only where dots
+ * have cut them small (a mail may be made of nothing else) are they joined: the copy costs less than the turns it saves.
+ */
 export class MessageBody implements BodySink, AsyncIterable<Buffer> {
   readonly #flow: FlowControl;
   #chunks: Buffer[] = [];
@@ -107,9 +110,11 @@ export class MessageBody implements BodySink, AsyncIterable<Buffer> {
     try {
       for (;;) {
         const chunks = this.#chunks;
+        const bytes = this.#bufferedBytes;
         this.#chunks = [];
         this.#bufferedBytes = 0;
-        yield* chunks;
+        if (bytes < chunks.length * sliceBytesMin) yield Buffer.concat(chunks, bytes);
+        else yield* chunks;
         if (this.#chunks.length > 0) continue;
         if (this.#error) throw this.#error;
         if (this.#ended) return;

@@ -58,9 +58,9 @@ export class Connection implements ReplyHandler {
     this.#options = options;
     this.#parser = new ReplyParser(this);
     this.#socket = socket;
-    this.#attach(socket);
     options.signal.addEventListener('abort', this.#onAbort);
     if (options.signal.aborted) this.#onAbort();
+    this.#attach(socket);
   }
 
   /**

@@ -14,6 +14,8 @@ export const capabilitiesMax = 256;
 export const maildropMessagesMax = 1_000_000;
 /** Octets of a message that wait for a slow consumer before the socket is paused. */
 export const bufferedBytesMax = 256 * 1024;
+/** Octets: where the slices of a message that wait are smaller on average, they are joined. */
+export const sliceBytesMin = 1024;
 /** Characters of server text that an error quotes. */
 export const serverTextCharsMax = 200;
 
