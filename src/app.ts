@@ -8,15 +8,15 @@ import { buffer } from 'node:stream/consumers';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Redis } from 'ioredis';
 import type { Logger } from 'pino';
-import { createAccess } from './access/access.ts';
+import { createAccess, type Access } from './access/access.ts';
 import type { Config } from './config/config.ts';
 import { keepMasterKeys, keepOperatorKey, type MadeKey } from './config/keys.ts';
 import { parseEgressAllow } from './egress/allow-rule.ts';
-import { createEgressPolicy } from './egress/policy.ts';
+import { createEgressPolicy, type EgressPolicy } from './egress/policy.ts';
 import { messageReceived } from './event/event.ts';
 import { buildPayload } from './event/payload.ts';
 import { AppError } from './errors.ts';
-import { createFetchStore } from './fetch/fetch-store.ts';
+import { createFetchStore, type FetchStore } from './fetch/fetch-store.ts';
 import { createLeases } from './fetch/lease.ts';
 import { credentialsTtlMs } from './fetch/limits.ts';
 import { createFetchQueue } from './fetch/queue.ts';
@@ -25,10 +25,10 @@ import { createFetchService } from './fetch/service.ts';
 import { createFetchWorker } from './fetch/worker.ts';
 import { createHttpApp } from './http/app.ts';
 import { startHttpServer } from './http/server.ts';
-import { createCredentialStore } from './mailbox/credentials.ts';
+import { createCredentialStore, type CredentialStore } from './mailbox/credentials.ts';
 import { createSealer } from './mailbox/sealing.ts';
 import { createFileBlobStore } from './message/file-blob-store.ts';
-import { createMessageStore } from './message/message-store.ts';
+import { createMessageStore, type MessageStore } from './message/message-store.ts';
 import { createSweeper } from './message/sweeper.ts';
 import { createMimePool, type MimePool } from './mime/pool.ts';
 import { connectRedis, isRedisUnavailable, openBlockingRedis, openRedis } from './redis/connection.ts';
@@ -36,17 +36,17 @@ import { createDurability } from './redis/durability.ts';
 import { startEmbeddedRedis } from './redis/embedded.ts';
 import { findRedisServer } from './redis/server-binary.ts';
 import { checkServer } from './redis/server-facts.ts';
-import { attemptDelivery } from './webhook/delivery.ts';
-import { createWebhookQueue } from './webhook/queue.ts';
+import { attemptDelivery, type DeliveryPorts } from './webhook/delivery.ts';
+import { createWebhookQueue, type WebhookQueue } from './webhook/queue.ts';
 import { createSender } from './webhook/sender.ts';
-import { createSubscriptionStore } from './webhook/subscription-store.ts';
+import { createSubscriptionStore, type SubscriptionStore } from './webhook/subscription-store.ts';
 import { createWebhookWorker } from './webhook/worker.ts';
 
 export interface App {
   /** Where the API, or a worker's health, listens. */
   url: string;
-  /** Keys that this start has made. */
-  madeKeys: { operator?: MadeKey };
+  /** The operator key, where this start has made it. */
+  madeKey: Pick<MadeKey, 'value' | 'path'> | null;
   /** Drains: no new work, `config.shutdownMs` for what runs. Safe to call twice. */
   close(): Promise<void>;
 }
@@ -66,159 +66,227 @@ const parserThreadsMax = 4;
 
 /** @throws AppError `invalid_config` or `storage_unavailable`; what had been started is closed again. */
 export async function startApp(options: AppOptions): Promise<App> {
-  const closers: (() => Promise<void> | void)[] = [];
-  const closeAll = async (): Promise<void> => {
-    for (const close of closers.splice(0).toReversed()) await close();
+  const drainers: Closer[] = [];
+  const closers: Closer[] = [];
+  const close = async (): Promise<void> => {
+    await Promise.all(drainers.splice(0).map(async (drain) => drain()));
+    for (const closer of closers.splice(0).toReversed()) await closer();
   };
   try {
-    const started = await start(options, (closer) => closers.push(closer));
-    return { ...started, close: closeAll };
+    const { config } = options;
+    const keys = await readKeys(config);
+    const parts = await buildParts(options, keys, {
+      onDrain: (drain) => drainers.push(drain),
+      onClose: (closer) => closers.push(closer),
+    });
+    if (config.role !== 'api') await startWorkers(parts);
+    const url = await startApi(parts, createAccess(keys.operator.value));
+    return { url, madeKey: keys.operator.isNew ? keys.operator : null, close };
   } catch (error) {
-    await closeAll();
+    await close();
     throw error;
   }
 }
 
-async function start(
-  { config, logger, env, onProgress }: AppOptions,
-  onClose: (close: () => Promise<void> | void) => void,
-): Promise<Omit<App, 'close'>> {
-  const clock = { now: () => Date.now(), sleep: async (ms: number) => sleep(ms) };
-  const egress = createEgressPolicy({ allow: parseEgressAllow(config.egressAllow) });
-  const operator = config.operatorKey === undefined ? await keepOperatorKey(config.dataDir) : undefined;
-  const sealer = createSealer(config.masterKeys ?? (await keepMasterKeys(config.dataDir)).value);
-  const access = createAccess(config.operatorKey ?? operator?.value ?? '');
+type Closer = () => Promise<void> | void;
 
-  const address = config.redisUrl ?? (await startEmbedded());
+interface Lifecycle {
+  /** Called first, all at once: take no more work, and let what runs finish. */
+  onDrain(drain: Closer): void;
+  /** Called then, in reverse order. */
+  onClose(closer: Closer): void;
+}
+
+/** What the API and the workers share. */
+interface Parts extends Lifecycle {
+  config: Config;
+  logger: Logger;
+  clock: { now(): number; sleep(ms: number): Promise<void> };
+  egress: EgressPolicy;
+  redis: Redis;
+  /** Another connection, one that waits for Redis to come back. */
+  openBlocking(): Redis;
+  records: FetchStore;
+  credentials: CredentialStore;
+  messages: MessageStore;
+  subscriptions: SubscriptionStore;
+  webhookQueue: WebhookQueue;
+  /** What readiness asks, by name: `ok`, or what is wrong. */
+  checks: Map<string, () => Promise<string>>;
+}
+
+interface Keys {
+  operator: Pick<MadeKey, 'value' | 'isNew' | 'path'>;
+  master: string;
+}
+
+async function readKeys({ operatorKey, masterKeys, dataDir }: Config): Promise<Keys> {
+  return {
+    operator:
+      operatorKey === undefined ? await keepOperatorKey(dataDir) : { value: operatorKey, isNew: false, path: '' },
+    master: masterKeys ?? (await keepMasterKeys(dataDir)).value,
+  };
+}
+
+async function buildParts(options: AppOptions, keys: Keys, lifecycle: Lifecycle): Promise<Parts> {
+  const { onClose } = lifecycle;
+  const { config, logger } = options;
+  const egress = createEgressPolicy({ allow: parseEgressAllow(config.egressAllow) });
+  const sealer = createSealer(keys.master);
+
+  const address = config.redisUrl ?? (await startEmbedded(options, onClose));
   const redis = openRedis(address, logger);
   onClose(() => redis.disconnect());
   await connectRedis(redis, config.redisUrl ? new URL(config.redisUrl).host : address);
   await checkServer(redis, logger);
-  const blockingRedis = (): Redis => {
+  const openBlocking = (): Redis => {
     const blocking = openBlockingRedis(address, logger);
     onClose(() => blocking.disconnect());
     return blocking;
   };
 
-  const messages = createMessageStore(redis, createFileBlobStore(join(config.dataDir, 'blobs')), config.retentionMs);
-  const records = createFetchStore(redis, config.retentionMs);
-  const credentials = createCredentialStore(redis, sealer, credentialsTtlMs);
   const subscriptions = createSubscriptionStore(redis, sealer);
   const webhookQueue = createWebhookQueue(redis, subscriptions, logger);
   onClose(() => webhookQueue.close());
-
-  const shutdown = new AbortController();
-  const checks: Record<string, () => Promise<string>> = {
-    redis: async () => ((await redis.ping().catch(() => '')) === 'PONG' ? 'ok' : 'Redis does not answer'),
-    shutdown: async () => (shutdown.signal.aborted ? 'stopping' : 'ok'),
+  return {
+    config,
+    logger,
+    clock: { now: () => Date.now(), sleep: async (ms) => sleep(ms) },
+    egress,
+    redis,
+    openBlocking,
+    records: createFetchStore(redis, config.retentionMs),
+    credentials: createCredentialStore(redis, sealer, credentialsTtlMs),
+    messages: createMessageStore(redis, createFileBlobStore(join(config.dataDir, 'blobs')), config.retentionMs),
+    subscriptions,
+    webhookQueue,
+    checks: new Map([
+      ['redis', async () => ((await redis.ping().catch(() => '')) === 'PONG' ? 'ok' : 'Redis does not answer')],
+    ]),
+    ...lifecycle,
   };
+}
 
-  if (config.role !== 'api') await startWorkers();
-  const server = await startHttpServer(createApi(), config.host, config.port);
-  onClose(() => server.close(config.shutdownMs));
-  // Closed first: readiness goes off and who waits is answered before anything is taken away.
-  onClose(() => shutdown.abort());
-  return { url: server.url, madeKeys: operator?.isNew ? { operator } : {} };
+async function startEmbedded({ config, logger, env, onProgress }: AppOptions, onClose: Lifecycle['onClose']) {
+  const { redisServer: configuredPath, dataDir } = config;
+  const serverPath = await findRedisServer({ configuredPath, dataDir, env, onProgress });
+  const embedded = await startEmbeddedRedis({ serverPath, dataDir, logger });
+  onClose(() => embedded.close());
+  return embedded.socketPath;
+}
 
-  async function startEmbedded(): Promise<string> {
-    const { redisServer: configuredPath, dataDir } = config;
-    const serverPath = await findRedisServer({ configuredPath, dataDir, env, onProgress });
-    const embedded = await startEmbeddedRedis({ serverPath, dataDir, logger });
-    onClose(() => embedded.close());
-    return embedded.socketPath;
-  }
+async function startWorkers(parts: Parts): Promise<void> {
+  const { config, logger, clock, egress, redis, messages, subscriptions, webhookQueue, checks, onDrain, onClose } =
+    parts;
+  const mime = createMimePool({
+    threads: Math.min(availableParallelism(), parserThreadsMax),
+    onFailure: (error) => logger.warn({ err: error }, 'A message ended its parser thread'),
+  });
+  onClose(() => mime.close());
+  await checkParser(mime);
+  const sweeper = createSweeper({ sweep: () => messages.sweep(clock.now()), logger });
+  onClose(() => sweeper.close());
 
-  async function startWorkers(): Promise<void> {
-    const mime = createMimePool({
-      threads: Math.min(availableParallelism(), parserThreadsMax),
-      onFailure: (error) => logger.warn({ err: error }, 'A message ended its parser thread'),
-    });
-    onClose(() => mime.close());
-    await checkParser(mime);
-    const sender = createSender({ resolve: egress.resolveWebhook, userAgent: USER_AGENT });
-    onClose(() => sender.close());
-    const sweeper = createSweeper({ sweep: () => messages.sweep(clock.now()), logger });
-    onClose(() => sweeper.close());
+  const fetchPorts: FetchPorts = {
+    clock,
+    resolve: egress.resolvePop3,
+    records: parts.records,
+    leases: createLeases(redis),
+    credentials: parts.credentials,
+    messages,
+    parse: async (raw) => mime.parse(await buffer(await raw.open())),
+    durability: createDurability(redis, clock),
+    announce: (event) => webhookQueue.announce(messageReceived(event)),
+    isStorageAway: isRedisUnavailable,
+    logger,
+    uniqueId: randomUUID,
+  };
+  const fetchWorker = createFetchWorker({
+    blocking: parts.openBlocking(),
+    concurrency: config.fetchConcurrency,
+    run: (ref, shutdown) => runFetch(fetchPorts, ref, shutdown),
+    abandon: (ref) => abandonFetch(fetchPorts, ref),
+    clock,
+    logger,
+  });
+  onDrain(() => fetchWorker.close(config.shutdownMs));
 
-    const fetchPorts: FetchPorts = {
-      clock,
-      resolve: egress.resolvePop3,
-      records,
-      leases: createLeases(redis),
-      credentials,
+  const sender = createSender({ resolve: egress.resolveWebhook, userAgent: USER_AGENT });
+  onClose(() => sender.close());
+  const deliveryPorts: DeliveryPorts = {
+    clock,
+    random: Math.random,
+    subscriptions,
+    buildPayload: (event) => buildPayload(messages, event),
+    post: sender.post,
+  };
+  const webhookWorker = createWebhookWorker({
+    blocking: parts.openBlocking(),
+    concurrency: config.webhookConcurrency,
+    attempt: (event, attempt) => attemptDelivery(deliveryPorts, event, attempt),
+    clock,
+    logger,
+  });
+  onDrain(() => webhookWorker.close(config.shutdownMs));
+
+  checks.set('fetchWorker', async () => (fetchWorker.isRunning() ? 'ok' : 'not running'));
+  checks.set('webhookWorker', async () => (webhookWorker.isRunning() ? 'ok' : 'not running'));
+}
+
+/** Resolves with where it listens. A worker answers for its health there, and for nothing else. */
+async function startApi(parts: Parts, access: Access): Promise<string> {
+  const {
+    config,
+    logger,
+    clock,
+    egress,
+    redis,
+    records,
+    credentials,
+    messages,
+    subscriptions,
+    checks,
+    onDrain,
+    onClose,
+  } = parts;
+  const queue = createFetchQueue(redis, parts.openBlocking(), logger);
+  onClose(() => queue.close());
+  const shutdown = new AbortController();
+  checks.set('shutdown', async () => (shutdown.signal.aborted ? 'stopping' : 'ok'));
+
+  const http = createHttpApp(
+    {
+      fetches: createFetchService({
+        clock,
+        random: randomBytes,
+        records,
+        credentials,
+        messages,
+        queue,
+        checkEgress: egress.checkPop3,
+      }),
+      webhooks: {
+        register: subscriptions.register,
+        summarise: subscriptions.summarise,
+        check: (url) => void egress.checkWebhookUrl(url),
+      },
       messages,
-      parse: async (raw) => mime.parse(await buffer(await raw.open())),
-      durability: createDurability(redis, clock),
-      announce: (event) => webhookQueue.announce(messageReceived(event)),
+      messageBytesMax: config.messageBytesMax,
+      shutdown: shutdown.signal,
+      checkReadiness: () => runChecks(checks),
+      access,
       isStorageAway: isRedisUnavailable,
       logger,
-      uniqueId: randomUUID,
-    };
-    const fetchWorker = createFetchWorker({
-      blocking: blockingRedis(),
-      concurrency: config.fetchConcurrency,
-      run: (ref, stop) => runFetch(fetchPorts, ref, stop),
-      abandon: (ref) => abandonFetch(fetchPorts, ref),
       clock,
-      logger,
-    });
-    onClose(() => fetchWorker.close(config.shutdownMs * 0.8));
-    const webhookWorker = createWebhookWorker({
-      blocking: blockingRedis(),
-      concurrency: config.webhookConcurrency,
-      attempt: (event, attempt) =>
-        attemptDelivery(
-          {
-            clock,
-            random: Math.random,
-            subscriptions,
-            buildPayload: (ref) => buildPayload(messages, ref),
-            post: sender.post,
-          },
-          event,
-          attempt,
-        ),
-      clock,
-      logger,
-    });
-    onClose(() => webhookWorker.close());
-    checks['fetchWorker'] = async () => (fetchWorker.isRunning() ? 'ok' : 'not running');
-    checks['webhookWorker'] = async () => (webhookWorker.isRunning() ? 'ok' : 'not running');
-  }
-
-  function createApi() {
-    const queue = createFetchQueue(redis, blockingRedis(), logger);
-    onClose(() => queue.close());
-    const fetches = createFetchService({
-      clock,
-      random: randomBytes,
-      records,
-      credentials,
-      messages,
-      queue,
-      checkEgress: egress.checkPop3,
-    });
-    return createHttpApp(
-      {
-        fetches,
-        webhooks: {
-          register: subscriptions.register,
-          summarise: subscriptions.summarise,
-          check: (url) => void egress.checkWebhookUrl(url),
-        },
-        messages,
-        messageBytesMax: config.messageBytesMax,
-        shutdown: shutdown.signal,
-        checkReadiness: () => runChecks(checks),
-        access,
-        isStorageAway: isRedisUnavailable,
-        logger,
-        clock,
-      },
-      // A worker answers for its health and nothing else.
-      config.role === 'worker' ? (path) => path.endsWith('z') : undefined,
-    );
-  }
+    },
+    config.role === 'worker' ? (path) => path.endsWith('z') : undefined,
+  );
+  const server = await startHttpServer(http, config.host, config.port);
+  onDrain(() => {
+    shutdown.abort(); // Readiness goes off, and who waits is answered.
+    return server.close(config.shutdownMs);
+  });
+  return server.url;
 }
 
 /** Threads that cannot load would let every message fail after its time limit, one by one. */
@@ -227,9 +295,8 @@ async function checkParser(mime: MimePool): Promise<void> {
   if (subject !== 'ready') throw new AppError('internal_error', 'The parser threads do not work; see the log.');
 }
 
-async function runChecks(checks: Record<string, () => Promise<string>>): Promise<Record<string, string>> {
-  const results = await Promise.all(
-    Object.entries(checks).map(async ([name, check]) => [name, await check()] as const),
+async function runChecks(checks: Parts['checks']): Promise<Record<string, string>> {
+  return Object.fromEntries(
+    await Promise.all([...checks].map(async ([name, check]) => [name, await check()] as const)),
   );
-  return Object.fromEntries(results);
 }

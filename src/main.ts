@@ -35,9 +35,8 @@ async function main(): Promise<void> {
   process.on('SIGTERM', stop).on('SIGINT', stop);
 }
 
-function introduce({ madeKeys }: App): void {
-  const { operator } = madeKeys;
-  if (operator) console.error(`API key (shown once, kept in ${operator.path}): ${operator.value}`);
+function introduce({ madeKey }: App): void {
+  if (madeKey) console.error(`API key (shown once, kept in ${madeKey.path}): ${madeKey.value}`);
 }
 
 main().catch((error: unknown) => {

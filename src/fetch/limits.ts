@@ -23,6 +23,8 @@ export const leaseWaitMs = 60 * 60 * 1000;
 export const leaseRecheckMsMax = 15_000;
 /** A maildrop that the server says is locked is waited for as long as this. */
 export const lockedWaitMs = 10 * 60 * 1000;
+/** Of the time to stop, the share in which running fetches may finish by themselves. */
+export const drainShare = 0.8;
 /** BullMQ: how long a job's lock outlives its worker, and how often the dead ones are looked for. */
 export const jobLockMs = 10_000;
 export const stalledCheckMs = 3_000;

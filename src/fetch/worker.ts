@@ -3,15 +3,19 @@ import { DelayedError, Worker, type Job } from 'bullmq';
 import type { Redis } from 'ioredis';
 import type { Logger } from 'pino';
 import { AppError } from '../errors.ts';
+import { closeWorker } from '../redis/queue.ts';
 import { queuePrefix } from '../redis/keys.ts';
 import type { FetchRef } from './fetch.ts';
-import { jobLockMs, jobStallsMax, jobStartsMax, stalledCheckMs } from './limits.ts';
+import { drainShare, jobLockMs, jobStallsMax, jobStartsMax, stalledCheckMs } from './limits.ts';
 import { FETCH_QUEUE } from './queue.ts';
 import type { NextCall } from './run.ts';
 
 export interface FetchWorker {
   isRunning(): boolean;
-  /** Takes no more jobs; running ones have `graceMs` to end, and are then put back for another worker. */
+  /**
+   * Takes no more jobs. Running ones have most of `graceMs` to end and are then interrupted and put back for another
+   * worker; what is not even back by the end is left to be found by the others.
+   */
   close(graceMs: number): Promise<void>;
 }
 
@@ -57,12 +61,12 @@ export function createFetchWorker(options: FetchWorkerOptions): FetchWorker {
   return {
     isRunning: () => worker.isRunning() && !worker.isPaused(),
     async close(graceMs) {
-      const timer = setTimeout(
+      const interrupt = setTimeout(
         () => shutdown.abort(new AppError('lease_lost', 'This process is stopping; another worker goes on.')),
-        graceMs,
+        graceMs * drainShare,
       );
-      await worker.close();
-      clearTimeout(timer);
+      await closeWorker(worker, graceMs);
+      clearTimeout(interrupt);
     },
   };
 }

@@ -4,14 +4,15 @@ import type { Redis } from 'ioredis';
 import type { Logger } from 'pino';
 import type { EventRef } from '../event/event.ts';
 import { queuePrefix } from '../redis/keys.ts';
+import { closeWorker } from '../redis/queue.ts';
 import type { NextAttempt } from './delivery.ts';
 import { jobLockMs, jobStallsMax, jobStartsMax, ownFaultDelayMs, stalledCheckMs } from './limits.ts';
 import { WEBHOOK_QUEUE } from './queue.ts';
 
 export interface WebhookWorker {
   isRunning(): boolean;
-  /** Takes no more jobs and waits for the running attempts, each of which has its own time limit. */
-  close(): Promise<void>;
+  /** Takes no more jobs. An attempt that is still running after `graceMs` is made again by another worker, under the same id. */
+  close(graceMs: number): Promise<void>;
 }
 
 export interface WebhookWorkerOptions {
@@ -67,6 +68,6 @@ export function createWebhookWorker(options: WebhookWorkerOptions): WebhookWorke
 
   return {
     isRunning: () => worker.isRunning() && !worker.isPaused(),
-    close: () => worker.close(),
+    close: (graceMs) => closeWorker(worker, graceMs),
   };
 }
