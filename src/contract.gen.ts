@@ -782,7 +782,7 @@ export interface operations {
     readonly listFetchMessages: {
         readonly parameters: {
             readonly query?: {
-                /** @description How many messages a page holds at most. */
+                /** @description How many messages a page holds at most. One with much text holds fewer. */
                 readonly limit?: number;
                 /** @description The `nextCursor` of the page before. */
                 readonly cursor?: string;

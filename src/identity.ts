@@ -3,6 +3,7 @@
  * mail again gives the same ids. Imports nothing of ours.
  */
 import { createHash } from 'node:crypto';
+import { domainToASCII } from 'node:url';
 
 /** Crockford's base 32 in lower case: no i, l, o, u. */
 const ALPHABET = '0123456789abcdefghjkmnpqrstvwxyz';
@@ -11,7 +12,9 @@ const POP3_PORTS = new Set([110, 995]);
 
 /** A maildrop as the outside names it. 110 and 995 are one service; another port of the same host may be another server. */
 export function mailboxId(tenant: string, source: { host: string; port: number; username: string }): string {
-  const host = source.host.toLowerCase().replace(/\.$/, '');
+  const written = source.host.replace(/^\[|\]$/g, '').replace(/\.$/, '');
+  // An internationalised name is one host in either spelling; an IPv6 address is none to this function.
+  const host = domainToASCII(written) || written.toLowerCase();
   return derive('mbx', tenant, host, POP3_PORTS.has(source.port) ? 'pop3' : String(source.port), source.username);
 }
 

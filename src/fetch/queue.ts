@@ -40,8 +40,9 @@ export function createFetchQueue(redis: Redis, blocking: Redis, logger: Logger):
   events.on('completed', wake).on('failed', wake).on('removed', wake);
 
   return {
-    async add(ref) {
-      await queue.add('fetch', ref, { jobId: ref.id });
+    // Ids and nothing else, whatever more the caller's object holds: a job is kept in clear text.
+    async add({ tenant, id }) {
+      await queue.add('fetch', { tenant, id }, { jobId: id });
     },
     async remove(ref) {
       await queue.remove(ref.id);

@@ -5,7 +5,7 @@ import { hasEnded, type Fetch, type FetchRef } from '../fetch/fetch.ts';
 import type { FetchService } from '../fetch/service.ts';
 import type { Message } from '../message/message.ts';
 import type { DeliverySummary, Subscription } from '../webhook/subscription-store.ts';
-import { waitSecondsMax } from './limits.ts';
+import { pageCharsMax, waitSecondsMax } from './limits.ts';
 import type { Call, Handlers } from './route.ts';
 
 type FetchBody = components['schemas']['Fetch'];
@@ -37,6 +37,22 @@ export function fetchHandlers(ports: FetchPorts): FetchHandlers {
   });
   const waitForEnd = (ref: FetchRef, seconds: number, signal: AbortSignal): Promise<Fetch | null> =>
     fetches.waitForEnd(ref, seconds * 1000, AbortSignal.any([signal, ports.shutdown]));
+
+  /** One after another, and only until the page is full: a hundred large messages at once would be held in memory. */
+  const readPage = async (tenant: string, ids: readonly string[]): Promise<{ items: Message[]; read: number }> => {
+    const items: Message[] = [];
+    let chars = 0;
+    let read = 0;
+    for (const id of ids) {
+      if (chars >= pageCharsMax) break;
+      read += 1;
+      const message = await messages.find(tenant, id);
+      if (!message) continue; // Deleted since, by another fetch; the rest of the page stands.
+      items.push(message);
+      chars += (message.text?.length ?? 0) + (message.html?.length ?? 0);
+    }
+    return { items, read };
+  };
 
   return {
     async createFetch({ body, header, principal, signal }) {
@@ -93,11 +109,11 @@ export function fetchHandlers(ports: FetchPorts): FetchHandlers {
       const ref = refOf(call);
       if (!(await fetches.find(ref))) throw notFound(ref.id);
       const { limit = 25, cursor = '0' } = call.query;
-      const { ids, nextOffset } = await fetches.listMessageIds(ref, Number(cursor), limit);
-      // A message may have been deleted by another fetch since; the rest of the page stands.
-      const found = await Promise.all(ids.map((id) => messages.find(ref.tenant, id)));
-      const items = found.filter((message) => message !== null);
-      return { status: 200, body: { items, nextCursor: nextOffset === null ? null : String(nextOffset) } };
+      const offset = Number(cursor);
+      const { ids, nextOffset } = await fetches.listMessageIds(ref, offset, limit);
+      const { items, read } = await readPage(ref.tenant, ids);
+      const next = read < ids.length ? offset + read : nextOffset;
+      return { status: 200, body: { items, nextCursor: next === null ? null : String(next) } };
     },
   };
 }

@@ -2,6 +2,10 @@
 
 /** Octets of a request body. */
 export const bodyBytesMax = 256 * 1024;
+/** Octets of a body that is too large which are read before it is refused; a longer one may lose the connection first. */
+export const droppedBytesMax = 16 * 1024 * 1024;
+/** Characters of text and HTML at which a page of messages is full. */
+export const pageCharsMax = 4 * 1024 * 1024;
 /** Seconds that `Prefer: wait` is granted at most. */
 export const waitSecondsMax = 60;
 /** Octets of all request headers. */

@@ -4,7 +4,7 @@ import type { operations } from '../contract.gen.ts';
 import { AppError } from '../errors.ts';
 import type { Principal } from '../access/access.ts';
 import type { Operation, OperationId } from './contract.ts';
-import { bodyBytesMax } from './limits.ts';
+import { bodyBytesMax, droppedBytesMax } from './limits.ts';
 
 type PartOf<Id extends OperationId, Place extends 'path' | 'query'> = NonNullable<operations[Id]['parameters'][Place]>;
 
@@ -112,16 +112,18 @@ async function readJson({ req }: Context): Promise<unknown> {
   }
 }
 
+/** A body over the limit is read on, and dropped: a caller who is still sending does not read why it is refused. */
 async function readBounded(request: Request): Promise<Buffer> {
-  const tooLarge = (): AppError =>
-    new AppError('body_too_large', `The body is over the limit of ${bodyBytesMax} bytes.`);
-  if (Number(request.headers.get('content-length') ?? 0) > bodyBytesMax) throw tooLarge();
   const chunks: Uint8Array[] = [];
   let bytes = 0;
-  for await (const chunk of request.body ?? []) {
+  // Cancelling the body would take the connection down before the answer is out.
+  for await (const chunk of request.body?.values({ preventCancel: true }) ?? []) {
     bytes += chunk.length;
-    if (bytes > bodyBytesMax) throw tooLarge();
-    chunks.push(chunk);
+    if (bytes <= bodyBytesMax) chunks.push(chunk);
+    else if (bytes > droppedBytesMax) break;
+  }
+  if (bytes > bodyBytesMax) {
+    throw new AppError('body_too_large', `The body is over the limit of ${bodyBytesMax} bytes.`);
   }
   return Buffer.concat(chunks);
 }

@@ -1,0 +1,136 @@
+import { readFile } from 'node:fs/promises';
+import { resolve } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { readConfig } from '../../src/config/config.ts';
+import { settingsSchema } from '../../src/config/settings.ts';
+import { AppError } from '../../src/errors.ts';
+import { renderSettingsTable } from '../support/settings-table.ts';
+
+const KEYS = { POPBRIDGE_OPERATOR_KEY: 'an-operator-key-of-ours', POPBRIDGE_MASTER_KEYS: 'k1:whatever' };
+
+function refusal(env: Record<string, string>): string {
+  try {
+    readConfig(env);
+  } catch (error) {
+    if (error instanceof AppError && error.code === 'invalid_config') return error.message;
+    throw error;
+  }
+  throw new Error('Not refused');
+}
+
+describe('readConfig', () => {
+  it('has a default for everything', () => {
+    expect(readConfig({})).toEqual({
+      role: 'all',
+      host: '127.0.0.1',
+      port: 8110,
+      operatorKey: undefined,
+      masterKeys: undefined,
+      dataDir: resolve('data'),
+      egressAllow: '',
+      redisUrl: undefined,
+      redisServer: undefined,
+      fetchConcurrency: 20,
+      webhookConcurrency: 20,
+      messageBytesMax: 50 * 1024 * 1024,
+      retentionMs: 7 * 24 * 3600 * 1000,
+      shutdownMs: 25_000,
+      logLevel: 'info',
+    });
+  });
+
+  it('takes what is set, with numbers as numbers, and cannot be changed after', () => {
+    const config = readConfig({
+      ...KEYS,
+      POPBRIDGE_ROLE: 'worker',
+      POPBRIDGE_HOST: '::',
+      POPBRIDGE_PORT: '0',
+      POPBRIDGE_DATA_DIR: '/var/lib/popbridge',
+      POPBRIDGE_EGRESS_ALLOW: '127.0.0.0/8:*',
+      REDIS_URL: 'rediss://user:p%40ss@redis.internal:6380/1',
+      POPBRIDGE_REDIS_SERVER: '/opt/valkey-server',
+      POPBRIDGE_FETCH_CONCURRENCY: '1000',
+      POPBRIDGE_WEBHOOK_CONCURRENCY: '1',
+      POPBRIDGE_MESSAGE_BYTES_MAX: '1024',
+      POPBRIDGE_RETENTION_DAYS: '1',
+      POPBRIDGE_SHUTDOWN_SECONDS: '3600',
+      POPBRIDGE_LOG_LEVEL: 'silent',
+      PATH: '/bin',
+    });
+    expect(config).toEqual({
+      role: 'worker',
+      host: '::',
+      port: 0,
+      operatorKey: KEYS.POPBRIDGE_OPERATOR_KEY,
+      masterKeys: KEYS.POPBRIDGE_MASTER_KEYS,
+      dataDir: '/var/lib/popbridge',
+      egressAllow: '127.0.0.0/8:*',
+      redisUrl: 'rediss://user:p%40ss@redis.internal:6380/1',
+      redisServer: '/opt/valkey-server',
+      fetchConcurrency: 1000,
+      webhookConcurrency: 1,
+      messageBytesMax: 1024,
+      retentionMs: 24 * 3600 * 1000,
+      shutdownMs: 3_600_000,
+      logLevel: 'silent',
+    });
+    expect(Object.isFrozen(config)).toBe(true);
+  });
+
+  it('takes an empty variable for one that is not set', () => {
+    const empty = Object.fromEntries(Object.keys(settingsSchema.properties).map((name) => [name, '']));
+    expect(readConfig(empty)).toEqual(readConfig({}));
+  });
+
+  const wrong: [name: string, values: string[]][] = [
+    ['POPBRIDGE_ROLE', ['api,worker', 'ALL']],
+    ['POPBRIDGE_PORT', ['-1', '65536', '80.5', 'http', 'true']],
+    ['POPBRIDGE_OPERATOR_KEY', ['fifteen-letters', 'has a space in its middle', 'k'.repeat(513)]],
+    ['POPBRIDGE_FETCH_CONCURRENCY', ['0', '1001']],
+    ['POPBRIDGE_WEBHOOK_CONCURRENCY', ['0', '1001']],
+    ['POPBRIDGE_MESSAGE_BYTES_MAX', ['1023', '1073741825', '50M']],
+    ['POPBRIDGE_RETENTION_DAYS', ['0', '3651', 'forever']],
+    ['POPBRIDGE_SHUTDOWN_SECONDS', ['0', '3601']],
+    ['POPBRIDGE_LOG_LEVEL', ['verbose', 'INFO']],
+    ['REDIS_URL', ['redis.internal:6379', 'http://redis.internal', 'redis://:p#ss@host:x', 'redis://host:99999']],
+  ];
+
+  it.each(wrong)('refuses a wrong %s, in one line that names it and does not repeat it', (name, values) => {
+    for (const value of values) {
+      const lines = refusal({ ...KEYS, [name]: value }).split('\n');
+      expect([value, lines.length]).toEqual([value, 2]);
+      expect(lines[1]).toMatch(new RegExp(`^  ${name} `));
+      expect(lines[1]).not.toContain(value);
+    }
+  });
+
+  it('names everything that is wrong at once', () => {
+    const text = refusal({
+      ...Object.fromEntries(wrong.map(([name, [value]]) => [name, value!])),
+      POPBRIDGE_MASTER_KEY: 'one letter is missing',
+      POPBRIDGE_: 'x',
+    });
+    for (const [name] of wrong) expect(text).toContain(`\n  ${name} `);
+    expect(text).toContain('\n  POPBRIDGE_MASTER_KEY is no setting of popbridge');
+    expect(text).toContain('\n  POPBRIDGE_MASTER_KEYS must be set with REDIS_URL');
+  });
+
+  it('repeats no value, even of a name that nobody knows', () => {
+    const secret = 'hunter2 hunter2 hunter2';
+    const names = [...Object.keys(settingsSchema.properties), 'POPBRIDGE_OPERATOR_KEYS'];
+    expect(refusal(Object.fromEntries(names.map((name) => [name, secret])))).not.toContain('hunter2');
+  });
+
+  it('asks for both keys with a Redis that others use as well, and says how to make them', () => {
+    const text = refusal({ REDIS_URL: 'redis://redis.internal' });
+    expect(text).toMatch(/POPBRIDGE_OPERATOR_KEY must be set with REDIS_URL \(make one: openssl .+\)/);
+    expect(text).toMatch(/POPBRIDGE_MASTER_KEYS must be set with REDIS_URL \(make one: .+openssl .+\)/);
+    expect(readConfig({ REDIS_URL: 'redis://redis.internal', ...KEYS }).redisUrl).toBe('redis://redis.internal');
+  });
+});
+
+it('the README has the settings as the schema has them', async () => {
+  const readme = await readFile(new URL('../../README.md', import.meta.url), 'utf8');
+  const table = /<!-- settings -->\n([^]*?)\n<!-- \/settings -->/.exec(readme)?.[1]?.trim();
+  expect(table).toBe(renderSettingsTable());
+});

@@ -1,0 +1,77 @@
+import { expect, it } from 'vitest';
+import { absoluteRefs, compileOperations, createAjv, readContract } from '../../src/http/contract.ts';
+
+type Schema = Record<string, unknown>;
+
+const document = readContract();
+
+/** Every place of a schema that is marked as a secret, by the names on the way; references are followed, circles are not. */
+function secretsOf(schema: unknown, path: string, seen: readonly string[] = []): [path: string, schema: Schema][] {
+  if (typeof schema !== 'object' || schema === null) return [];
+  const { $ref, ...rest } = schema as Schema;
+  const found: [string, Schema][] = 'x-secret' in rest ? [[path, rest]] : [];
+  if (typeof $ref === 'string' && !seen.includes($ref)) {
+    const target = $ref
+      .slice(2)
+      .split('/')
+      .reduce<unknown>((at, step) => (at as Schema)[step], document);
+    found.push(...secretsOf(target, path, [...seen, $ref]));
+  }
+  for (const [name, child] of Object.entries(rest)) {
+    found.push(...secretsOf(child, name === 'properties' ? path : `${path}/${name}`, seen));
+  }
+  return found;
+}
+
+it('the secrets of the contract are the password and the webhook secret, each write-only', () => {
+  const secrets = secretsOf({ $ref: '#/components/schemas/FetchRequest' }, '');
+  expect(secrets.map(([path]) => path).sort()).toEqual(['/source/password', '/webhook/secret']);
+  for (const [, schema] of secrets) expect(schema).toMatchObject({ 'x-secret': true, writeOnly: true });
+});
+
+it('no request has a secret elsewhere, and what looks like one is marked as one', () => {
+  const everywhere = Object.entries(document.paths).flatMap(([path, item]) =>
+    Object.entries(item).flatMap(([method, operation]) =>
+      secretsOf((operation as unknown as Schema)['requestBody'], `${method} ${path}`),
+    ),
+  );
+  expect(everywhere).toHaveLength(2);
+  const named = Object.values(document.components.schemas).flatMap((schema) =>
+    Object.entries((schema as { properties?: Record<string, Schema> }).properties ?? {}).filter(([name]) =>
+      /pass|secret|token|credential|private/i.test(name),
+    ),
+  );
+  expect(named.length).toBeGreaterThan(0);
+  for (const [, schema] of named) expect(schema).toMatchObject({ 'x-secret': true, writeOnly: true });
+});
+
+it('no response, no event and no parameter has a secret in it', () => {
+  const { paths, components } = document;
+  const { webhooks } = document as unknown as { webhooks: unknown };
+  const responses = Object.values(paths).flatMap((item) =>
+    Object.values(item).map((operation) => (operation as unknown as Schema)['responses']),
+  );
+  expect(secretsOf({ responses, webhooks, parameters: components.parameters }, '')).toEqual([]);
+});
+
+it('every operation but health and the contract itself asks for a key', () => {
+  const open = compileOperations(document).filter(({ isPublic }) => isPublic);
+  expect(open.map(({ id }) => id)).toEqual(['livez', 'readyz', 'getContract']);
+});
+
+it('every answer is described down to its last field, so that nothing slips into one unseen', () => {
+  const loose = Object.entries(document.components.schemas).filter(([, schema]) => {
+    const { type, additionalProperties } = schema as Schema;
+    return type === 'object' && additionalProperties !== false;
+  });
+  // RFC 9457 §3.2: problem details may be extended.
+  expect(loose.map(([name]) => name)).toEqual(['Problem']);
+});
+
+it('the documented examples and defaults keep to their own schemas', () => {
+  const ajv = createAjv(document, false);
+  for (const [name, schema] of Object.entries(document.components.schemas)) {
+    const { examples = [] } = schema as { examples?: unknown[] };
+    for (const example of examples) expect([name, ajv.validate(absoluteRefs(schema), example)]).toEqual([name, true]);
+  }
+});
