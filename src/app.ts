@@ -19,6 +19,7 @@ import { AppError } from './errors.ts';
 import { createFetchStore, type FetchStore } from './fetch/fetch-store.ts';
 import { createLeases } from './fetch/lease.ts';
 import { credentialsTtlMs } from './fetch/limits.ts';
+import { createPipeliningMemory } from './fetch/pipelining-memory.ts';
 import { createFetchQueue } from './fetch/queue.ts';
 import { abandonFetch, runFetch, type FetchPorts } from './fetch/run.ts';
 import { createFetchService } from './fetch/service.ts';
@@ -36,7 +37,7 @@ import { createDurability } from './redis/durability.ts';
 import { startEmbeddedRedis } from './redis/embedded.ts';
 import { findRedisServer } from './redis/server-binary.ts';
 import { checkServer } from './redis/server-facts.ts';
-import { attemptDelivery, type DeliveryPorts } from './webhook/delivery.ts';
+import { abandonDelivery, attemptDelivery, type DeliveryPorts } from './webhook/delivery.ts';
 import { createWebhookQueue, type WebhookQueue } from './webhook/queue.ts';
 import { createSender } from './webhook/sender.ts';
 import { createSubscriptionStore, type SubscriptionStore } from './webhook/subscription-store.ts';
@@ -190,6 +191,7 @@ async function startWorkers(parts: Parts): Promise<void> {
   const fetchPorts: FetchPorts = {
     clock,
     resolve: egress.resolvePop3,
+    pipelining: createPipeliningMemory(clock),
     records: parts.records,
     leases: createLeases(redis),
     credentials: parts.credentials,
@@ -224,6 +226,7 @@ async function startWorkers(parts: Parts): Promise<void> {
     blocking: parts.openBlocking(),
     concurrency: config.webhookConcurrency,
     attempt: (event, attempt) => attemptDelivery(deliveryPorts, event, attempt),
+    abandon: (event, attempts) => abandonDelivery(deliveryPorts, event, attempts),
     clock,
     logger,
   });

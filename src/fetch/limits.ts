@@ -8,6 +8,9 @@ export const leaseTtlMs = 10_000;
 export const heartbeatMs = 500;
 /** What a session has beyond `limits.seconds` to finish a message, delete and quit. */
 export const sessionGraceMs = 30_000;
+/** Servers that are remembered not to bear pipelining, and for how long: it may have been a mere disconnect. */
+export const pipeliningPlacesMax = 10_000;
+export const pipeliningMemoryMs = 24 * 60 * 60 * 1000;
 /** Message failures that the record keeps. */
 export const failuresMax = 100;
 /** Characters of one failure's detail. */

@@ -9,22 +9,21 @@ import type { MessageRecord } from '../message/message.ts';
 import type { ParsedMessage } from '../mime/message.ts';
 import {
   Pop3Client,
-  Pop3CommandError,
   Pop3ConnectionError,
   Pop3Error,
   type AddressResolver,
-  type Pop3Timeouts,
+  type PipeliningMemory,
 } from '../pop3/index.ts';
 import type { Fetch, FetchProgress, FetchRef, MessageFailure, PhaseTimings } from './fetch.ts';
 import type { Ledger, LedgerEntry } from './ledger.ts';
 import { detailCharsMax, failuresMax, progressEveryMs } from './limits.ts';
-import { planFetch, tooLarge, type Listed, type PlannedMessage } from './plan.ts';
+import { planFetch, tooLarge, type Listed, type Plan, type PlannedMessage } from './plan.ts';
 
 /** What the session needs of others. */
 export interface SessionPorts {
   clock: { now(): number };
   resolve: AddressResolver;
-  timeouts?: Partial<Pop3Timeouts>;
+  pipelining: PipeliningMemory;
   records: Ledger & { writeProgress(ref: FetchRef, token: number, progress: Partial<FetchProgress>): Promise<void> };
   messages: {
     write(tenant: string, source: AsyncIterable<Uint8Array>): Promise<BlobDraft>;
@@ -75,7 +74,10 @@ export class FetchSession {
     const durable = fetch.delete === 'stored' ? await this.#ports.durability.begin() : null;
     const client = await this.#timed('connectMs', () => this.#connect());
     try {
-      await this.#timed('loginMs', () => client.login());
+      await this.#timed('loginMs', async () => {
+        await client.login();
+        await client.capabilities(); // Servers say more, and less, to who is known to them (RFC 2449 §5).
+      });
       const stored = await this.#retrieveAll(client);
       await this.#timed('deleteMs', async () => {
         if (durable && stored.length > 0) {
@@ -93,9 +95,9 @@ export class FetchSession {
 
   async #connect(): Promise<Pop3Client> {
     const { fetch, password, signal } = this.#job;
-    const { resolve, timeouts } = this.#ports;
+    const { resolve, pipelining } = this.#ports;
     const settings = { ...fetch.source, password, ...(fetch.ca !== null && { ca: fetch.ca }) };
-    const client = await Pop3Client.connect(settings, { signal, resolve, ...(timeouts && { timeouts }) });
+    const client = await Pop3Client.connect(settings, { signal, resolve, pipelining });
     try {
       await client.capabilities();
     } catch (error) {
@@ -128,40 +130,48 @@ export class FetchSession {
       // A QUIT whose answer never came: what it deleted is gone from the listing now.
       ...(fetch.deletion === 'unknown' && { deleted: fetch.deleted + plan.goneCount, deletion: 'confirmed' }),
     });
-    return this.#timed('retrieveMs', async () => {
-      const stored = [...plan.stored];
-      for (const [index, message] of plan.retrieve.entries()) {
-        if (this.#ports.clock.now() - this.#startedMs > fetch.limits.seconds * 1000) {
-          await this.#write({ skipped: plan.skipped + plan.retrieve.length - index, limitReached: 'seconds' });
-          break;
-        }
-        this.hadBegun = true;
-        if (await this.#retrieve(client, message)) stored.push(message);
-        await this.#writeSometimes();
-      }
-      return stored;
-    });
+    const retrieved = await this.#timed('retrieveMs', () => this.#retrieve(client, plan));
+    return [...plan.stored, ...retrieved];
   }
 
-  /** True when the message is committed; false when it failed by itself, and the session goes on. */
-  async #retrieve(client: Pop3Client, message: PlannedMessage): Promise<boolean> {
+  /** Resolves with the messages that are committed; one that failed by itself is noted, and the session goes on. */
+  async #retrieve(client: Pop3Client, plan: Plan): Promise<readonly PlannedMessage[]> {
+    const committed: PlannedMessage[] = [];
+    let done = 0;
     try {
-      const body = await client.retrieve(message.number);
-      const raw = await this.#ports.messages.write(this.#job.fetch.tenant, this.#bounded(body, message));
-      try {
-        await this.#commit(message, raw);
-      } finally {
-        await raw.discard();
+      for await (const { message, body, error } of client.retrieveAll(this.#untilTimeIsUp(plan.retrieve))) {
+        if (error) this.#addFailure({ ...identify(message), code: error.code, detail: error.message });
+        else {
+          await this.#store(message, body);
+          committed.push(message);
+        }
+        done += 1;
+        await this.#writeSometimes();
       }
-      return true;
     } catch (error) {
-      if (!(error instanceof AppError)) throw error;
-      if (error instanceof Pop3CommandError) {
-        this.#addFailure({ ...identify(message), code: error.code, detail: error.message });
-        return false;
-      }
-      if (error instanceof Pop3Error || error.code === 'message_too_large') await this.#markBroken(message, error);
+      const broken = plan.retrieve[done];
+      if (broken && isMessagesFault(error)) await this.#markBroken(broken, error);
       throw error;
+    }
+    const left = plan.retrieve.length - done;
+    if (left > 0) await this.#write({ skipped: plan.skipped + left, limitReached: 'seconds' });
+    return committed;
+  }
+
+  *#untilTimeIsUp(messages: readonly PlannedMessage[]): Generator<PlannedMessage, void> {
+    for (const message of messages) {
+      if (this.#ports.clock.now() - this.#startedMs > this.#job.fetch.limits.seconds * 1000) return;
+      this.hadBegun = true;
+      yield message;
+    }
+  }
+
+  async #store(message: PlannedMessage, body: AsyncIterable<Buffer>): Promise<void> {
+    const raw = await this.#ports.messages.write(this.#job.fetch.tenant, this.#bounded(body, message));
+    try {
+      await this.#commit(message, raw);
+    } finally {
+      await raw.discard();
     }
   }
 
@@ -199,12 +209,13 @@ export class FetchSession {
   }
 
   /** The session broke on this message. The next attempt leaves it for last, or out where it can only fail again. */
-  async #markBroken(message: PlannedMessage, error: AppError): Promise<void> {
+  async #markBroken(message: PlannedMessage, error: Pop3Error | AppError<'message_too_large'>): Promise<void> {
     const { fetch, token } = this.#job;
-    const tooBig = error.code === 'message_too_large';
+    const { code: cause } = error;
+    const tooBig = cause === 'message_too_large';
     const failure = tooBig
       ? tooLarge(message, fetch.limits)
-      : { ...identify(message), code: (error as Pop3Error).code, detail: error.message };
+      : { ...identify(message), code: cause, detail: error.message };
     this.#addFailure(failure);
     if (message.key === null) return;
     const { number, code, detail } = failure;
@@ -214,19 +225,11 @@ export class FetchSession {
 
   async #delete(client: Pop3Client, stored: readonly PlannedMessage[]): Promise<void> {
     const { fetch } = this.#job;
-    let accepted = 0;
-    for (const { number } of stored) {
-      try {
-        await client.delete(number);
-        accepted += 1;
-      } catch (error) {
-        if (!(error instanceof Pop3CommandError)) throw error;
-      }
-    }
+    const refused = await client.deleteAll(stored.map(({ number }) => number));
     // From here until the answer, nobody knows: a crash must not leave "none" behind.
     await this.#write({ deletion: 'unknown' });
     const confirmed = await client.quit().catch(ignoreUpstream);
-    if (confirmed) await this.#write({ deletion: 'confirmed', deleted: fetch.deleted + accepted });
+    if (confirmed) await this.#write({ deletion: 'confirmed', deleted: fetch.deleted + stored.length - refused.size });
   }
 
   async *#bounded(body: AsyncIterable<Buffer>, message: PlannedMessage): AsyncGenerator<Buffer> {
@@ -281,6 +284,11 @@ async function list(client: Pop3Client): Promise<Listed[]> {
 
 function identify({ number, uidl }: Listed): Pick<MessageFailure, 'number' | 'uidl'> {
   return { number, uidl };
+}
+
+/** The session broke while this message was its business. Not so where the process stops, or the lease is lost. */
+function isMessagesFault(error: unknown): error is Pop3Error | AppError<'message_too_large'> {
+  return error instanceof Pop3Error || (error instanceof AppError && error.code === 'message_too_large');
 }
 
 /** The server's last answer did not come. What that means is for the caller. */

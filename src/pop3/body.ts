@@ -1,6 +1,13 @@
 /** The two ways in which a multi-line response is consumed: as lines, or as a stream with back-pressure. */
-import { bufferedBytesMax, listingBytesMax, listLineBytesMax, sliceBytesMin } from './limits.ts';
-import type { BodySink } from './connection.ts';
+import { listingBytesMax, listLineBytesMax, sliceBytesMin } from './limits.ts';
+
+/** Where the body of an answer goes. */
+export interface BodySink {
+  data(chunk: Buffer): void;
+  end(): void;
+  /** The connection failed before the end of the body. */
+  fail(error: Error): void;
+}
 
 interface LineBodyOptions {
   linesMax: number;
@@ -65,10 +72,10 @@ export class LineBody implements BodySink {
   }
 }
 
-/** What pauses and resumes the socket. */
+/** Back-pressure: what a body holds and gives out is told to who can stop the server. */
 export interface FlowControl {
-  pause(): void;
-  resume(): void;
+  hold(bytes: number): void;
+  take(bytes: number): void;
   /** Called when the consumer leaves before the end: the rest of the body would be read for nothing. */
   abandon(): void;
 }
@@ -84,15 +91,17 @@ export class MessageBody implements BodySink, AsyncIterable<Buffer> {
   #ended = false;
   #error: Error | undefined;
   #wake: (() => void) | undefined;
+  #skipping = false;
 
   constructor(flow: FlowControl) {
     this.#flow = flow;
   }
 
   data(chunk: Buffer): void {
+    if (this.#skipping) return;
     this.#chunks.push(chunk);
     this.#bufferedBytes += chunk.length;
-    if (this.#bufferedBytes > bufferedBytesMax) this.#flow.pause();
+    this.#flow.hold(chunk.length);
     this.#wake?.();
   }
 
@@ -106,6 +115,14 @@ export class MessageBody implements BodySink, AsyncIterable<Buffer> {
     this.#wake?.();
   }
 
+  /** What has come and will come is of no interest. The session goes on behind it. */
+  skip(): void {
+    this.#skipping = true;
+    this.#chunks = [];
+    this.#flow.take(this.#bufferedBytes);
+    this.#bufferedBytes = 0;
+  }
+
   async *[Symbol.asyncIterator](): AsyncGenerator<Buffer, void> {
     try {
       for (;;) {
@@ -113,12 +130,12 @@ export class MessageBody implements BodySink, AsyncIterable<Buffer> {
         const bytes = this.#bufferedBytes;
         this.#chunks = [];
         this.#bufferedBytes = 0;
+        this.#flow.take(bytes);
         if (bytes < chunks.length * sliceBytesMin) yield Buffer.concat(chunks, bytes);
         else yield* chunks;
         if (this.#chunks.length > 0) continue;
         if (this.#error) throw this.#error;
         if (this.#ended) return;
-        this.#flow.resume();
         await new Promise<void>((resolve) => {
           this.#wake = resolve;
         });

@@ -7,7 +7,16 @@
 import { MessageBody, LineBody } from './body.ts';
 import { Connection, encodeCommand, type Command } from './connection.ts';
 import { Pop3CommandError, Pop3ConnectionError, Pop3ProtocolError, type Pop3Phase } from './errors.ts';
-import { capabilitiesMax, defaultTimeouts, maildropMessagesMax, type Pop3Timeouts } from './limits.ts';
+import {
+  capabilitiesMax,
+  defaultTimeouts,
+  maildropMessagesMax,
+  pipelineBackoff,
+  pipelineBytesMax,
+  pipelineCommandsMax,
+  type Pop3Timeouts,
+} from './limits.ts';
+import { pipeline, type PipelinedReply, type PipelinedRequest } from './pipeline.ts';
 import {
   parseCapabilities,
   parseListLine,
@@ -42,18 +51,43 @@ export interface Pop3Options {
   /** Where the egress policy enters: gives the addresses that may be connected to. The system's resolver unless given. */
   resolve?: AddressResolver;
   timeouts?: Partial<Pop3Timeouts>;
+  /** Remembers servers that advertise pipelining and do not bear it. Nothing is remembered unless given. */
+  pipelining?: PipeliningMemory;
 }
+
+/** By `host:port`, the number of commands that may be under way at once. */
+export interface PipeliningMemory {
+  get(place: string): number | undefined;
+  set(place: string, count: number): void;
+}
+
+export interface MessageToRetrieve {
+  number: number;
+  /** Octets as LIST states them; null where unknown. */
+  bytes: number | null;
+}
+
+export type RetrievedMessage<Message> =
+  | { message: Message; body: AsyncIterable<Buffer>; error: null }
+  | { message: Message; body: null; error: Pop3CommandError };
 
 export class Pop3Client {
   readonly #connection: Connection;
   readonly #settings: Pop3Settings;
   readonly #timeouts: Readonly<Pop3Timeouts>;
+  readonly #pipelining: PipeliningMemory | undefined;
   #capabilities: Capabilities | undefined;
 
-  private constructor(connection: Connection, settings: Pop3Settings, timeouts: Readonly<Pop3Timeouts>) {
+  private constructor(
+    connection: Connection,
+    settings: Pop3Settings,
+    timeouts: Readonly<Pop3Timeouts>,
+    pipelining: PipeliningMemory | undefined,
+  ) {
     this.#connection = connection;
     this.#settings = settings;
     this.#timeouts = timeouts;
+    this.#pipelining = pipelining;
   }
 
   /**
@@ -72,7 +106,7 @@ export class Pop3Client {
       signal,
       secrets: [settings.password],
     });
-    const client = new Pop3Client(connection, settings, timeouts);
+    const client = new Pop3Client(connection, settings, timeouts, options.pipelining);
     try {
       const greeting = await connection.send({ phase: 'greeting', line: null, timeoutMs: timeouts.greetingMs });
       if (!greeting.ok) throw client.#refused('greeting', greeting);
@@ -140,21 +174,49 @@ export class Pop3Client {
    * @throws Pop3CommandError with `upstream_command_failed` when the server refuses; the session goes on.
    */
   async retrieve(number: number): Promise<AsyncIterable<Buffer>> {
-    const connection = this.#connection;
-    const body = new MessageBody({
-      pause: () => connection.pause(),
-      resume: () => connection.resume(),
-      abandon: () => connection.close(),
-    });
+    const body = new MessageBody(this.#connection);
     const reply = await this.#send({ phase: 'retrieve', line: `RETR ${number}`, body });
     if (!reply.ok) throw this.#commandFailed('retrieve', `RETR ${number}`, reply);
     return body;
+  }
+
+  /**
+   * RETR of many, pipelined where the server allows it. Yields them in order; each body must be read before the next message is
+   * asked for, or is passed over if it was not begun. `messages` is read as late as the window allows. Leaving early ends
+   * the session.
+   * @throws Pop3ConnectionError, Pop3ProtocolError. A message that the server refuses has an `error`, and the others come.
+   */
+  async *retrieveAll<Message extends MessageToRetrieve>(
+    messages: Iterable<Message>,
+  ): AsyncGenerator<RetrievedMessage<Message>, void> {
+    const requests = mapIterable(messages, (message) => ({
+      message,
+      bytes: message.bytes ?? 0,
+      line: `RETR ${message.number}`,
+      body: new MessageBody(this.#connection),
+    }));
+    for await (const { request, reply } of this.#pipeline('retrieve', requests)) {
+      const { message, line, body } = request;
+      if (reply.ok) yield { message, body, error: null };
+      else yield { message, body: null, error: this.#commandFailed('retrieve', line, reply) };
+      body.skip();
+    }
   }
 
   /** DELE: takes effect at QUIT. @throws Pop3CommandError with `upstream_command_failed`. */
   async delete(number: number): Promise<void> {
     const reply = await this.#send({ phase: 'delete', line: `DELE ${number}` });
     if (!reply.ok) throw this.#commandFailed('delete', `DELE ${number}`, reply);
+  }
+
+  /** DELE of many, pipelined where the server allows it. Resolves with those that it refused, by message number. */
+  async deleteAll(numbers: Iterable<number>): Promise<Map<number, Pop3CommandError>> {
+    const refused = new Map<number, Pop3CommandError>();
+    const requests = mapIterable(numbers, (number) => ({ number, bytes: 0, line: `DELE ${number}` }));
+    for await (const { request, reply } of this.#pipeline('delete', requests)) {
+      if (!reply.ok) refused.set(request.number, this.#commandFailed('delete', request.line, reply));
+    }
+    return refused;
   }
 
   /**
@@ -196,6 +258,33 @@ export class Pop3Client {
       'login',
       `${describe(this.#settings)} takes a password only under TLS. Set tls to "starttls". The password was not sent.`,
     );
+  }
+
+  async *#pipeline<Request extends PipelinedRequest & { line: string; body?: MessageBody }>(
+    phase: Pop3Phase,
+    requests: Iterable<Request>,
+  ): AsyncGenerator<PipelinedReply<Request>, void> {
+    const { commandMs: timeoutMs } = this.#timeouts;
+    const count = this.#pipelineCount();
+    const send = (batch: readonly Request[]): Promise<StatusLine>[] =>
+      this.#connection.sendAll(batch.map(({ line, body }) => ({ phase, line, timeoutMs, ...(body && { body }) })));
+    let isDone = false;
+    try {
+      yield* pipeline(requests, { count, bytes: pipelineBytesMax }, send);
+      isDone = true;
+    } finally {
+      // Not done: the consumer left or the session broke, perhaps while a body was read. Answers may be under way still.
+      if (!isDone) this.close();
+      if (count > 1 && this.#connection.isBrokenOff) {
+        this.#pipelining?.set(describe(this.#settings), Math.ceil(count / pipelineBackoff));
+      }
+    }
+  }
+
+  /** RFC 2449 §6.6: only where CAPA says so, and never more than this server was seen to bear. */
+  #pipelineCount(): number {
+    if (!this.#capabilities?.entries.has('PIPELINING')) return 1;
+    return this.#pipelining?.get(describe(this.#settings)) ?? pipelineCommandsMax;
   }
 
   #send(command: Omit<Command, 'timeoutMs'>): Promise<StatusLine> {
@@ -261,4 +350,8 @@ export class Pop3Client {
   #quote(reply: StatusLine): string {
     return quoteServerText(reply.line, [this.#settings.password]);
   }
+}
+
+function* mapIterable<From, To>(items: Iterable<From>, map: (item: From) => To): Generator<To, void> {
+  for (const item of items) yield map(item);
 }

@@ -5,8 +5,9 @@
 import type { Socket } from 'node:net';
 import { toError } from '../errors.ts';
 import { Pop3ConnectionError, Pop3ProtocolError, type Pop3Error, type Pop3Phase } from './errors.ts';
+import type { BodySink, FlowControl } from './body.ts';
 import { recogniseProtocol } from './foreign-protocol.ts';
-import { commandBytesMax, type Pop3Timeouts } from './limits.ts';
+import { bufferedBytesMax, commandBytesMax, type Pop3Timeouts } from './limits.ts';
 import { parseStatusLine, quoteServerText, type StatusLine } from './replies.ts';
 import { ReplyParser, type ReplyHandler } from './reply-parser.ts';
 
@@ -28,20 +29,13 @@ export interface Command {
   body?: BodySink;
 }
 
-export interface BodySink {
-  data(chunk: Buffer): void;
-  end(): void;
-  /** The connection failed before the end of the body. */
-  fail(error: Error): void;
-}
-
 interface Pending extends Command {
   resolve(reply: StatusLine): void;
   reject(error: Error): void;
   answered: boolean;
 }
 
-export class Connection implements ReplyHandler {
+export class Connection implements ReplyHandler, FlowControl {
   readonly #options: ConnectionOptions;
   readonly #parser: ReplyParser;
   #socket: Socket;
@@ -49,8 +43,11 @@ export class Connection implements ReplyHandler {
   #pending: Pending[] = [];
   #timer: NodeJS.Timeout | undefined;
   #paused = false;
+  /** Octets of bodies that have come and that no consumer has taken yet. */
+  #heldBytes = 0;
   #failure: Error | undefined;
   #greeted = false;
+  #isBrokenOff = false;
   /** Of the latest command, for what goes wrong between commands. */
   #latestPhase: Pop3Phase = 'greeting';
 
@@ -68,13 +65,24 @@ export class Connection implements ReplyHandler {
    * @throws Pop3ConnectionError, Pop3ProtocolError, or the reason of the abort.
    */
   async send(command: Command): Promise<StatusLine> {
-    if (this.#failure) throw this.#failure;
-    if (command.line !== null) this.#socket.write(encodeCommand(command.line, command.phase));
-    const { promise, resolve, reject } = Promise.withResolvers<StatusLine>();
-    this.#pending.push({ ...command, resolve, reject, answered: false });
-    this.#latestPhase = command.phase;
-    if (this.#pending.length === 1) this.#armTimer(command.timeoutMs);
-    return promise;
+    const [reply] = this.sendAll([command]);
+    this.resume(); // A body that nobody reads must not hold up the answers behind it for ever.
+    return reply ?? Promise.reject(new Error('A command without an answer'));
+  }
+
+  /**
+   * Sends commands in one write, without waiting for the answers to those before (RFC 2449 §6.6); one promise for each,
+   * as of `send`. Whoever sends many takes care that the server is never owed more than it may hold back.
+   */
+  sendAll(commands: readonly Command[]): Promise<StatusLine>[] {
+    const { length: before } = this.#pending;
+    const replies = commands.map((command) => this.#expect(command));
+    const lines = commands.flatMap(({ line, phase }) => (line === null ? [] : [encodeCommand(line, phase)]));
+    if (!this.#failure) {
+      if (lines.length > 0) this.#socket.write(lines.join(''));
+      if (before === 0) this.#armTimer();
+    }
+    return replies;
   }
 
   /**
@@ -95,16 +103,25 @@ export class Connection implements ReplyHandler {
     this.#attach(socket);
   }
 
-  pause(): void {
+  /** So many octets more wait for a consumer. Too many pause the socket, and with it the server. */
+  hold(bytes: number): void {
+    this.#heldBytes += bytes;
+    if (this.#heldBytes <= bufferedBytesMax || this.#paused) return;
     this.#paused = true;
     clearTimeout(this.#timer);
     this.#socket.pause();
   }
 
+  /** A consumer has taken so many of them. */
+  take(bytes: number): void {
+    this.#heldBytes -= bytes;
+    if (this.#heldBytes <= bufferedBytesMax / 2) this.resume();
+  }
+
   resume(): void {
     if (!this.#paused || this.#failure) return;
     this.#paused = false;
-    this.#armTimer(this.#options.timeouts.idleMs);
+    this.#armTimer();
     this.#socket.resume();
   }
 
@@ -122,6 +139,10 @@ export class Connection implements ReplyHandler {
     }
   }
 
+  abandon(): void {
+    this.close();
+  }
+
   /** Closes a connection that is done with. */
   close(): void {
     this.fail(
@@ -137,7 +158,7 @@ export class Connection implements ReplyHandler {
     this.#greeted = true;
     pending.answered = true;
     const hasBody = reply.ok && pending.body !== undefined;
-    if (!hasBody) this.#next();
+    if (!hasBody) this.#pending.shift();
     pending.resolve(reply);
     return hasBody;
   }
@@ -147,22 +168,29 @@ export class Connection implements ReplyHandler {
   }
 
   end(): void {
-    const body = this.#pending[0]?.body;
-    // The end may lie in the very read that made the body pause the socket: the next answer has to get through.
-    this.resume();
-    this.#next();
-    body?.end();
+    this.#pending.shift()?.body?.end();
+  }
+
+  /** The server hung up, fell silent or broke the protocol: neither this side nor its caller ended the connection. */
+  get isBrokenOff(): boolean {
+    return this.#isBrokenOff;
+  }
+
+  #breakOff(error: Error): void {
+    this.#isBrokenOff ||= this.#failure === undefined;
+    this.fail(error);
   }
 
   violation(what: string): Error {
     return new Pop3ProtocolError('upstream_protocol_error', this.#phase(), `${this.#options.place} sent ${what}.`);
   }
 
-  #next(): void {
-    this.#pending.shift();
-    clearTimeout(this.#timer);
-    const next = this.#pending[0];
-    if (next) this.#armTimer(next.timeoutMs);
+  #expect(command: Command): Promise<StatusLine> {
+    const { promise, resolve, reject } = Promise.withResolvers<StatusLine>();
+    if (this.#failure) reject(this.#failure);
+    else this.#pending.push({ ...command, resolve, reject, answered: false });
+    this.#latestPhase = command.phase;
+    return promise;
   }
 
   #attach(socket: Socket): void {
@@ -175,16 +203,16 @@ export class Connection implements ReplyHandler {
   }
 
   readonly #onData = (chunk: Buffer): void => {
-    if (this.#pending[0] && !this.#paused) this.#armTimer(this.#options.timeouts.idleMs);
     try {
       this.#parser.push(chunk);
     } catch (error) {
-      this.fail(toError(error));
+      this.#breakOff(toError(error));
     }
+    this.#armTimer();
   };
 
   readonly #onError = (error: Error): void => {
-    this.fail(
+    this.#breakOff(
       new Pop3ConnectionError('upstream_closed', this.#phase(), `${this.#options.place} reset the connection.`, {
         cause: error,
       }),
@@ -192,16 +220,20 @@ export class Connection implements ReplyHandler {
   };
 
   readonly #onClose = (): void => {
-    this.fail(
+    this.#breakOff(
       new Pop3ConnectionError('upstream_closed', this.#phase(), `${this.#options.place} closed the connection.`),
     );
   };
 
   readonly #onAbort = (): void => this.fail(toError(this.#options.signal.reason));
 
-  #armTimer(timeoutMs: number): void {
+  /** The deadline of what is due next: the beginning of an answer, or more of one that has begun. */
+  #armTimer(): void {
     clearTimeout(this.#timer);
-    this.#timer = setTimeout(() => this.fail(this.#timeoutError(timeoutMs)), timeoutMs);
+    const due = this.#pending[0];
+    if (!due || this.#paused || this.#failure) return;
+    const timeoutMs = due.answered || !this.#parser.isBetweenReplies ? this.#options.timeouts.idleMs : due.timeoutMs;
+    this.#timer = setTimeout(() => this.#breakOff(this.#timeoutError(timeoutMs)), timeoutMs);
   }
 
   #timeoutError(timeoutMs: number): Pop3ConnectionError {
@@ -239,17 +271,16 @@ export class Connection implements ReplyHandler {
  * CR, LF and NUL would end the line or smuggle another command: refused before a byte is sent.
  * @throws Pop3ProtocolError, which quotes nothing of the line.
  */
-export function encodeCommand(line: string, phase: Pop3Phase): Buffer {
-  const bytes = Buffer.from(`${line}\r\n`, 'utf8');
+export function encodeCommand(line: string, phase: Pop3Phase): string {
   if (/[\r\n\0]/.test(line)) {
     throw new Pop3ProtocolError('upstream_protocol_error', phase, 'A command argument holds a CR, LF or NUL.');
   }
-  if (bytes.length > commandBytesMax) {
+  if (Buffer.byteLength(line) + 2 > commandBytesMax) {
     throw new Pop3ProtocolError(
       'upstream_protocol_error',
       phase,
       `A command line has more than ${commandBytesMax} octets.`,
     );
   }
-  return bytes;
+  return `${line}\r\n`;
 }

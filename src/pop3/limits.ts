@@ -16,6 +16,14 @@ export const maildropMessagesMax = 1_000_000;
 export const bufferedBytesMax = 256 * 1024;
 /** Octets: where the slices of a message that wait are smaller on average, they are joined. */
 export const sliceBytesMin = 1024;
+/**
+ * Commands under way at once where the server allows pipelining, and the octets that their answers add up to. Over a round
+ * trip of 40 ms, 1,000 small messages fit into one.
+ */
+export const pipelineCommandsMax = 1000;
+export const pipelineBytesMax = 8 * 1024 * 1024;
+/** After a server has broken off while several commands were under way, so many times fewer are tried. */
+export const pipelineBackoff = 10;
 /** Characters of server text that an error quotes. */
 export const serverTextCharsMax = 200;
 

@@ -6,7 +6,7 @@ import { describe, expect, it, onTestFinished } from 'vitest';
 import { startWebhookReceiver } from '../../src/sandbox/webhook-receiver.ts';
 import { startFakePop3, type FakePop3 } from '../support/fake-pop3.ts';
 import { startRedis } from '../support/redis.ts';
-import { startService, type FetchBody, type FetchRequestBody, type Service } from '../support/service.ts';
+import { eventually, startService, type FetchBody, type FetchRequestBody, type Service } from '../support/service.ts';
 
 const MAILS = Array.from({ length: 8 }, (_, n) => Buffer.from(`Subject: mail ${n}\r\n\r\n${'text '.repeat(n)}\r\n`));
 const SECRET = `whsec_${Buffer.alloc(32, 9).toString('base64')}`;
@@ -58,6 +58,9 @@ describe('SIGKILL and a restart', () => {
       const { id } = await submit(service, crashing);
       for (const next of ['DELE 3', 'QUIT', null]) {
         await held.reached;
+        const running = service;
+        const progress = async () => (await running.api('GET', `/v1/fetches/${id}`)).asFetch().counts.retrieved;
+        await eventually(progress, (retrieved) => retrieved === (next === 'DELE 3' ? 4 : MAILS.length));
         expect(await service.kill('SIGKILL')).toEqual({ code: null, signal: 'SIGKILL' });
         held.release();
         if (next) held = server.hold(next);
@@ -76,9 +79,9 @@ describe('SIGKILL and a restart', () => {
       expect(messages.map((message) => message.id)).toEqual(ids);
       const raws = await Promise.all(ids.map((message) => service.api('GET', `/v1/messages/${message}/raw`)));
       expect(raws.map(({ text }) => text)).toEqual(MAILS.map(String));
-      // RETR 5 was interrupted and asked for again; nothing that was committed was.
+      // RETR 5 was interrupted, and those pipelined behind it are asked for again. What was committed is not.
       const retrievals = server.commands.filter((line) => line.startsWith('RETR')).slice(MAILS.length);
-      expect(retrievals.toSorted()).toEqual([1, 2, 3, 4, 5, 5, 6, 7, 8].map((n) => `RETR ${n}`));
+      expect(retrievals).toEqual([1, 2, 3, 4, 5, 6, 7, 8, 5, 6, 7, 8].map((n) => `RETR ${n}`));
       const delivered = await receiver.waitFor(MAILS.length, 30_000);
       expect(new Set(delivered.map(({ headers }) => headers['webhook-id'])).size).toBe(MAILS.length);
     },

@@ -87,11 +87,7 @@ describe('a body', () => {
       secrets: [],
     });
     onTestFinished(() => connection.close());
-    const body = new MessageBody({
-      pause: () => connection.pause(),
-      resume: () => connection.resume(),
-      abandon: () => connection.close(),
-    });
+    const body = new MessageBody(connection);
     return { connection, body, far };
   }
 

@@ -1,0 +1,173 @@
+import { describe, expect, it } from 'vitest';
+import { pipelineCommandsMax } from '../../src/pop3/limits.ts';
+import { pipeline, type PipelinedReply } from '../../src/pop3/pipeline.ts';
+import type { Pop3Options } from '../../src/pop3/index.ts';
+import type { StatusLine } from '../../src/pop3/replies.ts';
+import { cutBody } from '../support/fake-pop3.ts';
+import { connect, readAll, startFake } from './fake-session.ts';
+
+const OK = { ok: true, responseCode: null, text: '', line: '+OK' } as unknown as StatusLine;
+
+/** Answers a batch when told to, and knows how much is under way. */
+function server() {
+  const waiting: ((reply: StatusLine) => void)[] = [];
+  const batches: number[] = [];
+  return {
+    batches,
+    waiting,
+    send(batch: readonly unknown[]) {
+      batches.push(batch.length);
+      return batch.map(() => {
+        const { promise, resolve } = Promise.withResolvers<StatusLine>();
+        waiting.push(resolve);
+        return promise;
+      });
+    },
+    answer: () => waiting.shift()?.(OK),
+  };
+}
+
+describe('a pipeline', () => {
+  const requests = (count: number, bytes: number) => Array.from({ length: count }, (_, number) => ({ number, bytes }));
+
+  async function run(count: number, bytes: number, window: { count: number; bytes: number }) {
+    const { batches, waiting, send, answer } = server();
+    const order: number[] = [];
+    let most = 0;
+    const replies = pipeline(requests(count, bytes), window, send);
+    for (;;) {
+      const next: Promise<IteratorResult<PipelinedReply<{ number: number; bytes: number }>>> = replies.next();
+      most = Math.max(most, waiting.length);
+      answer();
+      const { done, value } = await next;
+      if (done) return { batches, order, most };
+      order.push(value.request.number);
+    }
+  }
+
+  it('answers in order, with no more commands under way than the window has, refilled half a window at a time', async () => {
+    const { batches, order, most } = await run(35, 1, { count: 10, bytes: 1_000 });
+    expect(order).toEqual(requests(35, 1).map(({ number }) => number));
+    expect(most).toBe(10);
+    expect(batches).toEqual([10, 5, 5, 5, 5, 5]);
+  });
+
+  it('has no more octets under way than the window has', async () => {
+    expect((await run(20, 30, { count: 10, bytes: 100 })).most).toBe(3);
+  });
+
+  it('sends what is larger than the window by itself', async () => {
+    expect((await run(3, 500, { count: 10, bytes: 100 })).most).toBe(1);
+  });
+
+  it('with a window of one sends each command after the answer to the one before', async () => {
+    expect((await run(4, 1, { count: 1, bytes: 1 })).batches).toEqual([1, 1, 1, 1]);
+  });
+
+  it('asks what is next no earlier than the window allows', async () => {
+    let asked = 0;
+    function* endless() {
+      for (;;) yield { number: (asked += 1), bytes: 1 };
+    }
+    const { send, answer } = server();
+    const replies = pipeline(endless(), { count: 4, bytes: 100 }, send);
+    const first = replies.next();
+    answer();
+    await first;
+    expect(asked).toBe(5);
+    await replies.return();
+  });
+});
+
+describe('retrieveAll', () => {
+  const mails = Array.from({ length: 40 }, (_, n) => Buffer.from(`Subject: ${n}\r\n\r\n.${'text\r\n'.repeat(n)}\r\n`));
+  const wanted = mails.map((raw, index) => ({ number: index + 1, bytes: raw.length }));
+
+  async function logIn(server: Parameters<typeof connect>[0], options: Pop3Options = {}) {
+    const client = await connect(server, {}, options);
+    await client.capabilities();
+    await client.login();
+    return client;
+  }
+
+  it.each([1, 1000])(
+    'gets every mail whole, in order, when answers come in pieces of %d octets',
+    async (chunkBytes) => {
+      const server = await startFake({ mails, chunkBytes });
+      const client = await logIn(server);
+      const seen: string[] = [];
+      for await (const { body } of client.retrieveAll(wanted)) seen.push((await readAll(body!)).toString());
+      expect(seen).toEqual(mails.map(String));
+      expect(await client.quit()).toBe(true);
+    },
+  );
+
+  it('sends all at once where CAPA says PIPELINING, and one by one where it does not', async () => {
+    const arrivals = async (capabilities: string[]) => {
+      const server = await startFake({ mails, capabilities });
+      const client = await logIn(server);
+      const held = server.hold('RETR 1');
+      const messages = client.retrieveAll(wanted);
+      const first = messages.next();
+      await held.reached;
+      if (capabilities.includes('PIPELINING')) await server.received('RETR', wanted.length);
+      const before = server.commands.filter((line) => line.startsWith('RETR')).length;
+      held.release();
+      await first;
+      client.close();
+      await messages.return().catch(() => undefined);
+      return before;
+    };
+    expect(await arrivals(['UIDL', 'USER', 'PIPELINING'])).toBe(wanted.length);
+    expect(await arrivals(['UIDL', 'USER'])).toBe(1);
+  });
+
+  it('passes over a body that is not read, and over a message that the server refuses', async () => {
+    const server = await startFake({ mails, on: { 'RETR 7': () => '-ERR no such message' } });
+    const client = await logIn(server);
+    const outcomes: string[] = [];
+    for await (const { message, body, error } of client.retrieveAll(wanted)) {
+      if (error) outcomes.push(error.code);
+      else if (message.number % 3 === 0) outcomes.push(String((await readAll(body)).length));
+    }
+    const expected = wanted.flatMap(({ number, bytes }) =>
+      number === 7 ? ['upstream_command_failed'] : number % 3 === 0 ? [String(bytes)] : [],
+    );
+    expect(outcomes).toEqual(expected);
+    expect(await client.quit()).toBe(true);
+  });
+
+  it('fails at the message where the server hangs up, and remembers to ask that server for fewer at once', async () => {
+    const server = await startFake({ mails, on: { 'RETR 20': () => cutBody(mails[19]!, 3, 'close') } });
+    const memory = new Map<string, number>();
+    const client = await logIn(server, { pipelining: memory });
+    let whole = 0;
+    const run = async () => {
+      for await (const { body } of client.retrieveAll(wanted)) {
+        await readAll(body!);
+        whole += 1;
+      }
+    };
+    await expect(run()).rejects.toMatchObject({ code: 'upstream_closed', phase: 'retrieve' });
+    expect(whole).toBe(19);
+    expect([...memory]).toEqual([[`${server.host}:${server.port}`, pipelineCommandsMax / 10]]);
+    await server.idle();
+  });
+
+  it('left early ends the session, and with it what was under way', async () => {
+    const server = await startFake({ mails });
+    const client = await logIn(server);
+    for await (const { message } of client.retrieveAll(wanted)) if (message.number === 3) break;
+    await server.idle();
+    await expect(client.stat()).rejects.toMatchObject({ code: 'upstream_closed' });
+  });
+
+  it('deleteAll marks all that the server lets go, and says which it does not', async () => {
+    const server = await startFake({ mails, on: { 'DELE 5': () => '-ERR locked' } });
+    const client = await logIn(server);
+    const refused = await client.deleteAll(wanted.map(({ number }) => number));
+    expect([...refused.keys()]).toEqual([5]);
+    expect(await client.quit()).toBe(true);
+    expect(server.mails.map(({ uidl }) => uidl)).toEqual(['uid-5']);
+  });
+});
