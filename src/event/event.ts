@@ -14,6 +14,15 @@ export interface EventRef {
   messageId: string;
 }
 
+/** Ids and nothing else, whatever else the caller's object holds. */
 export function messageReceived(subject: Omit<EventRef, 'id' | 'type'>): EventRef {
-  return { id: eventId('message.received', subject.messageId), type: 'message.received', ...subject };
+  const { tenant, mailboxId, fetchId, messageId } = subject;
+  return {
+    id: eventId('message.received', messageId),
+    type: 'message.received',
+    tenant,
+    mailboxId,
+    fetchId,
+    messageId,
+  };
 }

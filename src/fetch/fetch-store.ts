@@ -41,6 +41,12 @@ const writeFenced = defineScript(`
   redis.call('HSET', KEYS[1], unpack(ARGV, 2))
   return 1`);
 
+/** The same, and only while the fetch is active: what was ended meanwhile stays as it is. */
+const finishFenced = defineScript(`
+  if redis.call('HGET', KEYS[1], 'fence') ~= ARGV[1] or redis.call('HGET', KEYS[1], 'state') ~= 'active' then return 0 end
+  redis.call('HSET', KEYS[1], unpack(ARGV, 2))
+  return 1`);
+
 /** ARGV: token, startedAt. */
 const beginFenced = defineScript(`
   local state = redis.call('HGET', KEYS[1], 'state')
@@ -106,7 +112,7 @@ export function createFetchStore(redis: Redis, retentionMs: number): FetchStore 
     },
     writeProgress: (ref, token, progress) =>
       fenced(writeFenced(redis, [keysOf(ref).record], [token, ...encodeFields(progress)])),
-    finish: (ref, token, end) => fenced(writeFenced(redis, [keysOf(ref).record], [token, ...encodeFields(end)])),
+    finish: (ref, token, end) => fenced(finishFenced(redis, [keysOf(ref).record], [token, ...encodeFields(end)])),
     async end(ref, from, end) {
       return (await writeFrom(redis, [keysOf(ref).record], [from.length, ...from, ...encodeFields(end)])) === 1;
     },

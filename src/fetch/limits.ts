@@ -41,6 +41,8 @@ export const jobRetryMs = 2_000;
 export const jobKeep = { age: 3600, count: 1000 } as const;
 /** Events that the stream of the queue keeps; they only wake who waits. */
 export const eventsMax = 1000;
+/** How long the end of reading the queue's events is waited for. */
+export const eventsCloseMs = 1_000;
 /** Messages that a page of the list holds at most. */
 export const pageMessagesMax = 100;
 /** While a caller waits for the end of a fetch, the record is looked at this often beside the queue's event. */

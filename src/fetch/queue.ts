@@ -3,8 +3,9 @@ import { Queue, QueueEvents } from 'bullmq';
 import type { Redis } from 'ioredis';
 import type { Logger } from 'pino';
 import { queuePrefix } from '../redis/keys.ts';
+import { closeWithin } from '../redis/queue.ts';
 import type { FetchRef } from './fetch.ts';
-import { eventsMax, jobAttemptsMax, jobKeep, jobRetryMs } from './limits.ts';
+import { eventsCloseMs, eventsMax, jobAttemptsMax, jobKeep, jobRetryMs } from './limits.ts';
 import type { FetchServicePorts } from './service.ts';
 
 export const FETCH_QUEUE = 'fetch';
@@ -59,7 +60,7 @@ export function createFetchQueue(redis: Redis, blocking: Redis, logger: Logger):
       if (resolvers.size === 0) waiting.delete(ref.id);
     },
     async close() {
-      await events.close();
+      await closeWithin(events, eventsCloseMs);
       await queue.close();
     },
   };

@@ -124,7 +124,7 @@ function describeEnd(ports: FetchPorts, thrown: Error, code: FailureCode, delayM
 function detailOf(thrown: Error, code: FailureCode): string {
   if (thrown instanceof AppError) return thrown.message;
   return code === 'storage_failed'
-    ? 'Redis is away. Nothing was deleted upstream.'
+    ? 'Redis is away, or refuses writes. Nothing was deleted upstream.'
     : 'A fault of popbridge itself. Its log says more.';
 }
 

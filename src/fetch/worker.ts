@@ -3,7 +3,7 @@ import { DelayedError, Worker, type Job } from 'bullmq';
 import type { Redis } from 'ioredis';
 import type { Logger } from 'pino';
 import { AppError } from '../errors.ts';
-import { closeWorker } from '../redis/queue.ts';
+import { closeWithin } from '../redis/queue.ts';
 import { queuePrefix } from '../redis/keys.ts';
 import type { FetchRef } from './fetch.ts';
 import { drainShare, jobLockMs, jobStallsMax, jobStartsMax, stalledCheckMs } from './limits.ts';
@@ -65,7 +65,7 @@ export function createFetchWorker(options: FetchWorkerOptions): FetchWorker {
         () => shutdown.abort(new AppError('lease_lost', 'This process is stopping; another worker goes on.')),
         graceMs * drainShare,
       );
-      await closeWorker(worker, graceMs);
+      await closeWithin(worker, graceMs);
       clearTimeout(interrupt);
     },
   };

@@ -23,6 +23,8 @@ export function createSealer(masterKeys: string): Sealer {
   if (!first) throw new AppError('invalid_config', 'POPBRIDGE_MASTER_KEYS holds no key.');
   const [sealingId, sealingKey] = first;
   const byId = new Map(keys);
+  // Of two keys by one name, one would seal what the other is to open.
+  if (byId.size < keys.length) throw new AppError('invalid_config', 'POPBRIDGE_MASTER_KEYS names two keys alike.');
   return {
     seal(plaintext, context) {
       const nonce = randomBytes(NONCE_BYTES);

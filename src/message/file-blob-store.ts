@@ -4,18 +4,20 @@
  */
 import { createHash, randomUUID } from 'node:crypto';
 import { mkdir, open, readdir, rename, rm, stat, unlink, type FileHandle } from 'node:fs/promises';
-import { join } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import type { Readable } from 'node:stream';
 import { AppError, toError } from '../errors.ts';
 import type { BlobDraft, BlobName, BlobStore } from './blob-store.ts';
-import { draftAgeMsMax } from './limits.ts';
+import { draftAgeMsMax, settledFoldersMax } from './limits.ts';
 
 const EXTENSIONS = { raw: 'eml', content: 'json' } as const;
 const DRAFTS = '.drafts';
 /** Ids are ours, but a path is built from them: nothing else gets through. */
 const SAFE_NAME = /^[a-z0-9_]+$/;
 
-export function createFileBlobStore(root: string): BlobStore {
+export function createFileBlobStore(folder: string): BlobStore {
+  const root = resolve(folder);
+  const settled = new Set<string>();
   const folderOf = (tenant: string, id: string): string => join(root, safe(tenant), safe(id).slice(4, 6));
   const pathOf = ({ tenant, id, kind }: BlobName): string => join(folderOf(tenant, id), `${id}.${EXTENSIONS[kind]}`);
 
@@ -24,7 +26,7 @@ export function createFileBlobStore(root: string): BlobStore {
       const drafts = join(root, DRAFTS);
       const path = join(drafts, randomUUID());
       const written = await guarded(async () => {
-        await mkdir(drafts, { recursive: true, mode: 0o700 });
+        await settleFolder(drafts);
         return open(path, 'wx', 0o600);
       });
       try {
@@ -50,6 +52,16 @@ export function createFileBlobStore(root: string): BlobStore {
     sweep: (beforeMs) => guarded(() => sweep(root, beforeMs)),
   };
 
+  /** Makes a folder, and sees to it that it is on disk: who has made it a moment ago may not have come to that yet. */
+  async function settleFolder(path: string): Promise<void> {
+    const created = await mkdir(path, { recursive: true, mode: 0o700 });
+    if (created === undefined && settled.has(path)) return;
+    const isAboveRoot = created !== undefined && created.length <= root.length;
+    await syncAncestors(path, isAboveRoot ? dirname(created) : root);
+    if (settled.size >= settledFoldersMax) settled.clear();
+    settled.add(path);
+  }
+
   function draft(path: string, bytes: number, sha256: string, tenant: string): BlobDraft {
     return {
       bytes,
@@ -58,7 +70,7 @@ export function createFileBlobStore(root: string): BlobStore {
       keep: (name) =>
         guarded(async () => {
           const folder = folderOf(tenant, name.id);
-          if ((await mkdir(folder, { recursive: true, mode: 0o700 })) !== undefined) await syncFolders(root, folder);
+          await settleFolder(folder);
           await rename(path, pathOf({ tenant, ...name }));
           await syncFolder(folder);
         }),
@@ -93,9 +105,11 @@ async function syncFolder(path: string): Promise<void> {
   }
 }
 
-async function syncFolders(root: string, folder: string): Promise<void> {
-  await syncFolder(join(folder, '..'));
-  await syncFolder(root);
+/** The folders above `path`, up to and with `top`. */
+async function syncAncestors(path: string, top: string): Promise<void> {
+  const parent = dirname(path);
+  await syncFolder(parent);
+  if (parent !== top) await syncAncestors(parent, top);
 }
 
 async function sweep(root: string, beforeMs: number): Promise<number> {
@@ -105,6 +119,8 @@ async function sweep(root: string, beforeMs: number): Promise<number> {
       await sweepFolder(join(root, tenant), Math.min(beforeMs, Date.now() - draftAgeMsMax));
       continue;
     }
+    // Not ours: `lost+found` where a volume is mounted, for one.
+    if (!SAFE_NAME.test(tenant)) continue;
     for (const shard of await list(join(root, tenant)))
       deleted += await sweepFolder(join(root, tenant, shard), beforeMs);
   }

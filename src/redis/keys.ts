@@ -44,6 +44,9 @@ export function leaseKeys(tenant: string, mailboxId: string): { owner: string; f
   return { owner: `${tag}:lease`, fence: `${tag}:fence` };
 }
 
+/** String: written and gone again when the server is asked what is on its disk. Of no tenant, as it says nothing. */
+export const durabilityKey = `${PREFIX}:{durability}:mark`;
+
 /** BullMQ puts the queue's name behind its prefix; the tag keeps all keys of one queue on one slot. */
 export function queuePrefix(queue: string): string {
   return `${PREFIX}:{queue/${queue}}`;

@@ -59,8 +59,9 @@ export const connectionLimits = {
   /** A command without an answer for this long fails: a frozen Redis is a Redis that is away. */
   commandTimeoutMs: 5_000,
   reconnectDelayMs: 250,
-  /** How long WAITAOF may wait for the disk; less than `commandTimeoutMs`, to tell a slow disk from a dead server. */
+  /** How long the disk may take: WAITAOF, or a sync that is under way. Less than `commandTimeoutMs`, to tell a slow disk from a dead server. */
   durableTimeoutMs: 4_000,
   /** Two periods of `appendfsync everysec`: where WAITAOF is missing, what is older than this is on disk. */
   everysecTwiceMs: 2_000,
+  syncPollMs: 100,
 } as const;

@@ -2,6 +2,7 @@
 import type { Redis } from 'ioredis';
 import type { Logger } from 'pino';
 import { AppError } from '../errors.ts';
+import { isRedisUnavailable } from './connection.ts';
 
 export interface ServerFacts {
   /** Another one after every restart. */
@@ -10,6 +11,8 @@ export interface ServerFacts {
   hasWaitAof: boolean;
   appendOnly: boolean;
   lastWriteOk: boolean;
+  /** A sync of the append-only file has begun and not ended. */
+  isSyncing: boolean;
   evictionPolicy: string;
 }
 
@@ -31,8 +34,20 @@ export async function readServerFacts(redis: Redis): Promise<ServerFacts> {
     hasWaitAof: major > 7 || (major === 7 && minor >= 2),
     appendOnly: fields.get('aof_enabled') === '1',
     lastWriteOk: (fields.get('aof_last_write_status') ?? 'ok') === 'ok',
+    isSyncing: (fields.get('aof_pending_bio_fsync') ?? '0') !== '0',
     evictionPolicy: fields.get('maxmemory_policy') ?? 'noeviction',
   };
+}
+
+/** `appendfsync`: always, everysec or no. Null where CONFIG is refused. */
+export async function readSyncPolicy(redis: Redis): Promise<string | null> {
+  try {
+    const [, policy] = await redis.config('GET', 'appendfsync');
+    return policy ?? null;
+  } catch (error) {
+    if (isRedisUnavailable(error)) throw error;
+    return null;
+  }
 }
 
 /** @throws AppError `invalid_config` for a server that may drop keys when its memory is full: jobs and ledgers among them. */

@@ -62,6 +62,25 @@ export async function attemptDelivery(ports: DeliveryPorts, event: EventRef, att
   }
 }
 
+/** The queue has given the delivery up after too many faults of ours, or workers that died of it. @param attempts that were made. */
+export async function abandonDelivery(
+  { clock, subscriptions }: Pick<DeliveryPorts, 'clock' | 'subscriptions'>,
+  event: EventRef,
+  attempts: number,
+): Promise<void> {
+  const ref = { tenant: event.tenant, id: event.fetchId };
+  if ((await subscriptions.stateOf(ref, event.id)) !== 'pending') return;
+  await subscriptions.settle(ref, event.id, 'failed');
+  await subscriptions.noteFailure(ref, {
+    eventId: event.id,
+    at: new Date(clock.now()).toISOString(),
+    attempt: attempts,
+    status: null,
+    detail: 'Given up after too many faults of popbridge itself. Its log says more.',
+    nextAttemptAt: null,
+  });
+}
+
 /** 410 Gone: the endpoint asks never to be called again. */
 function isGone({ status }: Answer): boolean {
   return status === 410;

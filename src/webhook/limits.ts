@@ -30,7 +30,8 @@ export const stalledCheckMs = 5_000;
 /** BullMQ: how often a delivery may be taken up, crashes and our own faults included. */
 export const jobStartsMax = 1_000;
 export const jobStallsMax = 50;
-/** The pause after a fault of ours, which costs the endpoint no attempt. */
+/** The pause after a fault of ours, which costs the endpoint no attempt: it grows by this each time the delivery is taken up. */
 export const ownFaultDelayMs = 2_000;
+export const ownFaultDelayMsMax = 300_000;
 export const jobKeep = { age: 3600, count: 1000 } as const;
 export const eventsMax = 100;

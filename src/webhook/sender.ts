@@ -2,7 +2,7 @@
  * One HTTP request to a webhook's URL: one budget for all of it, no redirects, a bounded answer, and only the addresses
  * that the egress policy gives at connect time.
  */
-import { isIP } from 'node:net';
+import { isIP, type LookupFunction } from 'node:net';
 import { Agent, buildConnector, request } from 'undici';
 import { AppError, toError } from '../errors.ts';
 import { answerBytesMax, attemptTimeoutMs, connectionsPerHostMax, detailCharsMax } from './limits.ts';
@@ -15,8 +15,9 @@ export interface Answer {
 }
 
 export interface Sender {
-  /** Never throws for what the endpoint or the network does. */
+  /** Never throws for what the endpoint or the network does, and always resolves within the time limit. */
   post(url: string, headers: Record<string, string>, body: Buffer): Promise<Answer>;
+  /** Call when no attempt is under way: those that are end without an answer. */
   close(): Promise<void>;
 }
 
@@ -24,57 +25,91 @@ export interface SenderPorts {
   /** The addresses that may be connected to; throws AppError `egress_blocked`. Called for IP literals too. */
   resolve(host: string, port: number): Promise<readonly { address: string; family: 4 | 6 }[]>;
   userAgent: string;
+  /** Of one attempt; `attemptTimeoutMs` unless set. */
+  timeoutMs?: number;
 }
 
-export function createSender({ resolve, userAgent }: SenderPorts): Sender {
+export function createSender({ resolve, userAgent, timeoutMs = attemptTimeoutMs }: SenderPorts): Sender {
   const agent = new Agent({
     connections: connectionsPerHostMax,
     pipelining: 1,
-    maxResponseSize: answerBytesMax,
-    connect: createConnector(resolve),
+    connect: createConnector(resolve, timeoutMs),
   });
   return {
     async post(url, headers, body) {
+      const signal = AbortSignal.timeout(timeoutMs);
       try {
-        const response = await request(url, {
+        const answer = request(url, {
           method: 'POST',
           dispatcher: agent,
           headers: { 'content-type': 'application/json', 'user-agent': userAgent, ...headers },
           body,
-          signal: AbortSignal.timeout(attemptTimeoutMs),
+          signal,
         });
-        const text = await response.body.text().catch(() => '');
-        return { status: response.statusCode, detail: quote(text) };
+        const response = await untilAborted(answer, signal);
+        return { status: response.statusCode, detail: quote(await readStart(response.body)) };
       } catch (error) {
-        return { status: null, detail: explain(toError(error)) };
+        return { status: null, detail: explain(toError(error), timeoutMs) };
       }
     },
-    close: () => agent.close(),
+    close: () => agent.destroy(),
   };
 }
 
-/** Resolves and checks at connect time, then connects to the checked address: a name cannot be rebound in between. */
-function createConnector(resolve: SenderPorts['resolve']): buildConnector.connector {
-  const connect = buildConnector({ timeout: attemptTimeoutMs });
+/** Resolves and checks at connect time, then connects to the checked addresses: a name cannot be rebound in between. */
+function createConnector(resolve: SenderPorts['resolve'], timeoutMs: number): buildConnector.connector {
   return (options, callback) => {
     const host = options.hostname.replace(/^\[|\]$/g, '');
     const port = Number(options.port || (options.protocol === 'https:' ? 443 : 80));
     resolve(host, port).then(
-      ([first]) => {
+      (addresses) => {
+        const [first] = addresses;
         if (!first) return callback(new AppError('upstream_unreachable', 'The host has no address.'), null);
-        const servername = options.servername || (isIP(host) === 0 ? host : '');
-        connect({ ...options, hostname: first.address, servername }, callback);
+        const pinned: LookupFunction = (_host, _options, done) => done(null, [...addresses]);
+        const connect = buildConnector({
+          timeout: timeoutMs,
+          allowH2: false,
+          // Where one address does not answer, the next one is tried.
+          autoSelectFamily: true,
+          lookup: pinned,
+        });
+        // For an address as the host Node asks no look-up at all.
+        connect({ ...options, hostname: isIP(host) === 0 ? host : first.address }, callback);
       },
       (error: unknown) => callback(toError(error), null),
     );
   };
 }
 
-function explain(error: Error): string {
+/** A request that still waits for its connection does not hear of the signal by itself. It is not sent any more. */
+function untilAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
+  const { promise, resolve, reject } = Promise.withResolvers<T>();
+  signal.addEventListener('abort', () => reject(toError(signal.reason)), { once: true });
+  work.then(resolve, reject);
+  return promise;
+}
+
+/** The beginning of an answer; the rest is neither read nor waited for. */
+async function readStart(body: AsyncIterable<Buffer>): Promise<string> {
+  const chunks: Buffer[] = [];
+  let bytes = 0;
+  try {
+    for await (const chunk of body) {
+      chunks.push(chunk);
+      bytes += chunk.length;
+      if (bytes >= answerBytesMax) break;
+    }
+  } catch {
+    // Cut off or too slow: the status has been said, and what came is enough to quote.
+  }
+  return Buffer.concat(chunks).subarray(0, answerBytesMax).toString();
+}
+
+function explain(error: Error, timeoutMs: number): string {
   if (error instanceof AppError) return error.message.slice(0, detailCharsMax);
-  const code = 'code' in error ? String(error.code) : '';
+  const code = 'code' in error && typeof error.code === 'string' ? error.code : '';
   if (error.name === 'TimeoutError' || code === 'UND_ERR_CONNECT_TIMEOUT') {
-    return `No answer within ${attemptTimeoutMs / 1000} s.`;
+    return `No answer within ${timeoutMs / 1000} s.`;
   }
   return `No answer: ${code || error.name}.`;
 }

@@ -72,6 +72,12 @@ const settleDelivery = defineScript(`
   redis.call('HINCRBY', KEYS[1], ARGV[2], 1)
   return 1`);
 
+/** KEYS: webhook. ARGV: failure. What was deleted during an attempt stays deleted. */
+const writeFailure = defineScript(`
+  if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
+  redis.call('HSET', KEYS[1], 'lastFailure', ARGV[1])
+  return 1`);
+
 export function createSubscriptionStore(redis: Redis, sealer: SecretSealer): SubscriptionStore {
   const keysOf = ({ tenant, id }: FetchRef) => fetchKeys(tenant, id);
   const contextOf = ({ tenant, id }: FetchRef): string[] => [tenant, id, 'webhook-secret'];
@@ -108,7 +114,7 @@ export function createSubscriptionStore(redis: Redis, sealer: SecretSealer): Sub
       await settleDelivery(redis, [webhook, deliveries], [eventId, state]);
     },
     async noteFailure(ref, failure) {
-      await redis.hset(keysOf(ref).webhook, 'lastFailure', JSON.stringify(failure));
+      await writeFailure(redis, [keysOf(ref).webhook], [JSON.stringify(failure)]);
     },
   };
 }

@@ -4,9 +4,16 @@ import type { Redis } from 'ioredis';
 import type { Logger } from 'pino';
 import type { EventRef } from '../event/event.ts';
 import { queuePrefix } from '../redis/keys.ts';
-import { closeWorker } from '../redis/queue.ts';
+import { closeWithin } from '../redis/queue.ts';
 import type { NextAttempt } from './delivery.ts';
-import { jobLockMs, jobStallsMax, jobStartsMax, ownFaultDelayMs, stalledCheckMs } from './limits.ts';
+import {
+  jobLockMs,
+  jobStallsMax,
+  jobStartsMax,
+  ownFaultDelayMs,
+  ownFaultDelayMsMax,
+  stalledCheckMs,
+} from './limits.ts';
 import { WEBHOOK_QUEUE } from './queue.ts';
 
 export interface WebhookWorker {
@@ -20,6 +27,8 @@ export interface WebhookWorkerOptions {
   blocking: Redis;
   concurrency: number;
   attempt(event: EventRef, attempt: number): Promise<NextAttempt>;
+  /** The queue has given a delivery up, as nobody else will: it must not stay pending for ever. */
+  abandon(event: EventRef, attempts: number): Promise<void>;
   clock: { now(): number };
   logger: Logger;
 }
@@ -44,7 +53,8 @@ export function createWebhookWorker(options: WebhookWorkerOptions): WebhookWorke
         next = await options.attempt(job.data, job.attemptsMade + 1);
       } catch (error) {
         logger.error({ err: error, eventId: job.data.id }, 'Delivery put off by a fault of ours');
-        await job.moveToDelayed(clock.now() + ownFaultDelayMs, token);
+        const delayMs = Math.min(ownFaultDelayMs * job.attemptsStarted, ownFaultDelayMsMax);
+        await job.moveToDelayed(clock.now() + delayMs, token);
         throw new DelayedError();
       }
       if (next) throw new NotAcknowledged(next.delayMs);
@@ -64,10 +74,16 @@ export function createWebhookWorker(options: WebhookWorkerOptions): WebhookWorke
     },
   );
   worker.on('error', (error) => logger.debug({ err: error }, 'Webhook worker error'));
-  worker.on('failed', (job, error) => logger.info({ eventId: job?.data.id, reason: error.message }, 'Delivery failed'));
+  worker.on('failed', (job, error) => {
+    logger.info({ eventId: job?.data.id, reason: error.message }, 'Delivery failed');
+    if (!job?.finishedOn) return; // Another attempt is due.
+    options
+      .abandon(job.data, job.attemptsMade)
+      .catch((cause: unknown) => logger.error({ err: cause, eventId: job.data.id }, 'Delivery was not given up'));
+  });
 
   return {
     isRunning: () => worker.isRunning() && !worker.isPaused(),
-    close: (graceMs) => closeWorker(worker, graceMs),
+    close: (graceMs) => closeWithin(worker, graceMs),
   };
 }

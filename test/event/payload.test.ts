@@ -1,0 +1,109 @@
+import { describe, expect, test } from 'vitest';
+import { messageReceived } from '../../src/event/event.ts';
+import { bodyCharsMax } from '../../src/event/limits.ts';
+import { buildPayload } from '../../src/event/payload.ts';
+import type { Message } from '../../src/message/message.ts';
+import { parseMessage } from '../../src/mime/parse.ts';
+import { sandboxMails } from '../../src/sandbox/mails.ts';
+import { createContractChecker } from '../support/contract.ts';
+
+const MESSAGE_ID = `msg_${'0'.repeat(32)}`;
+const SUBJECT = {
+  tenant: 'default',
+  mailboxId: `mbx_${'1'.repeat(32)}`,
+  fetchId: `fch_${'2'.repeat(26)}`,
+  messageId: MESSAGE_ID,
+};
+const EVENT = messageReceived(SUBJECT);
+const contract = createContractChecker();
+/** The one mail of all that has text and HTML. */
+const MAIL = sandboxMails().find(({ raw }) => raw.includes('text/plain') && raw.includes('text/html'))!;
+
+async function makeMessage(raw: Buffer, over: Partial<Message> = {}): Promise<Message> {
+  return {
+    id: MESSAGE_ID,
+    mailboxId: SUBJECT.mailboxId,
+    fetchId: SUBJECT.fetchId,
+    uidl: 'uid-1',
+    size: raw.length,
+    digest: '0'.repeat(64),
+    fetchedAt: '2026-11-23T12:00:00.000Z',
+    ...(await parseMessage(raw)),
+    ...over,
+  };
+}
+
+async function build(message: Message): Promise<{ json: string; message: Message }> {
+  const json = await buildPayload({ find: async () => message }, EVENT);
+  return { json: json ?? '', message: (JSON.parse(json ?? '') as { data: { message: Message } }).data.message };
+}
+
+describe('an event', () => {
+  test('has the same id whenever and wherever the same thing happens: this one, for all time', () => {
+    expect(EVENT.id).toBe('evt_qjj4pex1zj3nw7wfx528e8ggcjywbeqb');
+    expect(messageReceived({ ...SUBJECT, fetchId: 'fch_other' }).id).toBe(EVENT.id);
+    expect(messageReceived({ ...SUBJECT, messageId: 'msg_other' }).id).not.toBe(EVENT.id);
+  });
+
+  test('is passed on as ids alone', () => {
+    const more = { ...SUBJECT, id: 'evt_other', password: 'p' };
+    expect(messageReceived(more)).toEqual({ id: EVENT.id, type: 'message.received', ...SUBJECT });
+  });
+});
+
+describe('the payload of message.received', () => {
+  test.each(sandboxMails().map(({ raw }, index) => [index + 1, raw] as const))(
+    'keeps to the contract for sandbox mail %i',
+    async (_number, raw) => {
+      const { json } = await build(await makeMessage(raw));
+      const headers = {
+        'content-type': 'application/json',
+        'webhook-id': EVENT.id,
+        'webhook-timestamp': '1795435200',
+        'webhook-signature': 'v1,AAAA',
+      };
+      contract.checkWebhook({ headers, body: Buffer.from(json) });
+    },
+  );
+
+  test('is the message as it is stored, byte for byte the same on every attempt', async () => {
+    const message = await makeMessage(MAIL.raw);
+    const first = await build(message);
+    expect(first.message).toEqual(message);
+    expect((await build(message)).json).toBe(first.json);
+    expect(JSON.parse(first.json)).toMatchObject({ type: 'message.received', timestamp: message.fetchedAt });
+  });
+
+  test('is null where the message has been deleted since, and asks for it by the tenant of the event', async () => {
+    const asked: string[] = [];
+    const find = async (tenant: string, id: string): Promise<null> => {
+      asked.push(tenant, id);
+      return null;
+    };
+    expect(await buildPayload({ find }, EVENT)).toBeNull();
+    expect(asked).toEqual(['default', MESSAGE_ID]);
+  });
+
+  test('carries bodies up to the bound whole, and longer ones cut and marked', async () => {
+    const fits = 'x'.repeat(bodyCharsMax);
+    const whole = await build(await makeMessage(MAIL.raw, { text: fits, html: null }));
+    expect(whole.message).toMatchObject({ text: fits, html: null, textTruncated: false, htmlTruncated: false });
+    const cut = await build(await makeMessage(MAIL.raw, { text: `${fits}y`, html: fits }));
+    expect(cut.message).toMatchObject({ text: fits, html: fits, textTruncated: true, htmlTruncated: false });
+    const html = await build(await makeMessage(MAIL.raw, { text: null, html: `${fits}y` }));
+    expect(html.message).toMatchObject({ text: null, html: fits, textTruncated: false, htmlTruncated: true });
+  });
+
+  test('says that a body was cut when it was cut before, short as it is now', async () => {
+    const { message } = await build(await makeMessage(MAIL.raw, { text: 'x', textTruncated: true }));
+    expect(message).toMatchObject({ text: 'x', textTruncated: true });
+  });
+
+  test('has no half of a character at the cut', async () => {
+    const { message } = await build(
+      await makeMessage(MAIL.raw, { text: `${'x'.repeat(bodyCharsMax - 1)}🔑 and more` }),
+    );
+    expect(message.text?.isWellFormed()).toBe(true);
+    expect(message.text).toHaveLength(bodyCharsMax);
+  });
+});

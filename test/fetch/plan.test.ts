@@ -1,0 +1,161 @@
+import { describe, expect, test } from 'vitest';
+import type { FetchLimits } from '../../src/fetch/fetch.ts';
+import type { LedgerEntry } from '../../src/fetch/ledger.ts';
+import { planFetch, tooLarge, type Listed, type Plan } from '../../src/fetch/plan.ts';
+
+const LIMITS: FetchLimits = { messages: 100, bytes: 10_000, messageBytes: 1_000, seconds: 60 };
+const NOTHING = { messages: 0, bytes: 0 };
+
+/** `a b c` is three messages of 10 bytes; `a:500` states a size, `-` has no unique-id, `a:?` no size. */
+function list(text: string): Listed[] {
+  return text.split(' ').flatMap((word, index) => {
+    if (word === '') return [];
+    const [uidl = '', size = '10'] = word.split(':');
+    return { number: index + 1, bytes: size === '?' ? null : Number(size), uidl: uidl === '-' ? null : uidl };
+  });
+}
+
+const stored = (number: number): LedgerEntry => ({ state: 'stored', number, messageId: `msg_${number}` });
+const suspect = (number: number): LedgerEntry => ({ state: 'suspect', number });
+const failed = (number: number): LedgerEntry => ({ state: 'failed', number, code: 'message_too_large', detail: 'big' });
+
+function plan(
+  listing: string,
+  ledger: Record<string, LedgerEntry> = {},
+  limits: Partial<FetchLimits> = {},
+  before = NOTHING,
+): Plan {
+  return planFetch(list(listing), new Map(Object.entries(ledger)), { ...LIMITS, ...limits }, before);
+}
+
+/** Numbers of what is retrieved, and the rest that matters. */
+function brief({ retrieve, stored, failures, skipped, limitReached, goneCount }: Plan) {
+  const numbers = (messages: readonly { number: number }[]): number[] => messages.map(({ number }) => number);
+  return {
+    retrieve: numbers(retrieve),
+    stored: numbers(stored),
+    failures: numbers(failures),
+    skipped,
+    limitReached,
+    goneCount,
+  };
+}
+
+const EMPTY = { retrieve: [], stored: [], failures: [], skipped: 0, limitReached: null, goneCount: 0 };
+
+describe('what is retrieved', () => {
+  test.each<[what: string, plan: Plan, expected: Partial<typeof EMPTY> | object]>([
+    ['nothing of an empty maildrop', plan(''), {}],
+    ['everything, in order, the first time', plan('a b c'), { retrieve: [1, 2, 3] }],
+    ['not what is stored already', plan('a b c', { 'uidl:0:b': stored(2) }), { retrieve: [1, 3], stored: [2] }],
+    [
+      'not what can only fail again, which is told again',
+      plan('a b c', { 'uidl:0:a': failed(1) }),
+      { retrieve: [2, 3], failures: [1] },
+    ],
+    [
+      'what broke the session before comes last',
+      plan('a b c d', { 'uidl:0:a': suspect(1), 'uidl:0:c': suspect(3) }),
+      { retrieve: [2, 4, 1, 3] },
+    ],
+    ['messages without unique-ids, all of them', plan('- - -'), { retrieve: [1, 2, 3] }],
+    [
+      'one without a unique-id among others',
+      plan('a - c', { 'uidl:0:a': stored(1) }),
+      { retrieve: [2, 3], stored: [1] },
+    ],
+    ['each of those that share a unique-id', plan('a a b a'), { retrieve: [1, 2, 3, 4] }],
+    [
+      'of those that share one, those that are not stored',
+      plan('a a b a', { 'uidl:0:a': stored(1), 'uidl:2:a': stored(4) }),
+      { retrieve: [2, 3], stored: [1, 4] },
+    ],
+    ['one whose size the server left out', plan('a:? b'), { retrieve: [1, 2] }],
+    ['none that is over the size, and it is told', plan('a:1001 b:1000'), { retrieve: [2], failures: [1] }],
+    ['one that is stored is not too large after all', plan('a:1001', { 'uidl:0:a': stored(1) }), { stored: [1] }],
+  ])('%s', (_what, actual, expected) => {
+    expect(brief(actual)).toEqual({ ...EMPTY, ...expected });
+  });
+
+  test('each message carries the key of its ledger entry, and none where only the bytes tell', () => {
+    expect(plan('a a - b').retrieve.map(({ number, key, occurrence }) => ({ number, key, occurrence }))).toEqual([
+      { number: 1, key: 'uidl:0:a', occurrence: 0 },
+      { number: 2, key: 'uidl:1:a', occurrence: 1 },
+      { number: 3, key: null, occurrence: 0 },
+      { number: 4, key: 'uidl:0:b', occurrence: 0 },
+    ]);
+  });
+
+  test('a unique-id that reads like a property of every object is one like others', () => {
+    const words = '__proto__ constructor toString';
+    expect(plan(words).retrieve.map(({ key }) => key)).toEqual(words.split(' ').map((word) => `uidl:0:${word}`));
+  });
+});
+
+describe('the limits', () => {
+  test.each<[what: string, plan: Plan, expected: object]>([
+    ['messages, exactly', plan('a b', {}, { messages: 2 }), { retrieve: [1, 2] }],
+    ['messages', plan('a b c', {}, { messages: 2 }), { retrieve: [1, 2], skipped: 1, limitReached: 'messages' }],
+    [
+      'messages, of which an earlier attempt had some',
+      plan('a b c', { 'uidl:0:a': stored(1) }, { messages: 2 }, { messages: 1, bytes: 10 }),
+      { retrieve: [2], stored: [1], skipped: 1, limitReached: 'messages' },
+    ],
+    [
+      'messages, of which an earlier attempt had all',
+      plan('a b', { 'uidl:0:a': stored(1) }, { messages: 1 }, { messages: 1, bytes: 10 }),
+      { stored: [1], skipped: 1, limitReached: 'messages' },
+    ],
+    ['bytes, exactly', plan('a b', {}, { bytes: 20 }), { retrieve: [1, 2] }],
+    ['bytes', plan('a b c', {}, { bytes: 25 }), { retrieve: [1, 2], skipped: 1, limitReached: 'bytes' }],
+    [
+      'bytes, but at least one message, so that it never stands still',
+      plan('a:500 b c', {}, { bytes: 100 }),
+      { retrieve: [1], skipped: 2, limitReached: 'bytes' },
+    ],
+    [
+      'bytes, and not one more where an earlier attempt had one',
+      plan('a b:500', { 'uidl:0:a': stored(1) }, { bytes: 100 }, { messages: 1, bytes: 10 }),
+      { stored: [1], skipped: 1, limitReached: 'bytes' },
+    ],
+    ['sizes that are not known count nothing', plan('a:? b:? c', {}, { bytes: 10 }), { retrieve: [1, 2, 3] }],
+    [
+      'what is too large or stored takes nothing from them',
+      plan('a:5000 b c d', { 'uidl:0:b': stored(2) }, { messages: 2, bytes: 20 }),
+      { retrieve: [3, 4], stored: [2], failures: [1] },
+    ],
+    [
+      'a suspect is the first to be left out',
+      plan('a b c', { 'uidl:0:a': suspect(1) }, { messages: 2 }),
+      { retrieve: [2, 3], skipped: 1, limitReached: 'messages' },
+    ],
+    ['one message under both limits at once', plan('a', {}, { messages: 1, bytes: 1 }), { retrieve: [1] }],
+  ])('%s', (_what, actual, expected) => {
+    expect(brief(actual)).toEqual({ ...EMPTY, ...expected });
+  });
+});
+
+describe('what is gone', () => {
+  test.each<[what: string, plan: Plan, gone: number]>([
+    ['stored before, and listed no more', plan('c', { 'uidl:0:a': stored(1), 'uidl:0:b': stored(2) }), 2],
+    ['stored before, and still listed', plan('a', { 'uidl:0:a': stored(1) }), 0],
+    ['one of two that shared a unique-id', plan('a', { 'uidl:0:a': stored(1), 'uidl:1:a': stored(2) }), 1],
+    ['never stored', plan('', { 'uidl:0:a': suspect(1), 'uidl:0:b': failed(2) }), 0],
+    ['known by its bytes alone: nobody can tell', plan('', { 'digest:0:00': stored(1) }), 0],
+  ])('%s: %#', (_what, actual, gone) => {
+    expect(actual.goneCount).toBe(gone);
+  });
+});
+
+test('a message over the limit says so, its size where it is known, and what becomes of it', () => {
+  expect(tooLarge({ number: 7, bytes: 5_000, uidl: 'a' }, LIMITS)).toEqual({
+    number: 7,
+    uidl: 'a',
+    code: 'message_too_large',
+    detail: 'The message of 5000 bytes is over the limit of 1000 bytes (limits.messageBytes). It stays on the server.',
+  });
+  // Found out while it came: what the server had stated was wrong or nothing.
+  for (const bytes of [null, 900]) {
+    expect(tooLarge({ number: 7, bytes, uidl: null }, LIMITS).detail).toMatch(/^The message is over the limit of 1000/);
+  }
+});

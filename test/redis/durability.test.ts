@@ -1,0 +1,197 @@
+import { Redis } from 'ioredis';
+import { pino } from 'pino';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { createDurability } from '../../src/redis/durability.ts';
+import { connectionLimits } from '../../src/redis/limits.ts';
+import { checkServer, readServerFacts } from '../../src/redis/server-facts.ts';
+import { startRedis, type TestRedis } from '../support/redis.ts';
+
+let server: TestRedis;
+let redis: Redis;
+let hasWaitAof: boolean;
+
+beforeAll(async () => {
+  server = await startRedis();
+  redis = new Redis(server.url);
+  ({ hasWaitAof } = await readServerFacts(redis));
+});
+afterAll(async () => {
+  redis.disconnect();
+  await server.close();
+});
+
+function makeClock() {
+  const slept: number[] = [];
+  return { slept, sleep: async (ms: number) => void slept.push(ms) };
+}
+
+const refused = (why: string) => ({
+  code: 'storage_failed',
+  message: expect.stringMatching(new RegExp(`not surely on disk: .*${why}.*Nothing was deleted upstream`)) as unknown,
+});
+
+/** The server, with lines of its INFO replaced: for what cannot be brought about here. */
+function pretend(changes: (ask: number) => Record<string, string>, more: object = {}): Redis {
+  let asks = 0;
+  return Object.assign(Object.create(redis) as Redis, {
+    async info(section: string) {
+      const text = await redis.info(section);
+      if (section === 'persistence') asks += 1;
+      return Object.entries(changes(asks)).reduce(
+        (info, [name, value]) => info.replace(new RegExp(`^${name}:.*$`, 'm'), `${name}:${value}`),
+        text,
+      );
+    },
+    ...more,
+  });
+}
+
+describe('what is written is held for durable', () => {
+  test('by a server with an append-only file, after two periods of its sync where it cannot tell', async () => {
+    const clock = makeClock();
+    const check = await createDurability(redis, clock).begin();
+    await redis.set('key', 'value');
+    await check.confirm();
+    expect(clock.slept.reduce((sum, ms) => sum + ms, 0)).toBeGreaterThanOrEqual(
+      hasWaitAof ? 0 : connectionLimits.everysecTwiceMs,
+    );
+  });
+
+  test('not before a sync that is under way has ended', async () => {
+    const clock = makeClock();
+    const busy = pretend((ask) => ({ redis_version: '7.0.15', aof_pending_bio_fsync: ask > 1 && ask < 5 ? '1' : '0' }));
+    await (await createDurability(busy, clock).begin()).confirm();
+    expect(clock.slept).toEqual([connectionLimits.everysecTwiceMs, ...Array(3).fill(connectionLimits.syncPollMs)]);
+  });
+});
+
+describe('what is written is not held for durable', () => {
+  test('where there is no append-only file', async () => {
+    await redis.config('SET', 'appendonly', 'no');
+    try {
+      await expect(createDurability(redis, makeClock()).begin()).rejects.toMatchObject(refused('appendonly yes'));
+    } finally {
+      await redis.config('SET', 'appendonly', 'yes');
+      await expect.poll(() => redis.info('persistence')).toContain('aof_rewrite_in_progress:0');
+    }
+  });
+
+  test('where the append-only file is switched off meanwhile', async () => {
+    const check = await createDurability(redis, makeClock()).begin();
+    await redis.config('SET', 'appendonly', 'no');
+    try {
+      await expect(check.confirm()).rejects.toMatchObject({ code: 'storage_failed' });
+    } finally {
+      await redis.config('SET', 'appendonly', 'yes');
+      await expect.poll(() => redis.info('persistence')).toContain('aof_rewrite_in_progress:0');
+    }
+  });
+
+  test('where syncing is left to the system', async () => {
+    await redis.config('SET', 'appendfsync', 'no');
+    try {
+      const old = pretend(() => ({ redis_version: '7.0.15' }));
+      await expect(createDurability(old, makeClock()).begin()).rejects.toMatchObject(refused('appendfsync everysec'));
+    } finally {
+      await redis.config('SET', 'appendfsync', 'everysec');
+    }
+  });
+
+  test('where Redis was restarted in between, be it without a loss', async () => {
+    const check = await createDurability(redis, makeClock()).begin();
+    await redis.set('key', 'value');
+    await server.restart();
+    await expect.poll(() => redis.ping().catch(() => '')).toBe('PONG');
+    await expect(check.confirm()).rejects.toMatchObject(refused('restarted'));
+  });
+
+  test('where the last write to the append-only file failed', async () => {
+    const failing = pretend(() => ({ aof_last_write_status: 'err' }));
+    await expect(createDurability(failing, makeClock()).begin()).rejects.toMatchObject(refused('could not write'));
+    const failsLater = pretend((ask) => (ask > 1 ? { aof_last_write_status: 'err' } : {}));
+    const check = await createDurability(failsLater, makeClock()).begin();
+    await expect(check.confirm()).rejects.toMatchObject({ code: 'storage_failed' });
+  });
+
+  test('where a sync does not end in time', async () => {
+    const stuck = pretend(() => ({ redis_version: '7.0.15', aof_pending_bio_fsync: '1' }));
+    const check = await createDurability(stuck, makeClock()).begin();
+    await expect(check.confirm()).rejects.toMatchObject(refused('in time'));
+  });
+});
+
+/** A real server of 7.2 or newer takes this way in the tests above; where there is none, its answers are made up. */
+describe('WAITAOF', () => {
+  const answering = (answer: [Error | null, unknown], asked: unknown[][] = []): Redis => {
+    const pipeline = {
+      set: (...args: unknown[]) => (asked.push(['SET', ...args]), pipeline),
+      call: (...args: unknown[]) => (asked.push(args), pipeline),
+      exec: async () => [[null, 'OK'], answer],
+    };
+    return pretend(() => ({ redis_version: '7.2.4' }), { pipeline: () => pipeline });
+  };
+
+  test('is asked of the local disk, behind a write of the same connection, and nothing is slept away', async () => {
+    const clock = makeClock();
+    const asked: unknown[][] = [];
+    await (await createDurability(answering([null, [1, 0]], asked), clock).begin()).confirm();
+    expect(asked).toEqual([
+      ['SET', 'pb:{durability}:mark', '', 'PX', connectionLimits.durableTimeoutMs],
+      ['WAITAOF', '1', '0', connectionLimits.durableTimeoutMs],
+    ]);
+    expect(clock.slept).toEqual([]);
+    expect(connectionLimits.durableTimeoutMs).toBeLessThan(connectionLimits.commandTimeoutMs);
+  });
+
+  test.each([
+    ['too slow', [null, [0, 0]], 'in time'],
+    ['refused', [new Error('NOPERM this user has no permissions'), undefined], 'refused WAITAOF'],
+  ] as const)('that is %s: not durable', async (_how, answer, why) => {
+    const check = await createDurability(answering([...answer]), makeClock()).begin();
+    await expect(check.confirm()).rejects.toMatchObject(refused(why));
+  });
+});
+
+describe('a server at start', () => {
+  function makeLogger() {
+    const lines: string[] = [];
+    return { lines, logger: pino({ level: 'info' }, { write: (line) => void lines.push(line) }) };
+  }
+
+  test.each(['allkeys-lru', 'volatile-ttl'])('that may drop keys is refused: %s', async (policy) => {
+    await redis.config('SET', 'maxmemory-policy', policy);
+    try {
+      await expect(checkServer(redis, makeLogger().logger)).rejects.toMatchObject({
+        code: 'invalid_config',
+        message: expect.stringContaining(`maxmemory-policy ${policy}`) as unknown,
+      });
+    } finally {
+      await redis.config('SET', 'maxmemory-policy', 'noeviction');
+    }
+  });
+
+  test('that keeps nothing on disk is taken, with a warning', async () => {
+    const quiet = makeLogger();
+    await checkServer(redis, quiet.logger);
+    expect(quiet.lines.join('')).not.toContain('append-only file');
+    const loud = makeLogger();
+    await checkServer(
+      pretend(() => ({ aof_enabled: '0' })),
+      loud.logger,
+    );
+    expect(loud.lines.join('')).toContain('append-only file');
+  });
+
+  test.each([
+    ['6.2.14', false],
+    ['7.0.15', false],
+    ['7.2.0', true],
+    ['7.10.1', true],
+    ['8.0.0', true],
+  ])('of version %s has WAITAOF: %s', async (version, has) => {
+    expect(await readServerFacts(pretend(() => ({ redis_version: version })))).toMatchObject({
+      version,
+      hasWaitAof: has,
+    });
+  });
+});

@@ -1,0 +1,77 @@
+import { Redis } from 'ioredis';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { durabilityKey, fetchKeys, leaseKeys, messageKey, queuePrefix } from '../../src/redis/keys.ts';
+import { startRedis, type TestRedis } from '../support/redis.ts';
+
+let server: TestRedis;
+let redis: Redis;
+
+beforeAll(async () => {
+  server = await startRedis();
+  redis = new Redis(server.url);
+});
+afterAll(async () => {
+  redis.disconnect();
+  await server.close();
+});
+
+/** CRC16 as CLUSTER KEYSLOT has it, which a server without cluster mode does not answer; of the tag, where there is one. */
+function slotOf(key: string): number {
+  const tag = /\{([^}]+)\}/.exec(key)?.[1] ?? key;
+  let crc = 0;
+  for (const byte of Buffer.from(tag)) {
+    crc ^= byte << 8;
+    for (let bit = 0; bit < 8; bit += 1) crc = ((crc << 1) ^ (crc & 0x8000 ? 0x1021 : 0)) & 0xffff;
+  }
+  return crc % 16_384;
+}
+
+test('all keys of a fetch, of a lease and of a queue are in one slot each, so that scripts on them work in a Cluster', () => {
+  const groups = [
+    Object.values(fetchKeys('default', 'fch_1')),
+    Object.values(leaseKeys('default', 'mbx_1')),
+    ['wait', 'active', 'delayed', 'meta', 'fch_1-evt_1'].map((name) => `${queuePrefix('webhook')}:webhook:${name}`),
+  ];
+  for (const keys of groups) {
+    expect(keys.length).toBeGreaterThan(1);
+    expect(new Set(keys).size).toBe(keys.length);
+    expect(new Set(keys.map(slotOf)).size).toBe(1);
+  }
+});
+
+test('each resource is in a slot of its own: tenants, fetches and queues spread over a Cluster', () => {
+  const records = Array.from({ length: 200 }, (_, number) => fetchKeys('default', `fch_${number}`).record);
+  expect(new Set(records.map(slotOf)).size).toBeGreaterThan(190);
+  const others = [
+    fetchKeys('a', 'fch_1').record,
+    fetchKeys('b', 'fch_1').record,
+    queuePrefix('fetch'),
+    queuePrefix('webhook'),
+  ];
+  expect(new Set(others.map(slotOf)).size).toBe(others.length);
+});
+
+test('the layout, as it stands in the Redis of those who have upgraded', () => {
+  expect(fetchKeys('default', 'fch_1')).toEqual({
+    record: 'pb:{default/fch_1}:fetch',
+    ledger: 'pb:{default/fch_1}:ledger',
+    order: 'pb:{default/fch_1}:order',
+    credentials: 'pb:{default/fch_1}:credentials',
+    webhook: 'pb:{default/fch_1}:webhook',
+    deliveries: 'pb:{default/fch_1}:deliveries',
+  });
+  expect(messageKey('default', 'msg_1')).toBe('pb:{default/msg_1}:message');
+  expect(leaseKeys('default', 'mbx_1')).toEqual({
+    owner: 'pb:{default/mbx_1}:lease',
+    fence: 'pb:{default/mbx_1}:fence',
+  });
+  expect(queuePrefix('fetch')).toBe('pb:{queue/fetch}');
+  expect(durabilityKey).toBe('pb:{durability}:mark');
+});
+
+test('the CRC16 of this test is that of Redis', async () => {
+  // The reference value of the Redis Cluster specification.
+  expect(slotOf('123456789')).toBe(0x31c3);
+  const answer = await redis.cluster('KEYSLOT', 'pb:{default/fch_1}:fetch').catch((error: Error) => error.message);
+  expect(['ERR This instance has cluster support disabled', slotOf('pb:{default/fch_1}:fetch')]).toContain(answer);
+});

@@ -1,0 +1,414 @@
+import { once } from 'node:events';
+import { createServer as createHttpServer, type IncomingMessage, type RequestListener } from 'node:http';
+import { createServer as createHttpsServer } from 'node:https';
+import { createServer as createTcpServer, type AddressInfo, type Server, type Socket } from 'node:net';
+import { buffer } from 'node:stream/consumers';
+import { getCACertificates, setDefaultCACertificates, type TLSSocket } from 'node:tls';
+import { gzipSync } from 'node:zlib';
+import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
+import { AppError } from '../../src/errors.ts';
+import { answerBytesMax, connectionsPerHostMax, detailCharsMax } from '../../src/webhook/limits.ts';
+import { createSender, type Answer, type Sender } from '../../src/webhook/sender.ts';
+import { makeCertificates, type Certificates, type ServerCertificate } from '../support/certificates.ts';
+
+const TIMEOUT_MS = 400;
+/** An attempt that is cut off by its time limit ends in this time, on a busy machine too. */
+const BOUND_MS = 3_000;
+const LOOPBACK = [{ address: '127.0.0.1', family: 4 }] as const;
+
+let certificates: Certificates;
+let cleanups: (() => Promise<void>)[] = [];
+
+beforeAll(async () => {
+  certificates = await makeCertificates();
+});
+afterAll(() => certificates.remove());
+afterEach(async () => {
+  for (const cleanup of cleanups.splice(0).toReversed()) await cleanup();
+});
+
+interface Listening {
+  port: number;
+  /** Connections accepted so far. */
+  sockets: Socket[];
+}
+
+async function listen(server: Server): Promise<Listening> {
+  const sockets: Socket[] = [];
+  server.on('connection', (socket: Socket) => {
+    sockets.push(socket);
+    socket.on('error', () => {});
+  });
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  cleanups.push(async () => {
+    const closed = new Promise((resolve) => server.close(resolve));
+    for (const socket of sockets) socket.destroy();
+    await closed;
+  });
+  return { port: (server.address() as AddressInfo).port, sockets };
+}
+
+const serveHttp = (answer: RequestListener): Promise<Listening> => listen(createHttpServer(answer));
+const serveTcp = (answer: (socket: Socket) => void): Promise<Listening> => listen(createTcpServer(answer));
+
+/** A socket that has the request and is to be answered by hand. */
+const afterRequest =
+  (answer: (socket: Socket) => void) =>
+  (socket: Socket): void =>
+    void socket.once('data', () => answer(socket));
+
+function makeSender(over: Partial<Parameters<typeof createSender>[0]> = {}): Sender {
+  const sender = createSender({
+    resolve: async () => LOOPBACK,
+    userAgent: 'popbridge-test',
+    timeoutMs: TIMEOUT_MS,
+    ...over,
+  });
+  cleanups.push(() => sender.close());
+  return sender;
+}
+
+const post = (sender: Sender, url: string): Promise<Answer> =>
+  sender.post(url, { 'webhook-id': 'evt_1' }, Buffer.from('{"n":1}'));
+
+describe('what an endpoint answers', () => {
+  test('the request is one POST of the very bytes, with the headers that were given', async () => {
+    const requests: { request: IncomingMessage; body: Buffer }[] = [];
+    const { port } = await serveHttp((request, response) => {
+      void buffer(request).then((body) => {
+        requests.push({ request, body });
+        response.writeHead(200).end('thanks');
+      });
+    });
+    expect(await post(makeSender(), `http://hook.example.com:${port}/a?b=c`)).toEqual({
+      status: 200,
+      detail: 'thanks',
+    });
+    expect(requests).toHaveLength(1);
+    const [{ request, body }] = requests as [(typeof requests)[0]];
+    expect(body.toString()).toBe('{"n":1}');
+    expect(request).toMatchObject({ method: 'POST', url: '/a?b=c' });
+    expect(request.headers).toMatchObject({
+      host: `hook.example.com:${port}`,
+      'content-type': 'application/json',
+      'content-length': '7',
+      'user-agent': 'popbridge-test',
+      'webhook-id': 'evt_1',
+    });
+  });
+
+  test.each([204, 299, 400, 410, 500, 503])('status %i is told as it is', async (status) => {
+    const { port } = await serveHttp((_request, response) => response.writeHead(status).end());
+    expect(await post(makeSender(), `http://127.0.0.1:${port}/`)).toEqual({ status, detail: '' });
+  });
+
+  test.each([301, 302, 303, 307, 308])('a redirect (%i) is an answer, and is not followed', async (status) => {
+    let requests = 0;
+    const { port, sockets } = await serveHttp((request, response) => {
+      requests += 1;
+      response.writeHead(status, { location: `http://127.0.0.1:${request.socket.localPort}/elsewhere` }).end();
+    });
+    expect((await post(makeSender(), `http://127.0.0.1:${port}/`)).status).toBe(status);
+    expect({ requests, connections: sockets.length }).toEqual({ requests: 1, connections: 1 });
+  });
+
+  test('the beginning of a long error page is quoted, without control characters', async () => {
+    const page = `<h1>Down\u0000\u001b[31m</h1>\r\n${'x'.repeat(answerBytesMax * 2)}`;
+    const { port } = await serveHttp((_request, response) => response.writeHead(500).end(page));
+    const { status, detail } = await post(makeSender(), `http://127.0.0.1:${port}/`);
+    expect(status).toBe(500);
+    expect(detail).toMatch(/^<h1>Down {2}\[31m<\/h1> {2}x+\.\.\.$/);
+    expect(detail).toHaveLength(detailCharsMax + 3);
+  });
+});
+
+describe('an endpoint that misbehaves costs one attempt, and no more than its time', () => {
+  const bounded = async (url: string, over?: Partial<Parameters<typeof createSender>[0]>): Promise<Answer> => {
+    const startedAt = performance.now();
+    const answer = await post(makeSender(over), url);
+    expect(performance.now() - startedAt).toBeLessThan(BOUND_MS);
+    return answer;
+  };
+  const TOO_LATE = { status: null, detail: 'No answer within 0.4 s.' };
+
+  test('a name that is never resolved', async () => {
+    expect(await bounded('http://hook.example.com/', { resolve: () => new Promise(() => {}) })).toEqual(TOO_LATE);
+  });
+
+  test('a connection that is accepted, and a TLS handshake that is never answered', async () => {
+    const { port, sockets } = await serveTcp((socket) => void socket.resume());
+    expect(await bounded(`https://hook.example.com:${port}/`)).toEqual(TOO_LATE);
+    await expect.poll(() => sockets[0]?.closed).toBe(true);
+  });
+
+  test('a request that is never answered', async () => {
+    const { port, sockets } = await serveTcp((socket) => void socket.resume());
+    expect(await bounded(`http://127.0.0.1:${port}/`)).toEqual(TOO_LATE);
+    await expect.poll(() => sockets[0]?.closed).toBe(true);
+  });
+
+  test('headers that come one byte at a time', async () => {
+    const { port } = await serveTcp(
+      afterRequest((socket) => {
+        const timer = setInterval(() => socket.write('X'), 20);
+        socket.write('HTTP/1.1 200 OK\r\nX-Slow: ');
+        socket.on('close', () => clearInterval(timer));
+      }),
+    );
+    expect(await bounded(`http://127.0.0.1:${port}/`)).toEqual(TOO_LATE);
+  });
+
+  test('informational answers without end', async () => {
+    const { port } = await serveTcp(
+      afterRequest((socket) => {
+        const timer = setInterval(() => socket.write('HTTP/1.1 103 Early Hints\r\n\r\n'), 5);
+        socket.on('close', () => clearInterval(timer));
+      }),
+    );
+    expect(await bounded(`http://127.0.0.1:${port}/`)).toEqual(TOO_LATE);
+  });
+
+  test.each([
+    ['stops coming', 0],
+    ['comes one byte at a time', 20],
+  ])('a body that %s: the status counts, and what came is quoted', async (_how, everyMs) => {
+    const { port, sockets } = await serveTcp(
+      afterRequest((socket) => {
+        socket.write('HTTP/1.1 202 Accepted\r\nContent-Length: 1000\r\n\r\nthanks');
+        if (everyMs === 0) return;
+        const timer = setInterval(() => socket.write('!'), everyMs);
+        socket.on('close', () => clearInterval(timer));
+      }),
+    );
+    const { status, detail } = await bounded(`http://127.0.0.1:${port}/`);
+    expect(status).toBe(202);
+    expect(detail).toMatch(/^thanks!*$/);
+    await expect.poll(() => sockets[0]?.closed).toBe(true);
+  });
+
+  test('a gigabyte: it is cut off after the bytes that are read at most, at once', async () => {
+    let sentBytes = 0;
+    const { port, sockets } = await serveTcp(
+      afterRequest((socket) => {
+        socket.write('HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n');
+        const block = Buffer.alloc(65_536, 'x');
+        const send = (): void => {
+          while (!socket.destroyed && socket.write(block)) sentBytes += block.length;
+        };
+        socket.on('drain', send);
+        send();
+      }),
+    );
+    const answer = await post(makeSender({ timeoutMs: 30_000 }), `http://127.0.0.1:${port}/`);
+    expect(answer).toEqual({ status: 200, detail: `${'x'.repeat(detailCharsMax)}...` });
+    await expect.poll(() => sockets[0]?.closed).toBe(true);
+    // What the two kernels hold, and no more.
+    expect(sentBytes).toBeLessThan(32_000_000);
+  });
+
+  test('a gzip bomb is bytes like others: nothing unpacks it', async () => {
+    const bomb = gzipSync(Buffer.alloc(10_000_000));
+    const { port } = await serveHttp((_request, response) => {
+      response.writeHead(200, { 'content-encoding': 'gzip' }).end(bomb);
+    });
+    const { status, detail } = await bounded(`http://127.0.0.1:${port}/`);
+    expect(status).toBe(200);
+    expect(detail.length).toBeLessThanOrEqual(detailCharsMax + 3);
+  });
+
+  test.each([
+    ['closes without an answer', (socket: Socket) => socket.end(), /^No answer: UND_ERR_SOCKET\.$/],
+    [
+      'resets the connection',
+      (socket: Socket) => socket.resetAndDestroy(),
+      /^No answer: (ECONNRESET|UND_ERR_SOCKET)\.$/,
+    ],
+    [
+      'does not speak HTTP',
+      (socket: Socket) => socket.end('220 smtp.example.com\r\n'),
+      /^No answer: HTTPParserError\.$/,
+    ],
+    [
+      'has headers without end',
+      (socket: Socket) => socket.write(`HTTP/1.1 200 OK\r\nX: ${'x'.repeat(100_000)}`),
+      /^No answer: (UND_ERR_HEADERS_OVERFLOW|HPE_HEADER_OVERFLOW)\.$/,
+    ],
+  ])('one that %s', async (_how, answer, detail) => {
+    const { port } = await serveTcp(afterRequest((socket) => void answer(socket)));
+    expect(await bounded(`http://127.0.0.1:${port}/`)).toEqual({
+      status: null,
+      detail: expect.stringMatching(detail) as unknown,
+    });
+  });
+
+  test('one that is not there', async () => {
+    const { port } = await serveTcp(() => {});
+    await cleanups.pop()?.();
+    expect(await bounded(`http://127.0.0.1:${port}/`)).toEqual({ status: null, detail: 'No answer: ECONNREFUSED.' });
+  });
+
+  test('attempts that wait for a free connection end in their own time, and are not sent afterwards', async () => {
+    const ids: string[] = [];
+    const { port, sockets } = await serveHttp((request) => {
+      ids.push(String(request.headers['webhook-id']));
+    });
+    const sender = makeSender();
+    const url = `http://127.0.0.1:${port}/`;
+    const startedAt = performance.now();
+    const count = connectionsPerHostMax + 3;
+    const answers = await Promise.all(
+      Array.from({ length: count }, (_, id) => sender.post(url, { 'webhook-id': `evt_${id}` }, Buffer.from('{}'))),
+    );
+    expect(performance.now() - startedAt).toBeLessThan(BOUND_MS);
+    expect(answers).toEqual(Array.from({ length: count }, () => TOO_LATE));
+    await expect.poll(() => sockets.every(({ closed }) => closed)).toBe(true);
+    expect(new Set(ids).size).toBe(ids.length);
+    expect(ids.length).toBeLessThanOrEqual(connectionsPerHostMax);
+  });
+});
+
+describe('where it connects to', () => {
+  test('nowhere, when the egress policy refuses: for names and addresses alike', async () => {
+    const { port, sockets } = await serveHttp((_request, response) => response.end());
+    const asked: [string, number][] = [];
+    const sender = makeSender({
+      async resolve(host, toPort) {
+        asked.push([host, toPort]);
+        throw new AppError('egress_blocked', 'Not allowed.');
+      },
+    });
+    for (const host of ['127.0.0.1', '[::1]', 'hook.example.com', '2130706433']) {
+      expect(await post(sender, `http://${host}:${port}/`)).toEqual({ status: null, detail: 'Not allowed.' });
+    }
+    expect(await post(sender, 'https://10.0.0.1/')).toEqual({ status: null, detail: 'Not allowed.' });
+    expect(asked).toEqual([
+      ['127.0.0.1', port],
+      ['::1', port],
+      ['hook.example.com', port],
+      ['127.0.0.1', port],
+      ['10.0.0.1', 443],
+    ]);
+    expect(sockets).toHaveLength(0);
+  });
+
+  test('only the addresses that were checked: a name is asked for once for each connection, and not by anyone else', async () => {
+    const { port } = await serveHttp((request, response) => response.end(request.headers.host));
+    let asked = 0;
+    const sender = makeSender({
+      async resolve() {
+        asked += 1;
+        // The second answer would lead elsewhere; `.invalid` shows that the system's resolver is not asked (RFC 6761).
+        return asked === 1 ? LOOPBACK : [{ address: '127.0.0.9', family: 4 }];
+      },
+    });
+    expect(await post(sender, `http://hook.invalid:${port}/`)).toEqual({ status: 200, detail: `hook.invalid:${port}` });
+    expect(asked).toBe(1);
+  });
+
+  test('a name whose answer changes is checked again when a new connection is made', async () => {
+    const { port } = await serveHttp((_request, response) => {
+      response.writeHead(200, { connection: 'close' }).end();
+    });
+    let asked = 0;
+    const sender = makeSender({
+      async resolve() {
+        asked += 1;
+        if (asked === 1) return LOOPBACK;
+        throw new AppError('egress_blocked', 'Not allowed any more.');
+      },
+    });
+    expect((await post(sender, `http://hook.invalid:${port}/`)).status).toBe(200);
+    expect(await post(sender, `http://hook.invalid:${port}/`)).toEqual({
+      status: null,
+      detail: 'Not allowed any more.',
+    });
+  });
+
+  test('the next address, where the first does not answer', async () => {
+    const { port } = await serveHttp((_request, response) => response.end());
+    const resolve = async () => [{ address: '127.0.0.77', family: 4 } as const, ...LOOPBACK];
+    expect((await post(makeSender({ resolve }), `http://hook.invalid:${port}/`)).status).toBe(200);
+  });
+
+  test('no address is no answer', async () => {
+    expect(await post(makeSender({ resolve: async () => [] }), 'http://hook.invalid/')).toEqual({
+      status: null,
+      detail: 'The host has no address.',
+    });
+  });
+
+  test('a kept connection serves its own origin again, and no other host of the same address', async () => {
+    const hosts = new Map<Socket, Set<string | undefined>>();
+    const { port, sockets } = await serveHttp((request, response) => {
+      hosts.set(request.socket, (hosts.get(request.socket) ?? new Set()).add(request.headers.host));
+      response.end('ok');
+    });
+    const sender = makeSender();
+    const names = ['a', 'a', 'b', 'a', 'b', 'b', 'a', 'b'];
+    for (const name of names) {
+      expect((await post(sender, `http://${name}.invalid:${port}/`)).status).toBe(200);
+    }
+    expect(sockets.length).toBeLessThan(names.length);
+    expect([...hosts.values()].map(({ size }) => size)).toEqual(sockets.map(() => 1));
+  });
+});
+
+describe('https', () => {
+  const trusted = getCACertificates('default');
+  afterEach(() => setDefaultCACertificates(trusted));
+
+  async function serveHttps(certificate: ServerCertificate): Promise<Listening & { names: unknown[] }> {
+    const names: unknown[] = [];
+    const server = createHttpsServer(certificate, (request, response) => {
+      names.push((request.socket as TLSSocket).servername, request.headers.host);
+      response.end('ok');
+    });
+    server.on('tlsClientError', () => {});
+    return { ...(await listen(server)), names };
+  }
+
+  test('an untrusted certificate is no answer, and no byte of the event is sent', async () => {
+    const { port, names } = await serveHttps(certificates.server);
+    expect(await post(makeSender(), `https://localhost:${port}/`)).toEqual({
+      status: null,
+      detail: expect.stringMatching(
+        /^No answer: (UNABLE_TO_VERIFY_LEAF_SIGNATURE|SELF_SIGNED_CERT_IN_CHAIN)\.$/,
+      ) as unknown,
+    });
+    expect(names).toEqual([]);
+  });
+
+  test.each([
+    ['expired', 'CERT_HAS_EXPIRED'],
+    ['otherName', 'ERR_TLS_CERT_ALTNAME_INVALID'],
+  ] as const)('a trusted authority is not enough: %s', async (which, code) => {
+    setDefaultCACertificates([...trusted, certificates.ca]);
+    const { port, names } = await serveHttps(certificates[which]);
+    for (const host of ['localhost', '127.0.0.1']) {
+      expect(await post(makeSender(), `https://${host}:${port}/`)).toEqual({
+        status: null,
+        detail: `No answer: ${code}.`,
+      });
+    }
+    expect(names).toEqual([]);
+  });
+
+  test('the name goes into SNI and Host though the socket goes to a pinned address, and an address is verified as one', async () => {
+    setDefaultCACertificates([...trusted, certificates.ca]);
+    const { port, names } = await serveHttps(certificates.server);
+    expect(await post(makeSender(), `https://localhost:${port}/`)).toEqual({ status: 200, detail: 'ok' });
+    expect(await post(makeSender(), `https://127.0.0.1:${port}/`)).toEqual({ status: 200, detail: 'ok' });
+    expect(names).toEqual(['localhost', `localhost:${port}`, false, `127.0.0.1:${port}`]);
+  });
+
+  test('a name that leads to the address of another is held to its own certificate', async () => {
+    setDefaultCACertificates([...trusted, certificates.ca]);
+    const { port, names } = await serveHttps(certificates.server);
+    expect(await post(makeSender(), `https://hook.example.com:${port}/`)).toEqual({
+      status: null,
+      detail: 'No answer: ERR_TLS_CERT_ALTNAME_INVALID.',
+    });
+    expect(names).toEqual([]);
+  });
+});
