@@ -80,8 +80,9 @@ export async function startApp(options: AppOptions): Promise<App> {
       onDrain: (drain) => drainers.push(drain),
       onClose: (closer) => closers.push(closer),
     });
-    if (config.role !== 'api') await startWorkers(parts);
+    // The port first: no job is taken up by a process that cannot start.
     const url = await startApi(parts, createAccess(keys.operator.value));
+    if (config.role !== 'api') await startWorkers(parts);
     return { url, madeKey: keys.operator.isNew ? keys.operator : null, close };
   } catch (error) {
     await close();
@@ -105,6 +106,8 @@ interface Parts extends Lifecycle {
   clock: { now(): number; sleep(ms: number): Promise<void> };
   egress: EgressPolicy;
   redis: Redis;
+  /** Another connection like it: WAITAOF blocks all that is sent behind it. */
+  openStore(): Promise<Redis>;
   /** Another connection, one that waits for Redis to come back. */
   openBlocking(): Redis;
   records: FetchStore;
@@ -136,9 +139,13 @@ async function buildParts(options: AppOptions, keys: Keys, lifecycle: Lifecycle)
   const sealer = createSealer(keys.master);
 
   const address = config.redisUrl ?? (await startEmbedded(options, onClose));
-  const redis = openRedis(address, logger);
-  onClose(() => redis.disconnect());
-  await connectRedis(redis, config.redisUrl ? new URL(config.redisUrl).host : address);
+  const openStore = async (): Promise<Redis> => {
+    const store = openRedis(address, logger);
+    onClose(() => store.disconnect());
+    await connectRedis(store, config.redisUrl ? new URL(config.redisUrl).host : address);
+    return store;
+  };
+  const redis = await openStore();
   await checkServer(redis, logger);
   const openBlocking = (): Redis => {
     const blocking = openBlockingRedis(address, logger);
@@ -155,6 +162,7 @@ async function buildParts(options: AppOptions, keys: Keys, lifecycle: Lifecycle)
     clock: { now: () => Date.now(), sleep: async (ms) => sleep(ms) },
     egress,
     redis,
+    openStore,
     openBlocking,
     records: createFetchStore(redis, config.retentionMs),
     credentials: createCredentialStore(redis, sealer, credentialsTtlMs),
@@ -185,6 +193,7 @@ async function startWorkers(parts: Parts): Promise<void> {
   });
   onClose(() => mime.close());
   await checkParser(mime);
+  await messages.checkStorage();
   const sweeper = createSweeper({ sweep: () => messages.sweep(clock.now()), logger });
   onClose(() => sweeper.close());
 
@@ -197,7 +206,7 @@ async function startWorkers(parts: Parts): Promise<void> {
     credentials: parts.credentials,
     messages,
     parse: async (raw) => mime.parse(await buffer(await raw.open())),
-    durability: createDurability(redis, clock),
+    durability: createDurability(await parts.openStore(), clock),
     announce: (event) => webhookQueue.announce(messageReceived(event)),
     isStorageAway: isRedisUnavailable,
     logger,
@@ -255,6 +264,7 @@ async function startApi(parts: Parts, access: Access): Promise<string> {
   const queue = createFetchQueue(redis, parts.openBlocking(), logger);
   onClose(() => queue.close());
   const shutdown = new AbortController();
+  if (config.role !== 'api') checks.set('fetchWorker', async () => 'starting');
   checks.set('shutdown', async () => (shutdown.signal.aborted ? 'stopping' : 'ok'));
 
   const http = createHttpApp(
@@ -265,6 +275,8 @@ async function startApi(parts: Parts, access: Access): Promise<string> {
         records,
         credentials,
         messages,
+        leases: createLeases(redis),
+        uniqueId: randomUUID,
         queue,
         checkEgress: egress.checkPop3,
       }),

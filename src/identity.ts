@@ -20,7 +20,12 @@ export function mailboxId(tenant: string, source: { host: string; port: number; 
 
 /** What tells one message of a mailbox from the others. */
 export type MessageIdentity =
-  | { uidl: string; occurrence: number }
+  | {
+      uidl: string;
+      occurrence: number;
+      /** Only where another mail has had this unique-id before. */
+      digest?: string;
+    }
   /** Where the server gives no unique-id: SHA-256 of the raw bytes, in hex. */
   | { digest: string; occurrence: number };
 
@@ -31,9 +36,9 @@ export function messageId(mailbox: string, identity: MessageIdentity): string {
 
 /** The identity as text: the field of the ledger. */
 export function messageKey(identity: MessageIdentity): string {
-  return 'uidl' in identity
-    ? `uidl:${identity.occurrence}:${identity.uidl}`
-    : `digest:${identity.occurrence}:${identity.digest}`;
+  if (!('uidl' in identity)) return `digest:${identity.occurrence}:${identity.digest}`;
+  const { uidl, occurrence, digest } = identity;
+  return digest === undefined ? `uidl:${occurrence}:${uidl}` : `uidl+digest:${occurrence}:${digest}:${uidl}`;
 }
 
 export function eventId(type: string, message: string): string {

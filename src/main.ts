@@ -9,6 +9,10 @@ import { createLogger } from './telemetry/logger.ts';
 const FORCED_EXIT_MS = 5_000;
 
 async function main(): Promise<void> {
+  // At once: as the first process of a container this one gets no signal that it does not handle.
+  let stop = (signal: NodeJS.Signals): void => process.exit(signal === 'SIGINT' ? 130 : 143);
+  process.on('SIGTERM', (signal) => stop(signal)).on('SIGINT', (signal) => stop(signal));
+
   const config = readConfig(process.env);
   const logger = createLogger(config.logLevel);
   const app = await startApp({ config, logger, env: process.env, onProgress: console.error });
@@ -16,7 +20,7 @@ async function main(): Promise<void> {
   logger.info({ url: app.url, role: config.role, pid: process.pid }, 'Ready');
 
   let stopping = false;
-  const stop = (signal: NodeJS.Signals): void => {
+  stop = (signal) => {
     if (stopping) process.exit(1); // Asked twice: at once.
     stopping = true;
     logger.info({ signal }, 'Stopping');
@@ -32,7 +36,6 @@ async function main(): Promise<void> {
       },
     );
   };
-  process.on('SIGTERM', stop).on('SIGINT', stop);
 }
 
 function introduce({ madeKey }: App): void {

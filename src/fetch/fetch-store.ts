@@ -33,6 +33,8 @@ export interface AttemptEnd {
   state: FetchState;
   error: Failure | null;
   endedAt: string | null;
+  /** See `Fetch`; left as it is where absent. */
+  fruitless?: number;
 }
 
 /** ARGV: token, field, value, ... Writes while the token is the latest. */
@@ -164,6 +166,7 @@ function readRecord({ tenant, id }: FetchRef, fields: Record<string, string>): F
     state: (fields['state'] ?? 'queued') as FetchState,
     error: json<Failure | null>('error', null),
     attempts: count('attempts'),
+    fruitless: count('fruitless'),
     createdAt: fields['createdAt'] ?? '',
     startedAt: text('startedAt'),
     endedAt: text('endedAt'),

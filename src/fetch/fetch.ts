@@ -75,6 +75,8 @@ export interface Fetch extends FetchRequest, FetchProgress {
   state: FetchState;
   error: Failure | null;
   attempts: number;
+  /** The latest attempts in a row that settled no message. */
+  fruitless: number;
   createdAt: string;
   startedAt: string | null;
   endedAt: string | null;

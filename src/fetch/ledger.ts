@@ -3,7 +3,8 @@ import type { FailureCode } from '../errors.ts';
 import type { FetchRef } from './fetch.ts';
 
 export type LedgerEntry =
-  | { state: 'stored'; number: number; messageId: string }
+  /** `bytes` as LIST stated them: another size under the same unique-id is another mail. */
+  | { state: 'stored'; number: number; messageId: string; bytes: number | null }
   /** It will fail the same way however often it is tried. */
   | { state: 'failed'; number: number; code: FailureCode; detail: string }
   /** The session broke while it was retrieved: the next attempt leaves it for last. */

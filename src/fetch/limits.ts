@@ -17,12 +17,13 @@ export const failuresMax = 100;
 export const detailCharsMax = 1000;
 /** How often the progress of a running fetch is written. */
 export const progressEveryMs = 250;
-/** Attempts of one fetch whose session broke after it had begun to retrieve. */
-export const brokenSessionsMax = 3;
-/** Attempts of one fetch when storage failed. */
+/** Attempts in a row whose session broke without a single message settled. */
+export const brokenSessionsMax = 2;
+/** The same, where storage failed. */
 export const storageAttemptsMax = 5;
 /** A maildrop that another fetch of ours holds is waited for as long as this, counted from the fetch's creation. */
 export const leaseWaitMs = 60 * 60 * 1000;
+export const leaseRecheckMsMin = 500;
 export const leaseRecheckMsMax = 15_000;
 /** A maildrop that the server says is locked is waited for as long as this. */
 export const lockedWaitMs = 10 * 60 * 1000;

@@ -5,6 +5,8 @@ import { brokenSessionsMax, lockedWaitMs, storageAttemptsMax } from './limits.ts
 export interface AttemptFacts {
   /** Attempts that have ended, this one included. */
   attempts: number;
+  /** The latest attempts in a row that settled no message: stored none, and found out about none that it cannot be. */
+  fruitless: number;
   /** Milliseconds since the fetch was created. */
   ageMs: number;
   /** The session had begun to retrieve: the settings are right, and something was lost midway. */
@@ -19,8 +21,8 @@ interface Rule {
 }
 
 /** A caller who waits for the outcome wants to hear at once that a host is unknown: only what had begun well is retried. */
-const whenBegun = ({ attempts, hadBegun }: AttemptFacts): number | null =>
-  hadBegun && attempts < brokenSessionsMax ? 1000 * attempts : null;
+const whenBegun = ({ fruitless, hadBegun }: AttemptFacts): number | null =>
+  hadBegun && fruitless < brokenSessionsMax ? 1000 * (1 + fruitless) : null;
 
 const RULES: Readonly<Record<FailureCode, Rule>> = {
   upstream_auth_failed: { retryable: false },
@@ -42,7 +44,7 @@ const RULES: Readonly<Record<FailureCode, Rule>> = {
   lease_lost: { retryable: true, again: () => 1000 },
   storage_failed: {
     retryable: true,
-    again: ({ attempts }) => (attempts < storageAttemptsMax ? 2_000 * 2 ** attempts : null),
+    again: ({ fruitless }) => (fruitless < storageAttemptsMax ? 2_000 * 2 ** fruitless : null),
   },
   credentials_unavailable: { retryable: false },
   internal_error: { retryable: false },

@@ -15,18 +15,41 @@ export interface PlannedMessage extends Listed {
   key: string | null;
   /** How many earlier messages of the listing have the same unique-id. */
   occurrence: number;
+  /** An earlier attempt's session broke on it. */
+  isSuspect: boolean;
+}
+
+export interface StoredMessage extends PlannedMessage {
+  messageId: string;
 }
 
 export interface Plan {
   retrieve: readonly PlannedMessage[];
   /** Stored by an earlier attempt of this fetch, and still listed. */
-  stored: readonly PlannedMessage[];
+  stored: readonly StoredMessage[];
   failures: readonly MessageFailure[];
   /** Left for another fetch. */
   skipped: number;
   limitReached: 'messages' | 'bytes' | null;
-  /** Stored by an earlier attempt, and listed no more. */
-  goneCount: number;
+}
+
+/** How many messages were stored under a unique-id that is listed no more. */
+export function countGone(listing: readonly Listed[], ledger: ReadonlyMap<string, LedgerEntry>): number {
+  const listed = new Set(keyListing(listing).map(({ key }) => key));
+  return [...ledger].filter(([key, { state }]) => state === 'stored' && key.startsWith('uidl:') && !listed.has(key))
+    .length;
+}
+
+/** Tells messages with one unique-id apart, by their order in the listing. */
+function keyListing(listing: readonly Listed[]): (Listed & { key: string | null; occurrence: number })[] {
+  const seen = new Map<string, number>();
+  return listing.map((listed) => {
+    const { uidl } = listed;
+    if (uidl === null) return { ...listed, key: null, occurrence: 0 };
+    const occurrence = seen.get(uidl) ?? 0;
+    seen.set(uidl, occurrence + 1);
+    return { ...listed, key: messageKey({ uidl, occurrence }), occurrence };
+  });
 }
 
 /** @param before what earlier attempts of this fetch have retrieved, against its limits. */
@@ -38,38 +61,27 @@ export function planFetch(
 ): Plan {
   const fresh: PlannedMessage[] = [];
   const suspects: PlannedMessage[] = [];
-  const stored: PlannedMessage[] = [];
+  const stored: StoredMessage[] = [];
   const failures: MessageFailure[] = [];
-  const seen = new Map<string, number>();
-  const listedKeys = new Set<string>();
 
-  for (const listed of listing) {
-    const occurrence = listed.uidl === null ? 0 : (seen.get(listed.uidl) ?? 0);
-    if (listed.uidl !== null) seen.set(listed.uidl, occurrence + 1);
-    const key = listed.uidl === null ? null : messageKey({ uidl: listed.uidl, occurrence });
-    if (key !== null) listedKeys.add(key);
-    const message = { ...listed, key, occurrence };
-    const entry = key === null ? undefined : ledger.get(key);
-    if (entry?.state === 'stored') stored.push(message);
-    else if (entry?.state === 'failed') failures.push(failureOf(listed, entry.code, entry.detail));
-    else if (listed.bytes !== null && listed.bytes > limits.messageBytes) failures.push(tooLarge(listed, limits));
-    else (entry?.state === 'suspect' ? suspects : fresh).push(message);
+  for (const keyed of keyListing(listing)) {
+    const entry = keyed.key === null ? undefined : ledger.get(keyed.key);
+    const message = { ...keyed, isSuspect: entry?.state === 'suspect' };
+    if (entry?.state === 'stored' && isSame(entry, keyed)) stored.push({ ...message, messageId: entry.messageId });
+    else if (entry?.state === 'failed') failures.push(failureOf(keyed, entry.code, entry.detail));
+    else if (keyed.bytes !== null && keyed.bytes > limits.messageBytes) failures.push(tooLarge(keyed, limits));
+    else (message.isSuspect ? suspects : fresh).push(message);
   }
 
   // One message that breaks the session must not keep the others from coming.
   const wanted = [...fresh, ...suspects];
   const { count, limitReached } = countWithin(wanted, limits, before);
-  const goneCount = [...ledger].filter(
-    ([key, { state }]) => state === 'stored' && key.startsWith('uidl:') && !listedKeys.has(key),
-  ).length;
-  return {
-    retrieve: wanted.slice(0, count),
-    stored,
-    failures,
-    skipped: wanted.length - count,
-    limitReached,
-    goneCount,
-  };
+  return { retrieve: wanted.slice(0, count), stored, failures, skipped: wanted.length - count, limitReached };
+}
+
+/** Servers reuse unique-ids, though they must not (RFC 1939 §7). What is not surely the same mail is retrieved again. */
+function isSame({ bytes }: { bytes: number | null }, listed: Listed): boolean {
+  return bytes !== null && bytes === listed.bytes;
 }
 
 export function tooLarge(listed: Listed, limits: FetchLimits): MessageFailure {

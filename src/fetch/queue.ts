@@ -12,6 +12,7 @@ export const FETCH_QUEUE = 'fetch';
 
 export interface FetchQueue {
   add(ref: FetchRef): Promise<void>;
+  restore(ref: FetchRef): Promise<void>;
   /** Forgets a job that has not begun. */
   remove(ref: FetchRef): Promise<void>;
   ended: FetchServicePorts['queue']['ended'];
@@ -40,10 +41,16 @@ export function createFetchQueue(redis: Redis, blocking: Redis, logger: Logger):
   const wake = ({ jobId }: { jobId: string }): void => waiting.get(jobId)?.forEach((resolve) => resolve());
   events.on('completed', wake).on('failed', wake).on('removed', wake);
 
+  // Ids and nothing else, whatever more the caller's object holds: a job is kept in clear text.
+  const add = async ({ tenant, id }: FetchRef): Promise<void> => {
+    await queue.add('fetch', { tenant, id }, { jobId: id });
+  };
+
   return {
-    // Ids and nothing else, whatever more the caller's object holds: a job is kept in clear text.
-    async add({ tenant, id }) {
-      await queue.add('fetch', { tenant, id }, { jobId: id });
+    add,
+    async restore(ref) {
+      const state = await queue.getJobState(ref.id);
+      if (state === 'unknown') await add(ref);
     },
     async remove(ref) {
       await queue.remove(ref.id);

@@ -10,7 +10,7 @@ import { Pop3Error } from '../pop3/index.ts';
 import type { AttemptEnd, FetchStore } from './fetch-store.ts';
 import { hasEnded, type Failure, type Fetch, type FetchRef } from './fetch.ts';
 import type { Lease, Leases } from './lease.ts';
-import { detailCharsMax, leaseRecheckMsMax, leaseWaitMs } from './limits.ts';
+import { detailCharsMax, leaseRecheckMsMax, leaseRecheckMsMin, leaseWaitMs } from './limits.ts';
 import { isRetryable, nextAttempt } from './outcome.ts';
 import { FetchSession, type SessionPorts } from './session.ts';
 import { superviseSession } from './supervision.ts';
@@ -40,13 +40,17 @@ export async function runFetch(ports: FetchPorts, ref: FetchRef, shutdown: Abort
     await ports.credentials.delete(ref);
     return null;
   }
+  if (await records.isCancelRequested(ref)) {
+    await endWithoutLease(ports, ref, { state: 'cancelled', error: null, endedAt: now(ports) });
+    return null;
+  }
   const lease = await leases.acquire(ref.tenant, known.mailboxId, ports.uniqueId());
   if (!lease) return waitForLease(ports, known);
   try {
     const fetch = await records.begin(ref, lease.token, new Date(clock.now()).toISOString());
     if (fetch) return await attempt(ports, fetch, lease, shutdown);
-    const now = await records.find(ref);
-    return now && !hasEnded(now.state) ? { delayMs: leaseRecheckMsMax } : null;
+    const current = await records.find(ref);
+    return current && !hasEnded(current.state) ? { delayMs: leaseRecheckMsMax } : null;
   } finally {
     await lease.release().catch((error: unknown) => ports.logger.warn({ err: error }, 'The lease was not released'));
   }
@@ -65,7 +69,6 @@ async function attempt(ports: FetchPorts, fetch: Fetch, lease: Lease, shutdown: 
   let end: AttemptEnd;
   let delayMs: number | null = null;
   try {
-    if (await records.isCancelRequested(fetch)) throw new AppError('cancelled', 'The fetch was cancelled.');
     const password = await ports.credentials.open(fetch);
     session = new FetchSession(ports, { fetch, token: lease.token, password, signal: supervision.signal });
     await session.run();
@@ -73,12 +76,15 @@ async function attempt(ports: FetchPorts, fetch: Fetch, lease: Lease, shutdown: 
   } catch (thrown) {
     const code = codeOf(ports, thrown);
     const stopped = shutdown.aborted && thrown === shutdown.reason;
-    if (code === 'lease_lost') return { delayMs: nextDelay(ports, fetch, code, false) ?? 0 };
+    if (code === 'lease_lost' && !stopped) return { delayMs: leaseRecheckMsMin };
     if (code === 'internal_error' && !stopped) logger.error({ err: thrown, fetchId: fetch.id }, 'Fetch failed');
-    delayMs = stopped ? 0 : nextDelay(ports, fetch, code, session?.hadBegun ?? false);
+    const fruitless = session && session.settled > 0 ? 0 : fetch.fruitless + 1;
+    const hadBegun = session?.hadBegun ?? false;
+    const { attempts } = fetch;
+    delayMs = stopped ? 0 : nextAttempt(code, { attempts, fruitless, hadBegun, ageMs: ageOf(ports, fetch) });
     end = stopped
       ? { state: 'queued', error: null, endedAt: null }
-      : describeEnd(ports, toError(thrown), code, delayMs);
+      : { ...describeEnd(ports, toError(thrown), code, delayMs), fruitless };
   } finally {
     await supervision.stop();
   }
@@ -95,7 +101,7 @@ async function attempt(ports: FetchPorts, fetch: Fetch, lease: Lease, shutdown: 
 
 async function waitForLease(ports: FetchPorts, fetch: Fetch): Promise<NextCall> {
   const ageMs = ageOf(ports, fetch);
-  if (ageMs < leaseWaitMs) return { delayMs: Math.min(500 + ageMs / 10, leaseRecheckMsMax) };
+  if (ageMs < leaseWaitMs) return { delayMs: Math.min(leaseRecheckMsMin + ageMs / 10, leaseRecheckMsMax) };
   const error: Failure = {
     code: 'upstream_locked',
     detail: 'Another fetch holds this maildrop, and has for an hour.',
@@ -103,8 +109,7 @@ async function waitForLease(ports: FetchPorts, fetch: Fetch): Promise<NextCall> 
     retryable: true,
     nextAttemptAt: null,
   };
-  await ports.records.end(fetch, ['queued', 'active'], { state: 'failed', error, endedAt: now(ports) });
-  await ports.credentials.delete(fetch);
+  await endWithoutLease(ports, fetch, { state: 'failed', error, endedAt: now(ports) });
   return null;
 }
 
@@ -133,12 +138,8 @@ function codeOf(ports: FetchPorts, thrown: unknown): FailureCode {
   return thrown instanceof AppError && isFailureCode(thrown.code) ? thrown.code : 'internal_error';
 }
 
-function nextDelay(ports: FetchPorts, fetch: Fetch, code: FailureCode, hadBegun: boolean): number | null {
-  return nextAttempt(code, { attempts: fetch.attempts, ageMs: ageOf(ports, fetch), hadBegun });
-}
-
 function ageOf({ clock }: FetchPorts, fetch: Fetch): number {
-  return clock.now() - Date.parse(fetch.createdAt);
+  return Math.max(0, clock.now() - Date.parse(fetch.createdAt)); // Another machine's clock may be ahead.
 }
 
 function now({ clock }: FetchPorts): string {
@@ -149,11 +150,15 @@ function now({ clock }: FetchPorts): string {
 export async function abandonFetch(ports: FetchPorts, ref: FetchRef): Promise<void> {
   const error: Failure = {
     code: 'internal_error',
-    detail: 'The fetch was given up after its workers had died too often. What it had stored is kept.',
+    detail: 'The fetch was given up: it was taken up too often, or its workers died of it. What it had stored is kept.',
     phase: null,
     retryable: true,
     nextAttemptAt: null,
   };
-  await ports.records.end(ref, ['queued', 'active'], { state: 'failed', error, endedAt: now(ports) });
-  await ports.credentials.delete(ref);
+  await endWithoutLease(ports, ref, { state: 'failed', error, endedAt: now(ports) });
+}
+
+async function endWithoutLease({ records, credentials }: FetchPorts, ref: FetchRef, end: AttemptEnd): Promise<void> {
+  await records.end(ref, ['queued', 'active'], end);
+  await credentials.delete(ref);
 }

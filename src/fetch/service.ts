@@ -9,6 +9,7 @@ import { fetchId, mailboxId } from '../identity.ts';
 import type { MessageRecord } from '../message/message.ts';
 import type { TlsMode } from '../pop3/index.ts';
 import type { FetchStore } from './fetch-store.ts';
+import type { Leases } from './lease.ts';
 import { hasEnded, type DeletePolicy, type Fetch, type FetchLimits, type FetchRef } from './fetch.ts';
 import { pageMessagesMax, waitRecheckMs } from './limits.ts';
 
@@ -27,8 +28,12 @@ export interface FetchServicePorts {
     findRecord(tenant: string, id: string): Promise<MessageRecord | null>;
     delete(tenant: string, id: string): Promise<void>;
   };
+  leases: Leases;
+  uniqueId(): string;
   queue: {
     add(ref: FetchRef): Promise<void>;
+    /** Adds the job again where it is gone, though the fetch has not ended. */
+    restore(ref: FetchRef): Promise<void>;
     remove(ref: FetchRef): Promise<void>;
     /** Resolves when the queue says that this fetch's job is over, or after the time. */
     ended(ref: FetchRef, timeoutMs: number, signal: AbortSignal): Promise<void>;
@@ -51,7 +56,10 @@ export interface FetchService {
   listMessageIds(ref: FetchRef, offset: number, limit: number): Promise<{ ids: string[]; nextOffset: number | null }>;
   /** A fetch that has not ended: ends it, or tells its worker to. */
   cancel(ref: FetchRef): Promise<void>;
-  /** A fetch that has ended, with the messages that it was the last to store. */
+  /**
+   * A fetch that has ended, with the messages that it was the last to store.
+   * @throws AppError `conflict` while another fetch of the same mailbox runs: it may be storing them anew.
+   */
   delete(ref: FetchRef): Promise<void>;
 }
 
@@ -73,7 +81,12 @@ export function createFetchService(ports: FetchServicePorts): FetchService {
       return created;
     },
     enqueue: (ref) => queue.add(ref),
-    find: (ref) => records.find(ref),
+    async find(ref) {
+      const fetch = await records.find(ref);
+      // A crash, or a Redis that lost its last second, may have taken the job and left the record.
+      if (fetch && !hasEnded(fetch.state)) await queue.restore(ref);
+      return fetch;
+    },
     async waitForEnd(ref, timeoutMs, signal) {
       const untilMs = clock.now() + timeoutMs;
       for (;;) {
@@ -98,17 +111,32 @@ export function createFetchService(ports: FetchServicePorts): FetchService {
       await queue.remove(ref);
     },
     async delete(ref) {
-      for (let offset = 0; ; offset += pageMessagesMax) {
-        const ids = await records.listMessageIds(ref, offset, pageMessagesMax);
-        for (const id of ids) {
-          const record = await messages.findRecord(ref.tenant, id);
-          if (record?.fetchId === ref.id) await messages.delete(ref.tenant, id);
+      const fetch = await records.find(ref);
+      if (!fetch) return;
+      const lease = await ports.leases.acquire(ref.tenant, fetch.mailboxId, ports.uniqueId());
+      if (!lease) throw mailboxBusy();
+      try {
+        for (let offset = 0; ; offset += pageMessagesMax) {
+          const ids = await records.listMessageIds(ref, offset, pageMessagesMax);
+          for (const id of ids) {
+            const record = await messages.findRecord(ref.tenant, id);
+            if (record?.fetchId === ref.id) await messages.delete(ref.tenant, id);
+          }
+          if (ids.length < pageMessagesMax) break;
+          if (!(await lease.renew())) throw mailboxBusy();
         }
-        if (ids.length < pageMessagesMax) break;
+        await records.delete(ref);
+      } finally {
+        await lease.release();
       }
-      await records.delete(ref);
     },
   };
+}
+
+function mailboxBusy(): AppError {
+  const text =
+    'Another fetch of this mailbox is running and may be storing these messages anew. Try again when it has ended.';
+  return new AppError('conflict', text);
 }
 
 /** Found out now rather than by a worker: OpenSSL ignores what it cannot read, and would trust nobody. */

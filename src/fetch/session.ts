@@ -16,8 +16,16 @@ import {
 } from '../pop3/index.ts';
 import type { Fetch, FetchProgress, FetchRef, MessageFailure, PhaseTimings } from './fetch.ts';
 import type { Ledger, LedgerEntry } from './ledger.ts';
-import { detailCharsMax, failuresMax, progressEveryMs } from './limits.ts';
-import { planFetch, tooLarge, type Listed, type Plan, type PlannedMessage } from './plan.ts';
+import { detailCharsMax, failuresMax, progressEveryMs, sessionGraceMs } from './limits.ts';
+import {
+  countGone,
+  planFetch,
+  tooLarge,
+  type Listed,
+  type Plan,
+  type PlannedMessage,
+  type StoredMessage,
+} from './plan.ts';
 
 /** What the session needs of others. */
 export interface SessionPorts {
@@ -26,6 +34,9 @@ export interface SessionPorts {
   pipelining: PipeliningMemory;
   records: Ledger & { writeProgress(ref: FetchRef, token: number, progress: Partial<FetchProgress>): Promise<void> };
   messages: {
+    findRecord(tenant: string, id: string): Promise<MessageRecord | null>;
+    /** Of these ids, those whose record and raw bytes are there. */
+    findHeld(tenant: string, ids: readonly string[]): Promise<Set<string>>;
     write(tenant: string, source: AsyncIterable<Uint8Array>): Promise<BlobDraft>;
     store(tenant: string, record: MessageRecord, parsed: ParsedMessage, raw: BlobDraft): Promise<void>;
   };
@@ -59,13 +70,18 @@ export class FetchSession {
   /** How many messages with these bytes and no unique-id this session has met. */
   readonly #digests = new Map<string, number>();
   #progressDueMs = 0;
+  /** What earlier attempts have deleted, as far as is known by now. */
+  #deletedBefore: number;
   /** The session got as far as asking for a message. */
   hadBegun = false;
+  /** Messages whose fate this session has found out: stored, or known to fail. */
+  settled = 0;
 
   constructor(ports: SessionPorts, job: SessionJob) {
     this.#ports = ports;
     this.#job = job;
     this.#startedMs = ports.clock.now();
+    this.#deletedBefore = job.fetch.deleted;
   }
 
   /** @throws AppError: a Pop3Error, the reason of the signal, `storage_failed`, `lease_lost`, `message_too_large`. */
@@ -108,11 +124,13 @@ export class FetchSession {
   }
 
   /** Resolves with the messages that are stored and still on the server. */
-  async #retrieveAll(client: Pop3Client): Promise<readonly PlannedMessage[]> {
+  async #retrieveAll(client: Pop3Client): Promise<readonly StoredMessage[]> {
     const { fetch } = this.#job;
-    const listing = await this.#timed('listMs', () => list(client));
-    const hasUidl = listing.some(({ uidl }) => uidl !== null);
-    const plan = planFetch(listing, await this.#ports.records.readLedger(fetch), fetch.limits, {
+    const { listing, hasUidl } = await this.#timed('listMs', () => list(client));
+    const ledger = await this.#ports.records.readLedger(fetch);
+    // Whether an unanswered QUIT has deleted them or not: what stands under their unique-ids now is looked at afresh.
+    const known = fetch.deletion === 'unknown' ? withoutStored(ledger) : ledger;
+    const plan = planFetch(listing, known, fetch.limits, {
       // Without unique-ids nothing tells what an earlier attempt had: all is retrieved again, under the same ids.
       messages: hasUidl ? fetch.retrieved : 0,
       bytes: hasUidl ? fetch.retrievedBytes : 0,
@@ -127,23 +145,21 @@ export class FetchSession {
       skipped: plan.skipped,
       limitReached: plan.limitReached,
       ...this.#failureCounts(),
-      // A QUIT whose answer never came: what it deleted is gone from the listing now.
-      ...(fetch.deletion === 'unknown' && { deleted: fetch.deleted + plan.goneCount, deletion: 'confirmed' }),
+      ...(fetch.deletion === 'unknown' && hasUidl && this.#settleDeletion(countGone(listing, ledger))),
     });
     const retrieved = await this.#timed('retrieveMs', () => this.#retrieve(client, plan));
     return [...plan.stored, ...retrieved];
   }
 
   /** Resolves with the messages that are committed; one that failed by itself is noted, and the session goes on. */
-  async #retrieve(client: Pop3Client, plan: Plan): Promise<readonly PlannedMessage[]> {
-    const committed: PlannedMessage[] = [];
+  async #retrieve(client: Pop3Client, plan: Plan): Promise<readonly StoredMessage[]> {
+    const committed: StoredMessage[] = [];
     let done = 0;
     try {
       for await (const { message, body, error } of client.retrieveAll(this.#untilTimeIsUp(plan.retrieve))) {
         if (error) this.#addFailure({ ...identify(message), code: error.code, detail: error.message });
         else {
-          await this.#store(message, body);
-          committed.push(message);
+          committed.push({ ...message, messageId: await this.#store(message, body) });
         }
         done += 1;
         await this.#writeSometimes();
@@ -159,28 +175,31 @@ export class FetchSession {
   }
 
   *#untilTimeIsUp(messages: readonly PlannedMessage[]): Generator<PlannedMessage, void> {
+    const { seconds } = this.#job.fetch.limits;
     for (const message of messages) {
-      if (this.#ports.clock.now() - this.#startedMs > this.#job.fetch.limits.seconds * 1000) return;
+      // One at least, or a slow login would let every fetch end with nothing.
+      if (this.hadBegun && this.#elapsedMs() > seconds * 1000) return;
       this.hadBegun = true;
       yield message;
     }
   }
 
-  async #store(message: PlannedMessage, body: AsyncIterable<Buffer>): Promise<void> {
+  /** Resolves with the id under which the message is committed. */
+  async #store(message: PlannedMessage, body: AsyncIterable<Buffer>): Promise<string> {
     const raw = await this.#ports.messages.write(this.#job.fetch.tenant, this.#bounded(body, message));
     try {
-      await this.#commit(message, raw);
+      return await this.#commit(message, raw);
     } finally {
       await raw.discard();
     }
   }
 
-  async #commit(message: PlannedMessage, raw: BlobDraft): Promise<void> {
+  async #commit(message: PlannedMessage, raw: BlobDraft): Promise<string> {
     const { fetch, token } = this.#job;
     const { clock, records, messages } = this.#ports;
     const identity = this.#identify(message, raw);
     const record: MessageRecord = {
-      id: messageId(fetch.mailboxId, identity),
+      id: await this.#chooseId(identity, raw.sha256),
       mailboxId: fetch.mailboxId,
       fetchId: fetch.id,
       uidl: message.uidl,
@@ -197,8 +216,19 @@ export class FetchSession {
       mailboxId: fetch.mailboxId,
       messageId: record.id,
     });
-    const entry: LedgerEntry = { state: 'stored', number: message.number, messageId: record.id };
+    const { number, bytes } = message;
+    const entry: LedgerEntry = { state: 'stored', number, messageId: record.id, bytes };
     await records.commit(fetch, token, messageKey(identity), entry, raw.bytes);
+    this.settled += 1;
+    return record.id;
+  }
+
+  /** A unique-id that a server has given to another mail before (or gives to two) must not put one in the other's place. */
+  async #chooseId(identity: MessageIdentity, digest: string): Promise<string> {
+    const { mailboxId, tenant } = this.#job.fetch;
+    const id = messageId(mailboxId, identity);
+    const holder = await this.#ports.messages.findRecord(tenant, id);
+    return holder && holder.digest !== digest ? messageId(mailboxId, { ...identity, digest }) : id;
   }
 
   #identify({ uidl, occurrence }: PlannedMessage, raw: BlobDraft): MessageIdentity {
@@ -221,15 +251,39 @@ export class FetchSession {
     const { number, code, detail } = failure;
     const entry: LedgerEntry = tooBig ? { state: 'failed', number, code, detail } : { state: 'suspect', number };
     await this.#ports.records.commit(fetch, token, message.key, entry);
+    if (tooBig || !message.isSuspect) this.settled += 1;
   }
 
-  async #delete(client: Pop3Client, stored: readonly PlannedMessage[]): Promise<void> {
-    const { fetch } = this.#job;
-    const refused = await client.deleteAll(stored.map(({ number }) => number));
+  /** Lets go what is held here, asks the server whether it is gone, and leaves the rest for another fetch. */
+  async #delete(client: Pop3Client, stored: readonly StoredMessage[]): Promise<void> {
+    const { tenant } = this.#job.fetch;
+    let asked = 0;
+    const ids = stored.map(({ messageId: id }) => id);
+    const held = await this.#ports.messages.findHeld(tenant, ids);
+    const numbers = stored.filter(({ messageId: id }) => held.has(id)).map(({ number }) => number);
+    const refused = await client.deleteAll(this.#untilQuitIsDue(numbers, () => (asked += 1)));
     // From here until the answer, nobody knows: a crash must not leave "none" behind.
     await this.#write({ deletion: 'unknown' });
     const confirmed = await client.quit().catch(ignoreUpstream);
-    if (confirmed) await this.#write({ deletion: 'confirmed', deleted: fetch.deleted + stored.length - refused.size });
+    if (confirmed) await this.#write(this.#settleDeletion(this.#deletedBefore + asked - refused.size));
+  }
+
+  /** DELE counts for nothing without the QUIT behind it: that must come before the session's time is over. */
+  *#untilQuitIsDue(numbers: readonly number[], onAsked: () => void): Generator<number, void> {
+    for (const number of numbers) {
+      if (this.#elapsedMs() > this.#job.fetch.limits.seconds * 1000 + sessionGraceMs / 2) return;
+      onAsked();
+      yield number;
+    }
+  }
+
+  #settleDeletion(deleted: number): Pick<FetchProgress, 'deleted' | 'deletion'> {
+    this.#deletedBefore = deleted;
+    return { deleted, deletion: 'confirmed' };
+  }
+
+  #elapsedMs(): number {
+    return this.#ports.clock.now() - this.#startedMs;
   }
 
   async *#bounded(body: AsyncIterable<Buffer>, message: PlannedMessage): AsyncGenerator<Buffer> {
@@ -273,17 +327,22 @@ export class FetchSession {
   }
 }
 
-async function list(client: Pop3Client): Promise<Listed[]> {
+async function list(client: Pop3Client): Promise<{ listing: Listed[]; hasUidl: boolean }> {
   const uidls = await client.uidl();
   const sizes = await client.list();
   const numbers = new Set([...sizes.keys(), ...(uidls?.keys() ?? [])]);
-  return [...numbers]
+  const listing = [...numbers]
     .toSorted((a, b) => a - b)
     .map((number) => ({ number, bytes: sizes.get(number) ?? null, uidl: uidls?.get(number) ?? null }));
+  return { listing, hasUidl: uidls !== null };
 }
 
 function identify({ number, uidl }: Listed): Pick<MessageFailure, 'number' | 'uidl'> {
   return { number, uidl };
+}
+
+function withoutStored(ledger: ReadonlyMap<string, LedgerEntry>): Map<string, LedgerEntry> {
+  return new Map([...ledger].filter(([, { state }]) => state !== 'stored'));
 }
 
 /** The session broke while this message was its business. Not so where the process stops, or the lease is lost. */

@@ -42,9 +42,11 @@ export function superviseSession(options: SupervisionOptions): Supervision {
     }
   };
 
-  let beating = Promise.resolve();
+  let beating: Promise<void> | null = null;
   const heartbeat = setInterval(() => {
-    beating = beating.then(beat);
+    beating ??= beat().finally(() => {
+      beating = null; // A Redis that does not answer must not find a queue of them when it does.
+    });
   }, heartbeatMs);
   const bound = setTimeout(
     () => {

@@ -16,9 +16,13 @@ export interface BlobStore {
   write(tenant: string, source: AsyncIterable<Uint8Array>): Promise<BlobDraft>;
   /** The blob's bytes, or null where there is no such blob. */
   open(name: BlobName): Promise<Readable | null>;
+  has(name: BlobName): Promise<boolean>;
   delete(name: BlobName): Promise<void>;
-  /** Deletes what was last written before `beforeMs` (epoch). Resolves with how many blobs that were. */
-  sweep(beforeMs: number): Promise<number>;
+  /**
+   * Deletes what was last written before `beforeMs` (epoch) and belongs to no live message. Resolves with how many blobs
+   * that were.
+   */
+  sweep(beforeMs: number, isLive: (tenant: string, id: string) => Promise<boolean>): Promise<number>;
 }
 
 export interface BlobDraft {

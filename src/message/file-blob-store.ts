@@ -15,6 +15,8 @@ const DRAFTS = '.drafts';
 /** Ids are ours, but a path is built from them: nothing else gets through. */
 const SAFE_NAME = /^[a-z0-9_]+$/;
 
+type IsLive = Parameters<BlobStore['sweep']>[1];
+
 export function createFileBlobStore(folder: string): BlobStore {
   const root = resolve(folder);
   const settled = new Set<string>();
@@ -48,8 +50,17 @@ export function createFileBlobStore(folder: string): BlobStore {
         throw storageFailed(error);
       }
     },
+    has: (name) =>
+      guarded(async () => {
+        try {
+          return (await stat(pathOf(name))).isFile();
+        } catch (error) {
+          if (isMissing(error)) return false;
+          throw error;
+        }
+      }),
     delete: (name) => guarded(() => rm(pathOf(name), { force: true })),
-    sweep: (beforeMs) => guarded(() => sweep(root, beforeMs)),
+    sweep: (beforeMs, isLive) => guarded(() => sweep(root, beforeMs, isLive)),
   };
 
   /** Makes a folder, and sees to it that it is on disk: who has made it a moment ago may not have come to that yet. */
@@ -112,27 +123,32 @@ async function syncAncestors(path: string, top: string): Promise<void> {
   if (parent !== top) await syncAncestors(parent, top);
 }
 
-async function sweep(root: string, beforeMs: number): Promise<number> {
+async function sweep(root: string, beforeMs: number, isLive: IsLive): Promise<number> {
   let deleted = 0;
   for (const tenant of await list(root)) {
     if (tenant === DRAFTS) {
-      await sweepFolder(join(root, tenant), Math.min(beforeMs, Date.now() - draftAgeMsMax));
+      await sweepFolder(join(root, tenant), Math.min(beforeMs, Date.now() - draftAgeMsMax), async () => false);
       continue;
     }
     // Not ours: `lost+found` where a volume is mounted, for one.
     if (!SAFE_NAME.test(tenant)) continue;
+    const isBlobLive = (file: string): Promise<boolean> => isLive(tenant, file.slice(0, file.indexOf('.')));
     for (const shard of await list(join(root, tenant)))
-      deleted += await sweepFolder(join(root, tenant, shard), beforeMs);
+      deleted += await sweepFolder(join(root, tenant, shard), beforeMs, isBlobLive);
   }
   return deleted;
 }
 
-async function sweepFolder(folder: string, beforeMs: number): Promise<number> {
+async function sweepFolder(
+  folder: string,
+  beforeMs: number,
+  isLive: (file: string) => Promise<boolean>,
+): Promise<number> {
   let deleted = 0;
   for (const name of await list(folder)) {
     const path = join(folder, name);
     try {
-      if ((await stat(path)).mtimeMs >= beforeMs) continue;
+      if ((await stat(path)).mtimeMs >= beforeMs || (await isLive(name))) continue;
       await unlink(path);
       deleted += 1;
     } catch (error) {

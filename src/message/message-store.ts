@@ -14,6 +14,8 @@ import type { BlobDraft, BlobStore } from './blob-store.ts';
 import type { Message, MessageRecord } from './message.ts';
 
 export interface MessageStore {
+  /** @throws AppError `storage_failed` where the blob store cannot be written: better at the start than in every fetch. */
+  checkStorage(): Promise<void>;
   /** Writes the raw bytes as they come; see `BlobStore.write`. */
   write(tenant: string, source: AsyncIterable<Uint8Array>): Promise<BlobDraft>;
   /** Gives the raw bytes their name and writes content and record. Idempotent. */
@@ -21,6 +23,8 @@ export interface MessageStore {
   /** Null where there is no such message, or no longer. */
   find(tenant: string, id: string): Promise<Message | null>;
   findRecord(tenant: string, id: string): Promise<MessageRecord | null>;
+  /** Of these ids, those whose record and raw bytes are there. */
+  findHeld(tenant: string, ids: readonly string[]): Promise<Set<string>>;
   openRaw(tenant: string, id: string): Promise<Readable | null>;
   /** Streams an attachment out of the raw bytes; null where there is none of that id. */
   openAttachment(tenant: string, id: string, attachmentId: string): Promise<OpenAttachment | null>;
@@ -36,6 +40,10 @@ export function createMessageStore(redis: Redis, blobs: BlobStore, retentionMs: 
   };
 
   return {
+    async checkStorage() {
+      const draft = await blobs.write('default', chunk('{}'));
+      await draft.discard();
+    },
     write: (tenant, source) => blobs.write(tenant, source),
     async store(tenant, record, parsed, raw) {
       const { id } = record;
@@ -50,6 +58,14 @@ export function createMessageStore(redis: Redis, blobs: BlobStore, retentionMs: 
       return content && { ...record, ...(JSON.parse(await text(content)) as ParsedMessage) };
     },
     findRecord,
+    async findHeld(tenant, ids) {
+      const held = new Set<string>();
+      for (const id of ids) {
+        const isHeld = (await findRecord(tenant, id)) !== null && (await blobs.has({ tenant, id, kind: 'raw' }));
+        if (isHeld) held.add(id);
+      }
+      return held;
+    },
     openRaw: (tenant, id) => blobs.open({ tenant, id, kind: 'raw' }),
     async openAttachment(tenant, id, attachmentId) {
       const raw = await blobs.open({ tenant, id, kind: 'raw' });
@@ -61,7 +77,12 @@ export function createMessageStore(redis: Redis, blobs: BlobStore, retentionMs: 
       await blobs.delete({ tenant, id, kind: 'raw' });
     },
     // A record is written after its blobs and expires by its own clock: a day's margin keeps the order.
-    sweep: (nowMs) => blobs.sweep(nowMs - retentionMs - 24 * 60 * 60 * 1000),
+    // And a record that was written under a longer retention still stands for its bytes.
+    sweep: (nowMs) =>
+      blobs.sweep(
+        nowMs - retentionMs - 24 * 60 * 60 * 1000,
+        async (tenant, id) => (await redis.exists(messageKey(tenant, id))) === 1,
+      ),
   };
 }
 

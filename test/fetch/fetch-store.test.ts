@@ -27,7 +27,12 @@ const FAILURE: Failure = {
   nextAttemptAt: ENDED,
 };
 const lost = expect.objectContaining({ code: 'lease_lost' }) as Error;
-const stored = (number: number, messageId = `msg_${number}`): LedgerEntry => ({ state: 'stored', number, messageId });
+const stored = (number: number, messageId = `msg_${number}`): LedgerEntry => ({
+  state: 'stored',
+  number,
+  messageId,
+  bytes: 10,
+});
 
 let server: TestRedis;
 let redis: Redis;
@@ -57,6 +62,7 @@ describe('a fetch record', () => {
       state: 'queued',
       error: null,
       attempts: 0,
+      fruitless: 0,
       createdAt: CREATED,
       startedAt: null,
       endedAt: null,

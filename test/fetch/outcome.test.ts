@@ -6,13 +6,14 @@ import { isRetryable, nextAttempt } from '../../src/fetch/outcome.ts';
 const S = 1_000;
 const MIN = 60 * S;
 
-/** Whether the same request may work later; and the pause after the attempts 1 to 6 of a young fetch, null for none. */
+/** Whether the same request may work later; and the pause after the attempts 1 to 6 of a young fetch
+ * that settles nothing, null for none. */
 type Row = [retryable: boolean, beforeRetrieving: (number | null)[], whileRetrieving: (number | null)[]];
 
 const NEVER = [null, null, null, null, null, null];
 const BROKEN = [1 * S, 2 * S, null, null, null, null];
 const LOCKED = [5 * S, 10 * S, 15 * S, 20 * S, 25 * S, 30 * S];
-const STORAGE = [4 * S, 8 * S, 16 * S, 32 * S, null, null];
+const STORAGE = [2 * S, 4 * S, 8 * S, 16 * S, 32 * S, null];
 const LEASE = [S, S, S, S, S, S];
 
 const TABLE: Record<FailureCode, Row> = {
@@ -38,7 +39,9 @@ const TABLE: Record<FailureCode, Row> = {
 describe('what a failure means for the job', () => {
   test.each(Object.entries(TABLE) as [FailureCode, Row][])('%s', (code, [retryable, before, during]) => {
     const pauses = (hadBegun: boolean) =>
-      [1, 2, 3, 4, 5, 6].map((attempts) => nextAttempt(code, { attempts, ageMs: MIN, hadBegun }));
+      [1, 2, 3, 4, 5, 6].map((attempts) =>
+        nextAttempt(code, { attempts, fruitless: attempts - 1, ageMs: MIN, hadBegun }),
+      );
     expect({ retryable: isRetryable(code), before: pauses(false), during: pauses(true) }).toEqual({
       retryable,
       before,
@@ -52,7 +55,7 @@ describe('what a failure means for the job', () => {
 
   test('a maildrop that stays locked is waited for with growing pauses, and given up in the end', () => {
     const after = (attempts: number, ageMs: number) =>
-      nextAttempt('upstream_locked', { attempts, ageMs, hadBegun: false });
+      nextAttempt('upstream_locked', { attempts, fruitless: 0, ageMs, hadBegun: false });
     expect([after(12, MIN), after(13, MIN), after(1_000, MIN)]).toEqual([MIN, MIN, MIN]);
     expect([after(1, lockedWaitMs - 1), after(1, lockedWaitMs), after(1, 24 * 60 * MIN)]).toEqual([5 * S, null, null]);
   });
@@ -60,7 +63,8 @@ describe('what a failure means for the job', () => {
   test('nothing is tried for ever: each pause has an end, by attempts or by age', () => {
     for (const code of FAILURE_CODES.filter((code) => code !== 'lease_lost')) {
       for (const hadBegun of [false, true]) {
-        const facts = { attempts: Math.max(brokenSessionsMax, storageAttemptsMax), ageMs: lockedWaitMs, hadBegun };
+        const fruitless = Math.max(brokenSessionsMax, storageAttemptsMax);
+        const facts = { attempts: 1, fruitless, ageMs: lockedWaitMs, hadBegun };
         expect(nextAttempt(code, facts)).toBeNull();
       }
     }

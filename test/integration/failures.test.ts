@@ -98,7 +98,7 @@ describe('what goes wrong midway costs one message and not the rest', () => {
     const fetch = await service.fetchMail(request(server.port, { delete: 'stored' }));
     expect(fetch).toMatchObject({
       state: 'failed',
-      attempts: 3,
+      attempts: 4,
       error: { code: 'upstream_closed', phase: 'retrieve' },
       counts: { listed: 5, retrieved: 4, failed: 1, deleted: 0 },
       failures: [{ number: 2, code: 'upstream_closed' }],

@@ -135,13 +135,28 @@ export function describeBlobStore(title: string, create: () => Promise<BlobStore
       },
     );
 
+    test('sweeps nothing that belongs to a live message, however old', async () => {
+      await put(store, NAME, 'x');
+      const asked: string[] = [];
+      const isLive = async (tenant: string, id: string): Promise<boolean> => asked.push(`${tenant}/${id}`) > 0;
+      expect(await store.sweep(Date.now() + 60_000, isLive)).toBe(0);
+      expect(await read(store, NAME)).toBe('x');
+      expect(asked).toEqual([`${NAME.tenant}/${NAME.id}`]);
+    });
+
+    test('says whether it has a blob', async () => {
+      expect(await store.has(NAME)).toBe(false);
+      await put(store, NAME, 'x');
+      expect(await store.has(NAME)).toBe(true);
+    });
+
     test('sweeps what was last written before a time, and nothing else', async () => {
       await put(store, NAME, 'x');
       const nowMs = Date.now();
-      expect(await store.sweep(nowMs - 60_000)).toBe(0);
+      expect(await store.sweep(nowMs - 60_000, async () => false)).toBe(0);
       expect(await read(store, NAME)).toBe('x');
       await put(store, { ...NAME, tenant: 'other' }, 'y');
-      expect(await store.sweep(nowMs + 60_000)).toBe(2);
+      expect(await store.sweep(nowMs + 60_000, async () => false)).toBe(2);
       expect(await subject.list()).toEqual([]);
     });
   });
