@@ -34,7 +34,7 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
 /** Files within a folder that are held to more than their folder is. */
 const STRICTER: readonly { files: RegExp; mayNotImport: RegExp; why: string }[] = [
   {
-    files: /^pop3\/(?!transport\.ts|connection\.ts)/,
+    files: /^pop3\/(?!transport\.ts|transport\/|connection\.ts)/,
     mayNotImport: /^node:(net|tls|dns)/,
     why: 'wire and session are pure; only the transport knows sockets',
   },

@@ -30,9 +30,12 @@ import {
 import {
   describe,
   openTcp,
+  readTlsAlert,
+  readTlsFacts,
   startTls,
   type AddressResolver,
   type Endpoint,
+  type TlsFacts,
   type TransportOptions,
 } from './transport.ts';
 
@@ -50,6 +53,8 @@ export interface Pop3Options {
   signal?: AbortSignal;
   /** Where the egress policy enters: gives the addresses that may be connected to. The system's resolver unless given. */
   resolve?: AddressResolver;
+  /** The same for the proxy's own host, which is trusted unless given. */
+  resolveProxy?: AddressResolver;
   timeouts?: Partial<Pop3Timeouts>;
   /** Remembers servers that advertise pipelining and do not bear it. Nothing is remembered unless given. */
   pipelining?: PipeliningMemory;
@@ -77,6 +82,8 @@ export class Pop3Client {
   readonly #timeouts: Readonly<Pop3Timeouts>;
   readonly #pipelining: PipeliningMemory | undefined;
   #capabilities: Capabilities | undefined;
+  /** The socket that TLS is on; null without. */
+  #secured: Parameters<typeof readTlsFacts>[0] | null = null;
 
   private constructor(
     connection: Connection,
@@ -97,7 +104,13 @@ export class Pop3Client {
   static async connect(settings: Pop3Settings, options: Pop3Options = {}): Promise<Pop3Client> {
     const timeouts = { ...defaultTimeouts, ...options.timeouts };
     const signal = options.signal ?? new AbortController().signal;
-    const transport: TransportOptions = { timeouts, signal, ...(options.resolve && { resolve: options.resolve }) };
+    const { resolve, resolveProxy } = options;
+    const transport: TransportOptions = {
+      timeouts,
+      signal,
+      ...(resolve && { resolve }),
+      ...(resolveProxy && { resolveProxy }),
+    };
     const tcp = await openTcp(settings, transport);
     const socket = settings.tls === 'implicit' ? await startTls(tcp, settings, transport) : tcp;
     const connection = new Connection(socket, {
@@ -105,17 +118,25 @@ export class Pop3Client {
       timeouts,
       signal,
       secrets: [settings.password],
+      isImplicitTls: settings.tls === 'implicit',
+      readAlert: (error) => (settings.tls === 'none' ? null : readTlsAlert(error, settings)),
     });
     const client = new Pop3Client(connection, settings, timeouts, options.pipelining);
     try {
       const greeting = await connection.send({ phase: 'greeting', line: null, timeoutMs: timeouts.greetingMs });
       if (!greeting.ok) throw client.#refused('greeting', greeting);
+      if (settings.tls === 'implicit') client.#secured = socket;
       if (settings.tls === 'starttls') await client.#secure(transport);
       return client;
     } catch (error) {
       client.close();
       throw error;
     }
+  }
+
+  /** What was agreed on in the TLS handshake, and the certificate; null without TLS. */
+  get tlsFacts(): TlsFacts | null {
+    return this.#secured && readTlsFacts(this.#secured, this.#settings);
   }
 
   /** CAPA (RFC 2449 §5); empty where the server does not know the command. */
@@ -246,7 +267,8 @@ export class Pop3Client {
         `${describe(this.#settings)} refuses STLS: ${this.#quote(reply)}. Nothing was sent in the clear. Set tls to "implicit" (mostly port 995).`,
       );
     }
-    this.#connection.adopt(await startTls(this.#connection.release(), this.#settings, transport));
+    this.#secured = await startTls(this.#connection.release(), this.#settings, transport);
+    this.#connection.adopt(this.#secured);
   }
 
   /** A server that offers STLS and no USER would refuse the password after it had crossed the network in the clear. */

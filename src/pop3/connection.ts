@@ -18,6 +18,10 @@ export interface ConnectionOptions {
   signal: AbortSignal;
   /** Taken out of all server text that is quoted. */
   secrets: readonly string[];
+  /** TLS was there from the first byte. */
+  isImplicitTls: boolean;
+  /** What a socket's error means where it is a TLS alert, which may come long after the handshake; else null. */
+  readAlert(error: Error): Error | null;
 }
 
 export interface Command {
@@ -212,17 +216,15 @@ export class Connection implements ReplyHandler, FlowControl {
   };
 
   readonly #onError = (error: Error): void => {
-    this.#breakOff(
-      new Pop3ConnectionError('upstream_closed', this.#phase(), `${this.#options.place} reset the connection.`, {
-        cause: error,
-      }),
-    );
+    const { place, readAlert } = this.#options;
+    const reset = (): Error =>
+      new Pop3ConnectionError('upstream_closed', this.#phase(), `${place} reset the connection.`, { cause: error });
+    this.#breakOff(readAlert(error) ?? this.#foreign() ?? reset());
   };
 
   readonly #onClose = (): void => {
-    this.#breakOff(
-      new Pop3ConnectionError('upstream_closed', this.#phase(), `${this.#options.place} closed the connection.`),
-    );
+    const closed = `${this.#options.place} closed the connection.`;
+    this.#breakOff(this.#foreign() ?? new Pop3ConnectionError('upstream_closed', this.#phase(), closed));
   };
 
   readonly #onAbort = (): void => this.fail(toError(this.#options.signal.reason));
@@ -233,14 +235,14 @@ export class Connection implements ReplyHandler, FlowControl {
     const due = this.#pending[0];
     if (!due || this.#paused || this.#failure) return;
     const timeoutMs = due.answered || !this.#parser.isBetweenReplies ? this.#options.timeouts.idleMs : due.timeoutMs;
-    this.#timer = setTimeout(() => this.#breakOff(this.#timeoutError(timeoutMs)), timeoutMs);
+    this.#timer = setTimeout(() => this.#breakOff(this.#foreign() ?? this.#timeoutError(timeoutMs)), timeoutMs);
   }
 
   #timeoutError(timeoutMs: number): Pop3ConnectionError {
     const { place } = this.#options;
     const phase = this.#phase();
     const hint =
-      phase !== 'greeting' || 'encrypted' in this.#socket
+      phase !== 'greeting' || this.#options.isImplicitTls
         ? ''
         : ' A server that expects TLS from the first byte waits like this: set tls to "implicit" if the port is such a one (mostly 995).';
     return new Pop3ConnectionError('upstream_timeout', phase, `${place} was silent for ${timeoutMs / 1000} s.${hint}`);
@@ -248,6 +250,12 @@ export class Connection implements ReplyHandler, FlowControl {
 
   #phase(): Pop3Phase {
     return this.#pending[0]?.phase ?? this.#latestPhase;
+  }
+
+  /** What a server has said that never came to the end of a greeting. */
+  #foreign(): Pop3Error | null {
+    const bytes = this.#parser.partialLine;
+    return this.#greeted || !recogniseProtocol(bytes) ? null : this.#notPop3('greeting', bytes);
   }
 
   #notPop3(phase: Pop3Phase, line: Buffer): Pop3Error {

@@ -11,4 +11,15 @@ export {
 export { Pop3CommandError, Pop3ConnectionError, Pop3Error, Pop3ProtocolError, type Pop3Phase } from './errors.ts';
 export type { Pop3Timeouts } from './limits.ts';
 export type { Capabilities } from './replies.ts';
-export type { AddressResolver, ResolvedAddress } from './transport.ts';
+export {
+  parsePin,
+  parseProxyUrl,
+  type AddressResolver,
+  type Endpoint,
+  type ProxyServer,
+  type ResolvedAddress,
+  type TlsFacts,
+  type TlsFailure,
+  type TlsOptions,
+} from './transport.ts';
+export { formatPop3Url, parsePop3Url, type Pop3Url } from './url.ts';

@@ -27,8 +27,25 @@ export const pipelineBackoff = 10;
 /** Characters of server text that an error quotes. */
 export const serverTextCharsMax = 200;
 
-/** Milliseconds for one of several addresses before the next is tried; Node's 250 are too few for a far server. */
-export const connectAttemptMs = 2_000;
+/** A name may have hundreds; nobody waits for more than these. */
+export const addressesMax = 16;
+/** Octets of a host name: RFC 1035 §2.3.4, and all that SOCKS5 can carry. */
+export const hostBytesMax = 255;
+/** RFC 1929 §2 counts both in one octet. */
+export const credentialBytesMax = 255;
+/**
+ * Milliseconds between two attempts (RFC 8305 §5). Unlike Node's autoSelectFamily, which gives an attempt up when it
+ * begins the next, a far server has all the time of the connect deadline.
+ */
+export const connectStaggerMs = 250;
+/** Characters of a name in a certificate: text of the server's, which is to be escaped wherever it is shown. */
+export const certificateTextCharsMax = 1000;
+/** Octets of one answer of a proxy; those of SOCKS have 262 at most (RFC 1928 §6). */
+export const proxyAnswerBytesMax = 16 * 1024;
+/** Characters: an OAuth token in place of the password fits. */
+export const urlCharsMax = 16 * 1024;
+/** Octets that are looked at. */
+export const firstBytesMax = 200;
 
 /** Milliseconds that each phase may take. RFC 1939 §3 lets a server wait ten minutes; a bridge does not. */
 export interface Pop3Timeouts {

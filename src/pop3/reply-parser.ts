@@ -53,6 +53,11 @@ export class ReplyParser {
     return this.#state === 'status' && this.#partialBytes === 0;
   }
 
+  /** What has come of a status line that is not whole. */
+  get partialLine(): Buffer {
+    return Buffer.concat(this.#partial);
+  }
+
   /** @throws the handler's `violation` when a status line is over its bound. */
   push(chunk: Buffer): void {
     let at = 0;

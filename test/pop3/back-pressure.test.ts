@@ -85,6 +85,8 @@ describe('a body', () => {
       timeouts: defaultTimeouts,
       signal: new AbortController().signal,
       secrets: [],
+      isImplicitTls: false,
+      readAlert: () => null,
     });
     onTestFinished(() => connection.close());
     const body = new MessageBody(connection);
