@@ -250,12 +250,14 @@ describe('an endpoint that misbehaves costs one attempt, and no more than its ti
 
   test('attempts that wait for a free connection end in their own time, and are not sent afterwards', async () => {
     const ids: string[] = [];
+    const startedAt = performance.now();
+    let lastAt = startedAt;
     const { port, sockets } = await serveHttp((request) => {
       ids.push(String(request.headers['webhook-id']));
+      lastAt = performance.now();
     });
     const sender = makeSender();
     const url = `http://127.0.0.1:${port}/`;
-    const startedAt = performance.now();
     const count = connectionsPerHostMax + 3;
     const answers = await Promise.all(
       Array.from({ length: count }, (_, id) => sender.post(url, { 'webhook-id': `evt_${id}` }, Buffer.from('{}'))),
@@ -264,7 +266,8 @@ describe('an endpoint that misbehaves costs one attempt, and no more than its ti
     expect(answers).toEqual(Array.from({ length: count }, () => TOO_LATE));
     await expect.poll(() => sockets.every(({ closed }) => closed)).toBe(true);
     expect(new Set(ids).size).toBe(ids.length);
-    expect(ids.length).toBeLessThanOrEqual(connectionsPerHostMax);
+    // One may get a connection in the last moment of its time, when those before it have given theirs up. None may later.
+    expect(lastAt - startedAt).toBeLessThan(BOUND_MS);
   });
 });
 
