@@ -5,7 +5,7 @@
  * between sessions, never retries, and knows of the egress policy only the resolver that it is given.
  */
 import { MessageBody, LineBody } from './body.ts';
-import { Connection, encodeCommand, type Command } from './connection.ts';
+import { Connection, type Command } from './connection.ts';
 import { Pop3CommandError, Pop3ConnectionError, Pop3ProtocolError, type Pop3Phase } from './errors.ts';
 import {
   capabilitiesMax,
@@ -16,13 +16,15 @@ import {
   pipelineCommandsMax,
   type Pop3Timeouts,
 } from './limits.ts';
+import { logIn } from './login.ts';
+import { readApopChallenge, readChannelBinding, readOffer, type Credentials } from './sasl/index.ts';
+import type { MessageToRetrieve, PipeliningMemory, Pop3Options, Pop3Settings, RetrievedMessage } from './settings.ts';
 import { pipeline, type PipelinedReply, type PipelinedRequest } from './pipeline.ts';
 import {
   parseCapabilities,
   parseListLine,
   parseStat,
   parseUidlLine,
-  quoteServerText,
   readRefusal,
   type Capabilities,
   type StatusLine,
@@ -33,48 +35,9 @@ import {
   readTlsAlert,
   readTlsFacts,
   startTls,
-  type AddressResolver,
-  type Endpoint,
   type TlsFacts,
   type TransportOptions,
 } from './transport.ts';
-
-/** RFC 8314 §3: `implicit` from the first byte, `starttls` by STLS and never without, `none` in the clear. */
-export type TlsMode = 'implicit' | 'starttls' | 'none';
-
-export interface Pop3Settings extends Endpoint {
-  tls: TlsMode;
-  username: string;
-  password: string;
-}
-
-export interface Pop3Options {
-  /** Ends any wait at once, with the signal's reason as the error. */
-  signal?: AbortSignal;
-  /** Where the egress policy enters: gives the addresses that may be connected to. The system's resolver unless given. */
-  resolve?: AddressResolver;
-  /** The same for the proxy's own host, which is trusted unless given. */
-  resolveProxy?: AddressResolver;
-  timeouts?: Partial<Pop3Timeouts>;
-  /** Remembers servers that advertise pipelining and do not bear it. Nothing is remembered unless given. */
-  pipelining?: PipeliningMemory;
-}
-
-/** By `host:port`, the number of commands that may be under way at once. */
-export interface PipeliningMemory {
-  get(place: string): number | undefined;
-  set(place: string, count: number): void;
-}
-
-export interface MessageToRetrieve {
-  number: number;
-  /** Octets as LIST states them; null where unknown. */
-  bytes: number | null;
-}
-
-export type RetrievedMessage<Message> =
-  | { message: Message; body: AsyncIterable<Buffer>; error: null }
-  | { message: Message; body: null; error: Pop3CommandError };
 
 export class Pop3Client {
   readonly #connection: Connection;
@@ -82,8 +45,9 @@ export class Pop3Client {
   readonly #timeouts: Readonly<Pop3Timeouts>;
   readonly #pipelining: PipeliningMemory | undefined;
   #capabilities: Capabilities | undefined;
+  #greeting = '';
   /** The socket that TLS is on; null without. */
-  #secured: Parameters<typeof readTlsFacts>[0] | null = null;
+  #secured: Awaited<ReturnType<typeof startTls>> | null = null;
 
   private constructor(
     connection: Connection,
@@ -112,12 +76,12 @@ export class Pop3Client {
       ...(resolveProxy && { resolveProxy }),
     };
     const tcp = await openTcp(settings, transport);
-    const socket = settings.tls === 'implicit' ? await startTls(tcp, settings, transport) : tcp;
-    const connection = new Connection(socket, {
+    const secured = settings.tls === 'implicit' ? await startTls(tcp, settings, transport) : null;
+    const connection = new Connection(secured ?? tcp, {
       place: describe(settings),
       timeouts,
       signal,
-      secrets: [settings.password],
+      secrets: secretsOf(settings),
       isImplicitTls: settings.tls === 'implicit',
       readAlert: (error) => (settings.tls === 'none' ? null : readTlsAlert(error, settings)),
     });
@@ -125,7 +89,8 @@ export class Pop3Client {
     try {
       const greeting = await connection.send({ phase: 'greeting', line: null, timeoutMs: timeouts.greetingMs });
       if (!greeting.ok) throw client.#refused('greeting', greeting);
-      if (settings.tls === 'implicit') client.#secured = socket;
+      client.#greeting = greeting.text;
+      client.#secured = secured;
       if (settings.tls === 'starttls') await client.#secure(transport);
       return client;
     } catch (error) {
@@ -148,17 +113,28 @@ export class Pop3Client {
   }
 
   /**
-   * USER and PASS, each in a write of its own.
-   * @throws Pop3CommandError with `upstream_auth_failed`, `upstream_locked`, `upstream_unavailable` or `upstream_command_failed`.
+   * Logs in: by the strongest way that CAPA lists, by USER and PASS where it was not asked, or by `settings.mechanism`.
+   * @throws Pop3CommandError with `upstream_auth_failed`, `upstream_locked`, `upstream_unavailable` or
+   * `upstream_command_failed`; Pop3ProtocolError where the server broke the exchange, which ends the session.
    */
   async login(): Promise<void> {
     this.#refuseWhereTlsIsDue();
-    const lines = [`USER ${this.#settings.username}`, `PASS ${this.#settings.password}`];
-    for (const line of lines) encodeCommand(line, 'login'); // What cannot be sent is refused before the first of them is.
-    for (const line of lines) {
-      const reply = await this.#send({ phase: 'login', line });
-      if (!reply.ok) throw this.#refused('login', reply);
-    }
+    const { host, port, mechanism: way, twoStep = false } = this.#settings;
+    await logIn({
+      place: describe(this.#settings),
+      host,
+      port,
+      credentials: this.#credentials,
+      ...(way && { way }),
+      twoStep,
+      offered: this.#capabilities ? readOffer(this.#capabilities) : null,
+      tls: this.#settings.tls !== 'none',
+      binding: this.#secured && readChannelBinding(this.#secured),
+      apopChallenge: readApopChallenge(this.#greeting),
+      send: (line, secret) => this.#connection.ask(line, secret, this.#timeouts.commandMs),
+      refused: (reply) => this.#refused('login', reply),
+      drop: () => this.close(),
+    });
   }
 
   async stat(): Promise<{ count: number; bytes: number }> {
@@ -271,10 +247,19 @@ export class Pop3Client {
     this.#connection.adopt(this.#secured);
   }
 
+  get #credentials(): Credentials {
+    const { username, password = '', accessToken, authzid, mechanism } = this.#settings;
+    const identity = authzid === undefined ? {} : { authzid };
+    if (mechanism === 'EXTERNAL') return { kind: 'external', ...identity };
+    if (accessToken !== undefined) return { kind: 'token', username, accessToken };
+    return { kind: 'password', username, password, ...identity };
+  }
+
   /** A server that offers STLS and no USER would refuse the password after it had crossed the network in the clear. */
   #refuseWhereTlsIsDue(): void {
     const offered = this.#capabilities?.entries;
-    if (this.#settings.tls !== 'none' || !offered?.has('STLS') || offered.has('USER')) return;
+    if (this.#settings.tls !== 'none' || !offered?.has('STLS') || offered.has('USER') || offered.get('SASL')?.length)
+      return;
     throw new Pop3ConnectionError(
       'upstream_tls_failed',
       'login',
@@ -370,10 +355,14 @@ export class Pop3Client {
   }
 
   #quote(reply: StatusLine): string {
-    return quoteServerText(reply.line, [this.#settings.password]);
+    return this.#connection.quote(reply.line);
   }
 }
 
 function* mapIterable<From, To>(items: Iterable<From>, map: (item: From) => To): Generator<To, void> {
   for (const item of items) yield map(item);
+}
+
+function secretsOf({ password, accessToken }: Pop3Settings): string[] {
+  return [password, accessToken].filter((secret) => secret !== undefined);
 }

@@ -9,6 +9,7 @@ import type { BodySink, FlowControl } from './body.ts';
 import { recogniseProtocol } from './foreign-protocol.ts';
 import { bufferedBytesMax, commandBytesMax, type Pop3Timeouts } from './limits.ts';
 import { parseStatusLine, quoteServerText, type StatusLine } from './replies.ts';
+import { responseLineBytesMax } from './sasl/limits.ts';
 import { ReplyParser, type ReplyHandler } from './reply-parser.ts';
 
 export interface ConnectionOptions {
@@ -31,6 +32,8 @@ export interface Command {
   timeoutMs: number;
   /** Receives the body when the answer is +OK; absent for a single-line response. */
   body?: BodySink;
+  /** Takes the answering line, whatever it is, in place of its being read as a status line. */
+  takeLine?(line: Buffer): void;
 }
 
 interface Pending extends Command {
@@ -39,6 +42,9 @@ interface Pending extends Command {
   answered: boolean;
 }
 
+/** Stands for a line that was taken as it came. */
+const TAKEN: StatusLine = { ok: true, line: '', responseCode: null, text: '' };
+
 export class Connection implements ReplyHandler, FlowControl {
   readonly #options: ConnectionOptions;
   readonly #parser: ReplyParser;
@@ -46,6 +52,7 @@ export class Connection implements ReplyHandler, FlowControl {
   /** Commands whose response is not complete, in the order in which they were sent. */
   #pending: Pending[] = [];
   #timer: NodeJS.Timeout | undefined;
+  readonly #secrets: string[];
   #paused = false;
   /** Octets of bodies that have come and that no consumer has taken yet. */
   #heldBytes = 0;
@@ -59,6 +66,7 @@ export class Connection implements ReplyHandler, FlowControl {
     this.#options = options;
     this.#parser = new ReplyParser(this);
     this.#socket = socket;
+    this.#secrets = [...options.secrets];
     options.signal.addEventListener('abort', this.#onAbort);
     if (options.signal.aborted) this.#onAbort();
     this.#attach(socket);
@@ -87,6 +95,26 @@ export class Connection implements ReplyHandler, FlowControl {
       if (before === 0) this.#armTimer();
     }
     return replies;
+  }
+
+  /**
+   * Sends a line of a login; resolves with the line that answers it, be it a status line or a challenge (RFC 5034 §4).
+   * @param secret the part of the line that no error may show, should the server echo it.
+   */
+  async ask(line: string, secret: string, timeoutMs: number): Promise<Buffer> {
+    if (secret !== '') this.#secrets.push(secret);
+    const text = encodeCommand(line, 'login', responseLineBytesMax);
+    let answer = Buffer.alloc(0);
+    const takeLine = (given: Buffer): void => {
+      answer = Buffer.from(given);
+    };
+    const answered = this.#expect({ phase: 'login', line, timeoutMs, takeLine });
+    if (!this.#failure) {
+      this.#socket.write(text);
+      this.#armTimer();
+    }
+    await answered;
+    return answer;
   }
 
   /**
@@ -156,6 +184,12 @@ export class Connection implements ReplyHandler, FlowControl {
 
   status(line: Buffer): boolean {
     const pending = this.#pending[0];
+    if (pending?.takeLine) {
+      this.#pending.shift();
+      pending.takeLine(line);
+      pending.resolve(TAKEN);
+      return false;
+    }
     const reply = parseStatusLine(line);
     if (!pending) throw this.#protocolError('the server spoke out of turn', line);
     if (!reply) throw this.#notPop3(pending.phase, line);
@@ -173,6 +207,11 @@ export class Connection implements ReplyHandler, FlowControl {
 
   end(): void {
     this.#pending.shift()?.body?.end();
+  }
+
+  /** Server text for an error: what was sent in secret is taken out of it. */
+  quote(text: string): string {
+    return quoteServerText(text, this.#secrets);
   }
 
   /** The server hung up, fell silent or broke the protocol: neither this side nor its caller ended the connection. */
@@ -260,16 +299,16 @@ export class Connection implements ReplyHandler, FlowControl {
 
   #notPop3(phase: Pop3Phase, line: Buffer): Pop3Error {
     if (this.#greeted) return this.#protocolError('the answer begins neither with +OK nor with -ERR', line);
-    const { place, secrets } = this.#options;
+    const { place } = this.#options;
     const foreign = recogniseProtocol(line);
     const message = foreign
       ? `${place} is no POP3 server but speaks ${foreign.name}: ${foreign.advice}.`
-      : `${place} is no POP3 server. It greets with ${quoteServerText(line.toString('utf8'), secrets)}.`;
+      : `${place} is no POP3 server. It greets with ${this.quote(line.toString('utf8'))}.`;
     return new Pop3ProtocolError('upstream_not_pop3', phase, message);
   }
 
   #protocolError(what: string, line: Buffer): Pop3ProtocolError {
-    const quoted = quoteServerText(line.toString('utf8'), this.#options.secrets);
+    const quoted = this.quote(line.toString('utf8'));
     const message = `${this.#options.place}: ${what}: ${quoted}.`;
     return new Pop3ProtocolError('upstream_protocol_error', this.#phase(), message);
   }
@@ -279,15 +318,15 @@ export class Connection implements ReplyHandler, FlowControl {
  * CR, LF and NUL would end the line or smuggle another command: refused before a byte is sent.
  * @throws Pop3ProtocolError, which quotes nothing of the line.
  */
-export function encodeCommand(line: string, phase: Pop3Phase): string {
+export function encodeCommand(line: string, phase: Pop3Phase, lineBytesMax = commandBytesMax): string {
   if (/[\r\n\0]/.test(line)) {
     throw new Pop3ProtocolError('upstream_protocol_error', phase, 'A command argument holds a CR, LF or NUL.');
   }
-  if (Buffer.byteLength(line) + 2 > commandBytesMax) {
+  if (Buffer.byteLength(line) + 2 > lineBytesMax) {
     throw new Pop3ProtocolError(
       'upstream_protocol_error',
       phase,
-      `A command line has more than ${commandBytesMax} octets.`,
+      `A command line has more than ${lineBytesMax} octets.`,
     );
   }
   return `${line}\r\n`;

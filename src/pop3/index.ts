@@ -1,16 +1,17 @@
 /** The public face of the POP3 client, exported as `popbridge/pop3`. */
-export {
-  Pop3Client,
-  type MessageToRetrieve,
-  type PipeliningMemory,
-  type Pop3Options,
-  type Pop3Settings,
-  type RetrievedMessage,
-  type TlsMode,
-} from './client.ts';
+export { Pop3Client } from './client.ts';
+export type {
+  MessageToRetrieve,
+  PipeliningMemory,
+  Pop3Options,
+  Pop3Settings,
+  RetrievedMessage,
+  TlsMode,
+} from './settings.ts';
 export { Pop3CommandError, Pop3ConnectionError, Pop3Error, Pop3ProtocolError, type Pop3Phase } from './errors.ts';
 export type { Pop3Timeouts } from './limits.ts';
 export type { Capabilities } from './replies.ts';
+export { isLoginWay, LOGIN_WAYS, type LoginWay } from './sasl/index.ts';
 export {
   parsePin,
   parseProxyUrl,

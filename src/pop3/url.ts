@@ -8,7 +8,7 @@
 import { urlCharsMax } from './limits.ts';
 import { domainToASCII } from 'node:url';
 import { AppError } from '../errors.ts';
-import type { TlsMode } from './client.ts';
+import type { TlsMode } from './settings.ts';
 
 const IMPLICIT_TLS_PORT = 995;
 const POP3_PORT = 110;

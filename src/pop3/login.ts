@@ -1,0 +1,128 @@
+/**
+ * Logging in: the offered ways in their order, each to its +OK or its refusal (RFC 1939 §4 and §7, RFC 5034). What the ways
+ * are and which comes next is decided in `sasl/`; here they meet the connection.
+ */
+import { randomBytes } from 'node:crypto';
+import { encodeCommand } from './connection.ts';
+import { Pop3ProtocolError, type Pop3CommandError } from './errors.ts';
+import { parseStatusLine, quoteServerText, readRefusal, type StatusLine } from './replies.ts';
+import {
+  apopCommand,
+  createMechanism,
+  nextWay,
+  runExchange,
+  selectLoginWays,
+  type ChannelBinding,
+  type Credentials,
+  type ExchangeOutcome,
+  type LoginAttempt,
+  type LoginOffer,
+  type LoginWay,
+} from './sasl/index.ts';
+
+export interface LoginOptions {
+  place: string;
+  host: string;
+  port: number;
+  credentials: Credentials;
+  /** The only way to try. */
+  way?: LoginWay;
+  /** The server refuses an initial response in the AUTH line, though it lists SASL. */
+  twoStep: boolean;
+  /** What CAPA says; null where it was not asked, or says nothing. */
+  offered: LoginOffer | null;
+  tls: boolean;
+  binding: ChannelBinding | null;
+  /** From the greeting; null where it has none. */
+  apopChallenge: string | null;
+  /** Sends a line and gives the one that answers it; the second argument is what no error may show of it. */
+  send(line: string, secret: string): Promise<Buffer>;
+  /** The server broke the exchange: what it says next answers nothing. */
+  drop(): void;
+  /** What a refusal means. */
+  refused(reply: StatusLine): Pop3CommandError;
+}
+
+/** @throws Pop3CommandError of the last refusal; Pop3ProtocolError where the server broke the exchange. */
+export async function logIn(options: LoginOptions): Promise<void> {
+  const { binding, credentials, offered, place, apopChallenge, tls, way: override } = options;
+  const ways = selectLoginWays({
+    place,
+    credentials,
+    offered,
+    tls,
+    canBind: binding !== null,
+    apopChallenge,
+    ...(override && { override }),
+  });
+  const attempts: LoginAttempt[] = [];
+  let refusal: Pop3CommandError | undefined;
+  for (let way = nextWay(ways, attempts); way !== null; way = nextWay(ways, attempts)) {
+    const outcome = await tryWay(way, options);
+    if (outcome.reply.ok) return;
+    attempts.push({ way, ...outcome });
+    const told = readRefusal(outcome.reply) === 'credentials' ? outcome.failure : null;
+    refusal = told ?? options.refused(outcome.reply);
+  }
+  throw refusal ?? new Error('No way to log in was tried');
+}
+
+async function tryWay(
+  way: LoginWay,
+  options: LoginOptions,
+): Promise<ExchangeOutcome & { failure: Pop3CommandError | null }> {
+  const { credentials, drop, offered, place, send, twoStep } = options;
+  if (way === 'user') return { ...(await sayUserAndPass(options)), failure: null };
+  if (way === 'apop') return { ...(await sayApop(options)), failure: null };
+  const mechanism = createMechanism(way, credentials, { ...options, randomBytes });
+  const inline = offered !== null && !twoStep;
+  try {
+    const outcome = await runExchange(mechanism, { place, secrets: secretsOf(credentials), inline, send });
+    return { ...outcome, failure: mechanism.failure };
+  } catch (error) {
+    drop();
+    throw error;
+  }
+}
+
+async function sayUserAndPass(options: LoginOptions): Promise<ExchangeOutcome> {
+  const { credentials } = options;
+  if (credentials.kind !== 'password') throw new Error('USER and PASS need a password');
+  const { username, password } = credentials;
+  // What cannot be sent is refused before the first of the two lines is.
+  const lines = [`USER ${username}`, `PASS ${password}`];
+  for (const line of lines) encodeCommand(line, 'login');
+  let reply: StatusLine = { ok: false, line: '', responseCode: null, text: '' };
+  for (const [index, line] of lines.entries()) {
+    reply = await askForStatus(options, line, index === 0 ? '' : password);
+    if (!reply.ok) return { reply, credentialsSent: index > 0 };
+  }
+  return { reply, credentialsSent: true };
+}
+
+async function sayApop(options: LoginOptions): Promise<ExchangeOutcome> {
+  const { credentials, apopChallenge } = options;
+  if (credentials.kind !== 'password' || apopChallenge === null)
+    throw new Error('APOP needs a password and a timestamp');
+  const line = apopCommand(credentials, apopChallenge);
+  return { reply: await askForStatus(options, line, line.slice(line.lastIndexOf(' ') + 1)), credentialsSent: true };
+}
+
+async function askForStatus(
+  { place, credentials, drop, send }: LoginOptions,
+  line: string,
+  secret: string,
+): Promise<StatusLine> {
+  const answer = await send(line, secret);
+  const reply = parseStatusLine(answer);
+  if (reply) return reply;
+  drop();
+  const quoted = quoteServerText(answer.toString('utf8'), secretsOf(credentials));
+  const text = `${place}: the answer begins neither with +OK nor with -ERR: ${quoted}.`;
+  throw new Pop3ProtocolError('upstream_protocol_error', 'login', text);
+}
+
+function secretsOf(credentials: Credentials): string[] {
+  if (credentials.kind === 'external') return [];
+  return [credentials.kind === 'password' ? credentials.password : credentials.accessToken];
+}
