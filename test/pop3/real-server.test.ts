@@ -4,6 +4,7 @@ import type { Pop3Settings } from '../../src/pop3/index.ts';
 import { sandboxMails } from '../../src/sandbox/mails.ts';
 import { startSandboxPop3 } from '../../src/sandbox/pop3-server.ts';
 import { makeCertificates } from '../support/certificates.ts';
+import { courierAvailable, startCourier } from '../support/courier.ts';
 import { dovecotAvailable, startDovecot } from '../support/dovecot.ts';
 import { startFakePop3 } from '../support/fake-pop3.ts';
 import { failureOf, retrieveAll } from './fake-session.ts';
@@ -66,11 +67,14 @@ function ownServers(tls: Pop3Settings['tls'] | 'sandbox'): () => Promise<Server>
   };
 }
 
-function dovecot(tls: Pop3Settings['tls']): () => Promise<Server> {
+function realServer(
+  tls: Pop3Settings['tls'],
+  launch: typeof startCourier | typeof startDovecot,
+): () => Promise<Server> {
   return async () => {
     const free = ['u1', 'u2', 'u3', 'u4', 'u5'];
     const users = Object.fromEntries(free.map((user) => [user, { password: PASSWORD, mails: MAILS }]));
-    const server = await startDovecot({ users });
+    const server = await launch({ users });
     const port = tls === 'implicit' ? server.tlsPort : server.port;
     return {
       async maildrop() {
@@ -84,14 +88,26 @@ function dovecot(tls: Pop3Settings['tls']): () => Promise<Server> {
 }
 
 const skip = !dovecotAvailable();
+const noCourier = !courierAvailable();
 const KINDS: readonly Kind[] = [
   { name: 'the fake server', start: ownServers('none') },
   { name: 'the fake server, STLS', start: ownServers('starttls') },
   { name: 'the fake server, TLS', start: ownServers('implicit') },
   { name: 'the sandbox server', start: ownServers('sandbox') },
-  { name: 'Dovecot (skipped where it is not installed)', skip, start: dovecot('none') },
-  { name: 'Dovecot, STLS (skipped where it is not installed)', skip, start: dovecot('starttls') },
-  { name: 'Dovecot, TLS (skipped where it is not installed)', skip, start: dovecot('implicit') },
+  { name: 'Dovecot (skipped where it is not installed)', skip, start: realServer('none', startDovecot) },
+  { name: 'Dovecot, STLS (skipped where it is not installed)', skip, start: realServer('starttls', startDovecot) },
+  { name: 'Dovecot, TLS (skipped where it is not installed)', skip, start: realServer('implicit', startDovecot) },
+  { name: 'Courier (skipped where it is not unpacked)', skip: noCourier, start: realServer('none', startCourier) },
+  {
+    name: 'Courier, STLS (skipped where it is not unpacked)',
+    skip: noCourier,
+    start: realServer('starttls', startCourier),
+  },
+  {
+    name: 'Courier, TLS (skipped where it is not unpacked)',
+    skip: noCourier,
+    start: realServer('implicit', startCourier),
+  },
 ];
 
 for (const { name, skip = false, start } of KINDS) {

@@ -4,6 +4,8 @@ import { execFile } from 'node:child_process';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import type { ServerCertificate } from './certificates.ts';
+import { renderNewerSasl, renderSasl } from './dovecot-sasl.ts';
+import type { SaslPlan } from './dovecot-sasl.ts';
 import type { MailOwner } from './maildirs.ts';
 
 const run = promisify(execFile);
@@ -19,6 +21,9 @@ export interface DovecotPlan {
   readonly certificate: ServerCertificate;
   readonly accounts: Accounts;
   readonly lockMaildrops: boolean;
+  /** Undefined for what Dovecot offers by itself. */
+  readonly sasl: SaslPlan | undefined;
+  readonly reuseProcesses: boolean;
   readonly port: number;
   readonly tlsPort: number;
   /** What the greeting says after `+OK`. */
@@ -58,9 +63,9 @@ export function renderConfig(plan: DovecotPlan): string {
   return (plan.version.startsWith('2.3.') ? renderOlder(plan) : renderNewer(plan)) + renderShared(plan);
 }
 
-function renderOlder({ certificate, mailFolder, passwordsPath, accounts }: DovecotPlan): string {
+function renderOlder({ certificate, mailFolder, passwordsPath, accounts, sasl }: DovecotPlan): string {
   const { uid, gid } = accounts.mail;
-  return `
+  return `${sasl === undefined ? '' : renderSasl(sasl)}
 disable_plaintext_auth = no
 ssl_cert = <${certificate.certPath}
 ssl_key = <${certificate.keyPath}
@@ -77,7 +82,7 @@ userdb {
 }
 
 /** 2.4 wants to be told first which syntax and which storage format are meant. */
-function renderNewer({ version, certificate, mailFolder, passwordsPath, accounts }: DovecotPlan): string {
+function renderNewer({ version, certificate, mailFolder, passwordsPath, accounts, sasl }: DovecotPlan): string {
   const { uid, gid } = accounts.mail;
   const release = /^\d+\.\d+\.\d+/.exec(version)?.[0] ?? '2.4.0';
   return `
@@ -88,6 +93,7 @@ ssl_server_cert_file = ${certificate.certPath}
 ssl_server_key_file = ${certificate.keyPath}
 mail_driver = maildir
 mail_path = ${mailFolder}/%{user}
+${sasl === undefined ? '' : renderNewerSasl(sasl)}
 passdb passwd-file {
   passwd_file_path = ${passwordsPath}
 }
@@ -101,7 +107,8 @@ userdb static {
 `;
 }
 
-function renderShared({ folder, logPath, accounts, greeting, lockMaildrops, port, tlsPort }: DovecotPlan): string {
+function renderShared(plan: DovecotPlan): string {
+  const { folder, logPath, accounts, greeting, lockMaildrops, reuseProcesses, port, tlsPort } = plan;
   const { server } = accounts;
   // Only root can change the root folder of a process.
   const noChroot = server === undefined ? '' : 'chroot =';
@@ -134,6 +141,7 @@ service anvil {
 }
 service pop3-login {
   ${noChroot}
+  ${reuseProcesses ? 'service_count = 0\n  process_min_avail = 2' : ''}
   inet_listener pop3 {
     port = ${port}
   }
@@ -142,5 +150,6 @@ service pop3-login {
     ssl = yes
   }
 }
+${reuseProcesses ? 'service pop3 {\n  service_count = 1000\n}' : ''}
 `;
 }

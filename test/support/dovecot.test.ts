@@ -3,8 +3,9 @@ import { createServer } from 'node:net';
 import type { AddressInfo, Server } from 'node:net';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { dovecotAvailable, startDovecot } from './dovecot.ts';
-import type { Dovecot, Ports } from './dovecot.ts';
+import type { Dovecot } from './dovecot.ts';
 import { RawPop3 } from './raw-pop3.ts';
+import type { Ports } from './server-process.ts';
 
 const MAILS = [1, 2, 3].map((n) => Buffer.from(`Subject: mail ${n}\r\n\r\n.a dot\r\nand ${n}\r\n`));
 

@@ -9,11 +9,9 @@
 import { execFile, spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { once } from 'node:events';
 import { existsSync } from 'node:fs';
 import { chmod, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
-import { connect, createServer } from 'node:net';
-import type { AddressInfo } from 'node:net';
+import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -21,40 +19,33 @@ import { promisify } from 'node:util';
 import { makeCertificates } from './certificates.ts';
 import { findAccounts, renderConfig, renderPasswords } from './dovecot-config.ts';
 import type { DovecotPlan } from './dovecot-config.ts';
+import { prepareSasl } from './dovecot-sasl.ts';
+import type { Sasl, SaslCredentials } from './dovecot-sasl.ts';
 import { Maildirs } from './maildirs.ts';
-
-export interface Ports {
-  /** Plain, with STLS on offer. */
-  readonly port: number;
-  /** TLS from the first byte. */
-  readonly tlsPort: number;
-}
+import { awaitEnd, findFreePorts, HOST, launchOnFreePorts, stopProcess } from './server-process.ts';
+import type { MailServer, MailUsers, Ports } from './server-process.ts';
 
 export interface DovecotOptions {
-  /** By name, which becomes the name of a folder, too. */
-  readonly users: Readonly<Record<string, { readonly password: string; readonly mails?: readonly Buffer[] }>>;
+  readonly users: MailUsers;
   /** One session per maildrop, the second gets `-ERR [IN-USE]` after some twelve seconds. Off, as in Dovecot, unless set. */
   readonly lockMaildrops?: boolean;
+  /**
+   * APOP, a greeting for it, and every SASL mechanism: PLAIN, LOGIN, CRAM-MD5, SCRAM-SHA-1, SCRAM-SHA-256, OAUTHBEARER, XOAUTH2,
+   * and EXTERNAL for those who show a certificate. PLAIN alone unless set.
+   */
+  readonly sasl?: boolean;
+  /** A process serves many sessions, one after the other: quicker, as busy servers are set up. One session each unless set. */
+  readonly reuseProcesses?: boolean;
   /** Asked for free ports, and again when somebody else was quicker to take them. */
   readonly findPorts?: () => Promise<Ports>;
 }
 
-export interface Dovecot extends Ports {
-  readonly host: string;
-  /** PEM; the server's certificate is for localhost and 127.0.0.1. */
-  readonly ca: string;
-  /** Puts a mail into a user's maildrop while Dovecot runs. */
-  deliver(user: string, raw: Buffer): Promise<void>;
-  /** The mails left in a user's maildrop, oldest first. */
-  maildir(user: string): Promise<Buffer[]>;
-  /** Ends Dovecot and removes the folder. */
-  close(): Promise<void>;
+export interface Dovecot extends MailServer {
+  /** What a user logs in with beside the password. Throws unless Dovecot was started with `sasl`. */
+  credentials(user: string): SaslCredentials;
 }
 
-const HOST = '127.0.0.1';
 const START_TIMEOUT_MS = 20_000;
-const STOP_TIMEOUT_MS = 5_000;
-const PORT_ATTEMPTS_MAX = 5;
 const LIBRARY_FOLDERS = ['/usr/lib/dovecot', '/usr/libexec/dovecot'];
 
 export function dovecotAvailable(): boolean {
@@ -73,7 +64,9 @@ export async function startDovecot(options: DovecotOptions): Promise<Dovecot> {
   if (binary === undefined) throw new Error('Dovecot is not installed: apt-get install dovecot-pop3d');
   const folder = await mkdtemp(join(tmpdir(), 'popbridge-dovecot-'));
   const certificates = await makeCertificates();
-  async function removeFolders(): Promise<void> {
+  let sasl: Sasl | undefined;
+  async function cleanUp(): Promise<void> {
+    await sasl?.close();
     // Processes of Dovecot may outlive their master for a moment and still write.
     await rm(folder, { recursive: true, force: true, maxRetries: 10 });
     await certificates.remove();
@@ -83,6 +76,7 @@ export async function startDovecot(options: DovecotOptions): Promise<Dovecot> {
     // Root's Dovecot gives up its privileges and has to get at the mail after that.
     await chmod(folder, 0o711);
     const accounts = await findAccounts();
+    if (options.sasl === true) sasl = await prepareSasl(folder, Object.keys(options.users));
     const plan = {
       version: (await promisify(execFile)(binary, ['--version'])).stdout,
       folder,
@@ -92,6 +86,8 @@ export async function startDovecot(options: DovecotOptions): Promise<Dovecot> {
       certificate: certificates.server,
       accounts,
       lockMaildrops: options.lockMaildrops ?? false,
+      sasl,
+      reuseProcesses: options.reuseProcesses ?? false,
     };
     await writeFile(plan.passwordsPath, renderPasswords(options.users));
     const maildirs = new Maildirs(plan.mailFolder, accounts.mailOwner);
@@ -99,39 +95,28 @@ export async function startDovecot(options: DovecotOptions): Promise<Dovecot> {
       await maildirs.create(user);
       for (const raw of mails) await maildirs.deliver(user, raw);
     }
-    const { child, ports } = await launchOnFreePorts(binary, plan, options.findPorts ?? findFreePorts);
+    const { child, ports } = await launchOnFreePorts(options.findPorts ?? findFreePorts, async (ports) => {
+      await rm(plan.logPath, { force: true });
+      return launch(binary, { ...plan, ...ports, greeting: randomBytes(12).toString('hex') });
+    });
     return {
       host: HOST,
       ...ports,
       ca: certificates.ca,
       deliver: (user, raw) => maildirs.deliver(user, raw),
       maildir: (user) => maildirs.list(user),
+      credentials(user) {
+        if (sasl === undefined) throw new Error('This Dovecot was started without sasl.');
+        return sasl.credentials(user);
+      },
       async close() {
-        await stop(child);
-        await removeFolders();
+        await stopProcess(child);
+        await cleanUp();
       },
     };
   } catch (error) {
-    await removeFolders();
+    await cleanUp();
     throw error;
-  }
-}
-
-type PlanBeforePorts = Omit<DovecotPlan, 'port' | 'tlsPort' | 'greeting'>;
-
-async function launchOnFreePorts(
-  binary: string,
-  plan: PlanBeforePorts,
-  findPorts: () => Promise<Ports>,
-): Promise<{ child: ChildProcess; ports: Ports }> {
-  for (let attempt = 1; ; attempt += 1) {
-    const ports = await findPorts();
-    try {
-      return { child: await launch(binary, { ...plan, ...ports, greeting: randomBytes(12).toString('hex') }), ports };
-    } catch (error) {
-      if (attempt === PORT_ATTEMPTS_MAX || !String(error).includes('Address already in use')) throw error;
-      await rm(plan.logPath, { force: true });
-    }
   }
 }
 
@@ -144,17 +129,14 @@ async function launch(binary: string, plan: DovecotPlan): Promise<ChildProcess> 
   });
   let complaints = '';
   child.stderr.on('data', (chunk: Buffer) => (complaints += chunk.toString()));
-  const failure = new Promise<string>((resolve) => {
-    child.once('error', (error) => resolve(error.message));
-    child.once('close', (code, signal) => resolve(`it ended with ${code ?? signal}`));
-  });
+  const end = awaitEnd(child);
   const deadline = Date.now() + START_TIMEOUT_MS;
   // Only its own greeting shows that it is up: another server may have been quicker to take the port.
   while (!(await readGreeting(plan.port)).includes(plan.greeting)) {
     const late = Date.now() > deadline ? 'it did not greet in time' : undefined;
-    const ended = await Promise.race([failure, delay(20, late)]);
+    const ended = await Promise.race([end, delay(20, late)]);
     if (ended === undefined) continue;
-    await stop(child);
+    await stopProcess(child);
     const log = await readFile(plan.logPath, 'utf8').catch(() => '');
     throw new Error(`Dovecot did not start, ${ended}:\n${complaints}${log}`);
   }
@@ -175,26 +157,4 @@ function readGreeting(port: number): Promise<string> {
     // `close` follows.
     socket.on('error', () => {});
   });
-}
-
-async function stop(child: ChildProcess): Promise<void> {
-  if (child.pid === undefined || child.exitCode !== null || child.signalCode !== null) return;
-  const ended = once(child, 'exit');
-  const timer = setTimeout(() => child.kill('SIGKILL'), STOP_TIMEOUT_MS);
-  child.kill('SIGTERM');
-  await ended;
-  clearTimeout(timer);
-}
-
-async function findFreePorts(): Promise<Ports> {
-  const servers = [createServer(), createServer()];
-  const [port = 0, tlsPort = 0] = await Promise.all(
-    servers.map(async (server) => {
-      server.listen(0, HOST);
-      await once(server, 'listening');
-      return (server.address() as AddressInfo).port;
-    }),
-  );
-  await Promise.all(servers.map((server) => new Promise((resolve) => server.close(resolve))));
-  return { port, tlsPort };
 }

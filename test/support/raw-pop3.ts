@@ -14,6 +14,8 @@ export interface RawPop3Options {
   readonly port: number;
   /** The CA to verify against as `localhost`: given, the connection begins with TLS. */
   readonly ca?: string;
+  /** What the client shows in the TLS handshake. PEM. */
+  readonly certificate?: { readonly cert: string; readonly key: string };
 }
 
 export class RawPop3 {
@@ -28,9 +30,11 @@ export class RawPop3 {
     this.#chunks = socket.iterator({ destroyOnReturn: false }) as AsyncIterator<Buffer>;
   }
 
-  static async open({ host = '127.0.0.1', port, ca }: RawPop3Options): Promise<RawPop3> {
+  static async open({ host = '127.0.0.1', port, ca, certificate }: RawPop3Options): Promise<RawPop3> {
     const socket =
-      ca === undefined ? connectTcp({ host, port }) : connectTls({ host, port, ca, servername: 'localhost' });
+      ca === undefined
+        ? connectTcp({ host, port })
+        : connectTls({ host, port, ca, servername: 'localhost', ...certificate });
     await once(socket, ca === undefined ? 'connect' : 'secureConnect');
     return new RawPop3(socket);
   }
