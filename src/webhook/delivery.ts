@@ -33,8 +33,8 @@ export async function attemptDelivery(ports: DeliveryPorts, event: EventRef, att
 
   const payload = await ports.buildPayload(event);
   if (payload === null) {
-    await subscriptions.settle(ref, event.id, 'failed');
     await note('The message was deleted before it was delivered.', null, null);
+    await subscriptions.settle(ref, event.id, 'failed');
     return null;
   }
   const body = Buffer.from(payload);
@@ -45,8 +45,9 @@ export async function attemptDelivery(ports: DeliveryPorts, event: EventRef, att
     return null;
   }
   const delayMs = isGone(answer) ? null : nextDelay(attempt, ports.random());
-  if (delayMs === null) await subscriptions.settle(ref, event.id, 'failed');
+  // The reason first: who sees a delivery as failed finds why.
   await note(answer.detail, answer.status, delayMs);
+  if (delayMs === null) await subscriptions.settle(ref, event.id, 'failed');
   return delayMs === null ? null : { delayMs };
 
   function note(detail: string, status: number | null, delay: number | null): Promise<void> {
@@ -70,7 +71,6 @@ export async function abandonDelivery(
 ): Promise<void> {
   const ref = { tenant: event.tenant, id: event.fetchId };
   if ((await subscriptions.stateOf(ref, event.id)) !== 'pending') return;
-  await subscriptions.settle(ref, event.id, 'failed');
   await subscriptions.noteFailure(ref, {
     eventId: event.id,
     at: new Date(clock.now()).toISOString(),
@@ -79,6 +79,7 @@ export async function abandonDelivery(
     detail: 'Given up after too many faults of popbridge itself. Its log says more.',
     nextAttemptAt: null,
   });
+  await subscriptions.settle(ref, event.id, 'failed');
 }
 
 /** 410 Gone: the endpoint asks never to be called again. */
