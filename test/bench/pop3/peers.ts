@@ -44,7 +44,7 @@ export function findPeers({ programs, modules }: PeerSources): Peer[] {
         return { file: loop.path, args: [host, String(port), caPath ?? '-', username, password, ...numbers] };
       },
     },
-    // It has no delivery to nowhere. Files in a folder in memory cost it less than an mbox of /dev/null.
+    // It cannot deliver to nowhere. Files in a folder in memory cost it less than an mbox, which wants a temporary file.
     isOnPath('mpop') && mpopPeer('mpop', (folder) => `exchange ${folder}/mails`),
     isOnPath('mpop') && mpopPeer('mpop-mbox', () => 'mbox /dev/null'),
     isOnPath('curl') && { ...toolPeer('curl'), prepare: prepareCurl },
