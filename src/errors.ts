@@ -2,35 +2,41 @@
  * The one error type that may cross a module's border, and the closed list of its codes.
  *
  * A code is stable: people script against it. What a code means for an HTTP caller is decided in
- * `http/problem.ts`, and what it means for a job (retry, delay, give up) in `fetch/outcome.ts`: nowhere else.
+ * `http/problem.ts`, and what a job does about it (when to try again, when to give up) in `fetch/outcome.ts`: nowhere else.
  * This file imports nothing.
  */
 
-/** Codes that a fetch, or one message of it, can end with. */
-export const FAILURE_CODES = [
-  'upstream_auth_failed',
-  'upstream_locked',
-  'upstream_unavailable',
-  'upstream_unreachable',
-  'upstream_timeout',
-  'upstream_tls_failed',
-  'upstream_not_pop3',
-  'upstream_protocol_error',
-  'upstream_command_failed',
-  'upstream_closed',
-  'egress_blocked',
-  'message_too_large',
-  'cancelled',
-  'lease_lost',
-  'storage_failed',
-  'credentials_unavailable',
-  'internal_error',
-] as const;
+/** Codes that a fetch, or one message of it, can end with; and whether the same request may succeed later, unchanged. */
+const IS_RETRYABLE = {
+  upstream_auth_failed: false,
+  upstream_locked: true,
+  upstream_unavailable: true,
+  upstream_unreachable: true,
+  upstream_timeout: true,
+  upstream_tls_failed: false,
+  upstream_not_pop3: false,
+  upstream_protocol_error: false,
+  upstream_command_failed: false,
+  upstream_closed: true,
+  egress_blocked: false,
+  message_too_large: false,
+  cancelled: false,
+  lease_lost: true,
+  storage_failed: true,
+  credentials_unavailable: false,
+  internal_error: false,
+} as const;
 
-export type FailureCode = (typeof FAILURE_CODES)[number];
+export type FailureCode = keyof typeof IS_RETRYABLE;
+
+export const FAILURE_CODES = Object.keys(IS_RETRYABLE) as readonly FailureCode[];
 
 export function isFailureCode(code: string): code is FailureCode {
-  return (FAILURE_CODES as readonly string[]).includes(code);
+  return Object.hasOwn(IS_RETRYABLE, code);
+}
+
+export function isRetryable(code: FailureCode): boolean {
+  return IS_RETRYABLE[code];
 }
 
 /** Codes that an API call can be answered with, beside `egress_blocked` and `internal_error`. */

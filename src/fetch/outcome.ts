@@ -11,50 +11,43 @@ export interface AttemptFacts {
   ageMs: number;
   /** The session had begun to retrieve: the settings are right, and something was lost midway. */
   hadBegun: boolean;
+  /** How long the server wants to be left alone (LOGIN-DELAY of RFC 2449 §6.5); null where it says nothing. */
+  retryAfterMs: number | null;
 }
 
-interface Rule {
-  /** The same request may succeed later, unchanged. */
-  retryable: boolean;
-  /** Milliseconds until the next attempt, null to give up. Absent: never again. */
-  again?: (facts: AttemptFacts) => number | null;
-}
+/** Milliseconds until the next attempt, null to give up. */
+type Rule = (facts: AttemptFacts) => number | null;
+
+const never: Rule = () => null;
 
 /** A caller who waits for the outcome wants to hear at once that a host is unknown: only what had begun well is retried. */
-const whenBegun = ({ fruitless, hadBegun }: AttemptFacts): number | null =>
+const whenBegun: Rule = ({ fruitless, hadBegun }) =>
   hadBegun && fruitless < brokenSessionsMax ? 1000 * (1 + fruitless) : null;
 
 const RULES: Readonly<Record<FailureCode, Rule>> = {
-  upstream_auth_failed: { retryable: false },
-  upstream_locked: {
-    retryable: true,
-    again: ({ attempts, ageMs }) => (ageMs < lockedWaitMs ? Math.min(5_000 * attempts, 60_000) : null),
+  upstream_auth_failed: never,
+  upstream_locked: ({ attempts, ageMs, retryAfterMs }) => {
+    const pauseMs = Math.max(Math.min(5_000 * attempts, 60_000), retryAfterMs ?? 0);
+    return ageMs + (retryAfterMs ?? 0) < lockedWaitMs ? pauseMs : null;
   },
-  upstream_unavailable: { retryable: true, again: whenBegun },
-  upstream_unreachable: { retryable: true, again: whenBegun },
-  upstream_timeout: { retryable: true, again: whenBegun },
-  upstream_tls_failed: { retryable: false },
-  upstream_not_pop3: { retryable: false },
-  upstream_protocol_error: { retryable: false, again: whenBegun },
-  upstream_command_failed: { retryable: false },
-  upstream_closed: { retryable: true, again: whenBegun },
-  egress_blocked: { retryable: false },
-  message_too_large: { retryable: false, again: whenBegun },
-  cancelled: { retryable: false },
-  lease_lost: { retryable: true, again: () => 1000 },
-  storage_failed: {
-    retryable: true,
-    again: ({ fruitless }) => (fruitless < storageAttemptsMax ? 2_000 * 2 ** fruitless : null),
-  },
-  credentials_unavailable: { retryable: false },
-  internal_error: { retryable: false },
+  upstream_unavailable: whenBegun,
+  upstream_unreachable: whenBegun,
+  upstream_timeout: whenBegun,
+  upstream_tls_failed: never,
+  upstream_not_pop3: never,
+  upstream_protocol_error: whenBegun,
+  upstream_command_failed: never,
+  upstream_closed: whenBegun,
+  egress_blocked: never,
+  message_too_large: whenBegun,
+  cancelled: never,
+  lease_lost: () => 1000,
+  storage_failed: ({ fruitless }) => (fruitless < storageAttemptsMax ? 2_000 * 2 ** fruitless : null),
+  credentials_unavailable: never,
+  internal_error: never,
 };
-
-export function isRetryable(code: FailureCode): boolean {
-  return RULES[code].retryable;
-}
 
 /** Milliseconds until the next attempt, or null when this one was the last. */
 export function nextAttempt(code: FailureCode, facts: AttemptFacts): number | null {
-  return RULES[code].again?.(facts) ?? null;
+  return RULES[code](facts);
 }

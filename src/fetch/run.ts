@@ -5,13 +5,13 @@
  * What goes wrong in a fetch is written to its record. What is thrown from here could not be written.
  */
 import type { Logger } from 'pino';
-import { AppError, isFailureCode, toError, type FailureCode } from '../errors.ts';
-import { Pop3Error } from '../pop3/index.ts';
+import { AppError, isFailureCode, isRetryable, toError, type FailureCode } from '../errors.ts';
+import { Pop3CommandError, Pop3Error } from '../pop3/index.ts';
 import type { AttemptEnd, FetchStore } from './fetch-store.ts';
 import { hasEnded, type Failure, type Fetch, type FetchRef } from './fetch.ts';
 import type { Lease, Leases } from './lease.ts';
 import { detailCharsMax, leaseRecheckMsMax, leaseRecheckMsMin, leaseWaitMs } from './limits.ts';
-import { isRetryable, nextAttempt } from './outcome.ts';
+import { nextAttempt } from './outcome.ts';
 import { FetchSession, type SessionPorts } from './session.ts';
 import { superviseSession } from './supervision.ts';
 
@@ -81,7 +81,9 @@ async function attempt(ports: FetchPorts, fetch: Fetch, lease: Lease, shutdown: 
     const fruitless = session && session.settled > 0 ? 0 : fetch.fruitless + 1;
     const hadBegun = session?.hadBegun ?? false;
     const { attempts } = fetch;
-    delayMs = stopped ? 0 : nextAttempt(code, { attempts, fruitless, hadBegun, ageMs: ageOf(ports, fetch) });
+    const retryAfterMs = thrown instanceof Pop3CommandError ? thrown.retryAfterMs : null;
+    const facts = { attempts, fruitless, hadBegun, ageMs: ageOf(ports, fetch), retryAfterMs };
+    delayMs = stopped ? 0 : nextAttempt(code, facts);
     end = stopped
       ? { state: 'queued', error: null, endedAt: null }
       : { ...describeEnd(ports, toError(thrown), code, delayMs), fruitless };

@@ -90,10 +90,7 @@ export class FetchSession {
     const durable = fetch.delete === 'stored' ? await this.#ports.durability.begin() : null;
     const client = await this.#timed('connectMs', () => this.#connect());
     try {
-      await this.#timed('loginMs', async () => {
-        await client.login();
-        await client.capabilities(); // Servers say more, and less, to who is known to them (RFC 2449 §5).
-      });
+      await this.#timed('loginMs', () => client.login());
       const stored = await this.#retrieveAll(client);
       await this.#timed('deleteMs', async () => {
         if (durable && stored.length > 0) {
@@ -109,18 +106,11 @@ export class FetchSession {
     }
   }
 
-  async #connect(): Promise<Pop3Client> {
+  #connect(): Promise<Pop3Client> {
     const { fetch, password, signal } = this.#job;
     const { resolve, pipelining } = this.#ports;
     const settings = { ...fetch.source, password, ...(fetch.ca !== null && { ca: fetch.ca }) };
-    const client = await Pop3Client.connect(settings, { signal, resolve, pipelining });
-    try {
-      await client.capabilities();
-    } catch (error) {
-      client.close();
-      throw error;
-    }
-    return client;
+    return Pop3Client.connect(settings, { signal, resolve, pipelining, chunks: 'lent' });
   }
 
   /** Resolves with the messages that are stored and still on the server. */

@@ -1,148 +1,183 @@
-/** The two ways in which a multi-line response is consumed: as lines, or as a stream with back-pressure. */
+/** How a multi-line response is consumed: as a stream of octets with back-pressure, and as the lines of a list. */
 import { listingBytesMax, listLineBytesMax, sliceBytesMin } from './limits.ts';
 
-/** Where the body of an answer goes. */
+/** Where the body of a response goes. */
 export interface BodySink {
+  /** Octets that are valid until the read that they came with is released, see `FlowControl`. */
   data(chunk: Buffer): void;
   end(): void;
   /** The connection failed before the end of the body. */
   fail(error: Error): void;
 }
 
-interface LineBodyOptions {
-  linesMax: number;
-  onLine(line: string): void;
-  /** The error to throw when a bound is broken. */
-  violation(what: string): Error;
+/** One read from the socket, whose memory slices of bodies lie in. */
+export interface SocketRead {
+  readonly chunk: Buffer;
+  /** Octets of bodies in it that no consumer is done with yet. */
+  heldBytes: number;
 }
 
-/** Hands out the lines of CAPA, LIST or UIDL without their line ends, one character for each byte. */
-export class LineBody implements BodySink {
-  readonly done: Promise<void>;
-  readonly #options: LineBodyOptions;
-  #resolve: () => void;
-  #reject: (error: Error) => void;
-  #rest = '';
-  #lines = 0;
-  #bytes = 0;
-
-  constructor(options: LineBodyOptions) {
-    const { promise, resolve, reject } = Promise.withResolvers<void>();
-    promise.catch(() => undefined); // The command itself may fail first, and then nobody waits for its body.
-    this.done = promise;
-    this.#resolve = resolve;
-    this.#reject = reject;
-    this.#options = options;
-  }
-
-  data(chunk: Buffer): void {
-    this.#bytes += chunk.length;
-    if (this.#bytes > listingBytesMax) throw this.#options.violation(`a list of more than ${listingBytesMax} octets`);
-    const text = this.#rest + chunk.toString('latin1');
-    let from = 0;
-    for (let lf = text.indexOf('\n'); lf !== -1; lf = text.indexOf('\n', from)) {
-      this.#take(text.slice(from, lf).replace(/\r$/, ''));
-      from = lf + 1;
-    }
-    this.#rest = text.slice(from);
-    this.#refuseLong(this.#rest);
-  }
-
-  /** The terminator is a line of its own: no line is left over here. */
-  end(): void {
-    this.#resolve();
-  }
-
-  fail(error: Error): void {
-    this.#reject(error);
-  }
-
-  #take(line: string): void {
-    const { linesMax, onLine, violation } = this.#options;
-    this.#lines += 1;
-    if (this.#lines > linesMax) throw violation(`a list of more than ${linesMax} lines`);
-    this.#refuseLong(line);
-    onLine(line);
-  }
-
-  #refuseLong(line: string): void {
-    if (line.length > listLineBytesMax) {
-      throw this.#options.violation(`a list with a line of more than ${listLineBytesMax} octets`);
-    }
-  }
-}
-
-/** Back-pressure: what a body holds and gives out is told to who can stop the server. */
+/** Back-pressure: what a body holds, and what its consumer is done with, is told to who can stop the server. */
 export interface FlowControl {
-  hold(bytes: number): void;
-  take(bytes: number): void;
+  /** So many octets more wait for a consumer. Gives the read that they lie in. */
+  hold(bytes: number): SocketRead;
+  /** A consumer is done with so many octets of a read. */
+  release(bytes: number, read: SocketRead): void;
   /** Called when the consumer leaves before the end: the rest of the body would be read for nothing. */
   abandon(): void;
 }
 
 /**
- * A message as it arrives: chunks are slices of what the socket read, valid for as long as they are kept. Only where dots
- * have cut them small (a mail may be made of nothing else) are they joined: the copy costs less than the turns it saves.
+ * A message as it arrives, in slices of what the socket read. A slice counts as taken when the next is asked for. Only
+ * where dots have cut them small (a mail may be made of nothing else) are they joined: the copy costs less than the turns
+ * it saves.
  */
-export class MessageBody implements BodySink, AsyncIterable<Buffer> {
+export class MessageBody implements BodySink, AsyncIterableIterator<Buffer, void> {
   readonly #flow: FlowControl;
   #chunks: Buffer[] = [];
+  /** Of each chunk, the read that it lies in. */
+  #reads: SocketRead[] = [];
   #bufferedBytes = 0;
-  #ended = false;
+  /** What the consumer has now. */
+  #lent: { bytes: number; read: SocketRead } | null = null;
+  #isEnded = false;
+  #isSkipping = false;
   #error: Error | undefined;
-  #wake: (() => void) | undefined;
-  #skipping = false;
+  #waiter: PromiseWithResolvers<IteratorResult<Buffer, void>> | null = null;
 
   constructor(flow: FlowControl) {
     this.#flow = flow;
   }
 
   data(chunk: Buffer): void {
-    if (this.#skipping) return;
+    if (this.#isSkipping) return;
     this.#chunks.push(chunk);
+    this.#reads.push(this.#flow.hold(chunk.length));
     this.#bufferedBytes += chunk.length;
-    this.#flow.hold(chunk.length);
-    this.#wake?.();
+    this.#wake();
   }
 
   end(): void {
-    this.#ended = true;
-    this.#wake?.();
+    this.#isEnded = true;
+    this.#wake();
   }
 
   fail(error: Error): void {
     this.#error = error;
-    this.#wake?.();
+    this.#wake();
   }
 
   /** What has come and will come is of no interest. The session goes on behind it. */
   skip(): void {
-    this.#skipping = true;
+    this.#isSkipping = true;
+    this.#giveBack();
+    for (const [index, chunk] of this.#chunks.entries()) this.#release(chunk.length, this.#reads[index]);
+    this.#forget();
+  }
+
+  [Symbol.asyncIterator](): this {
+    return this;
+  }
+
+  /** One at a time, as `for await` asks. */
+  next(): Promise<IteratorResult<Buffer, void>> {
+    this.#giveBack();
+    if (this.#error && this.#chunks.length === 0) return Promise.reject(this.#error);
+    const result = this.#nextResult();
+    if (result) return Promise.resolve(result);
+    this.#waiter = Promise.withResolvers();
+    return this.#waiter.promise;
+  }
+
+  /** The consumer leaves: before the end, that ends the session. */
+  return(): Promise<IteratorResult<Buffer, void>> {
+    const isEarly = !this.#isEnded && !this.#isSkipping && !this.#error;
+    this.skip();
+    if (isEarly) this.#flow.abandon();
+    return Promise.resolve({ done: true, value: undefined });
+  }
+
+  /** Null where it has not come. */
+  #nextResult(): IteratorResult<Buffer, void> | null {
+    if (this.#chunks.length > 0) return { done: false, value: this.#take() };
+    return this.#isEnded || this.#isSkipping ? { done: true, value: undefined } : null;
+  }
+
+  #take(): Buffer {
+    if (this.#chunks.length > 1 && this.#bufferedBytes < this.#chunks.length * sliceBytesMin) {
+      const joined = Buffer.concat(this.#chunks, this.#bufferedBytes);
+      const sizes = this.#chunks.map(({ length }) => length);
+      const reads = this.#reads;
+      this.#forget();
+      for (const [index, bytes] of sizes.entries()) this.#release(bytes, reads[index]);
+      return joined;
+    }
+    const chunk = this.#chunks.shift() as Buffer;
+    const read = this.#reads.shift();
+    this.#bufferedBytes -= chunk.length;
+    if (read) this.#lent = { bytes: chunk.length, read };
+    return chunk;
+  }
+
+  #giveBack(): void {
+    const lent = this.#lent;
+    this.#lent = null;
+    if (lent) this.#flow.release(lent.bytes, lent.read);
+  }
+
+  #release(bytes: number, read: SocketRead | undefined): void {
+    if (read) this.#flow.release(bytes, read);
+  }
+
+  #forget(): void {
     this.#chunks = [];
-    this.#flow.take(this.#bufferedBytes);
+    this.#reads = [];
     this.#bufferedBytes = 0;
   }
 
-  async *[Symbol.asyncIterator](): AsyncGenerator<Buffer, void> {
-    try {
-      for (;;) {
-        const chunks = this.#chunks;
-        const bytes = this.#bufferedBytes;
-        this.#chunks = [];
-        this.#bufferedBytes = 0;
-        this.#flow.take(bytes);
-        if (bytes < chunks.length * sliceBytesMin) yield Buffer.concat(chunks, bytes);
-        else yield* chunks;
-        if (this.#chunks.length > 0) continue;
-        if (this.#error) throw this.#error;
-        if (this.#ended) return;
-        await new Promise<void>((resolve) => {
-          this.#wake = resolve;
-        });
-        this.#wake = undefined;
-      }
-    } finally {
-      if (!this.#ended && !this.#error) this.#flow.abandon();
-    }
+  #wake(): void {
+    const waiter = this.#waiter;
+    if (!waiter) return;
+    this.#waiter = null;
+    const result = this.#nextResult();
+    if (result) waiter.resolve(result);
+    else waiter.reject(this.#error);
+  }
+}
+
+export interface LineBounds {
+  linesMax: number;
+  /** The error to throw when a bound is broken. */
+  violation(what: string): Error;
+}
+
+/** Cuts the octets of CAPA, LIST or UIDL into lines without their ends, one character for each octet. Holds one line at most. */
+export class LineSplitter {
+  readonly #bounds: LineBounds;
+  #rest = '';
+  #lines = 0;
+  #bytes = 0;
+
+  constructor(bounds: LineBounds) {
+    this.#bounds = bounds;
+  }
+
+  /** The lines whose end is in this chunk. The terminator of a body is a line of its own: none is left over behind the last. */
+  push(chunk: Buffer): string[] {
+    const { linesMax, violation } = this.#bounds;
+    this.#bytes += chunk.length;
+    if (this.#bytes > listingBytesMax) throw violation(`a list of more than ${listingBytesMax} octets`);
+    const lines = (this.#rest + chunk.toString('latin1')).split('\n');
+    this.#rest = lines.pop() ?? '';
+    this.#lines += lines.length;
+    if (this.#lines > linesMax) throw violation(`a list of more than ${linesMax} lines`);
+    this.#bounded(this.#rest);
+    return lines.map((line) => this.#bounded(line));
+  }
+
+  #bounded(line: string): string {
+    const bare = line.endsWith('\r') ? line.slice(0, -1) : line;
+    if (bare.length <= listLineBytesMax) return bare;
+    throw this.#bounds.violation(`a list with a line of more than ${listLineBytesMax} octets`);
   }
 }

@@ -2,218 +2,257 @@
  * The POP3 client: one session with one maildrop (RFC 1939), from the connection to QUIT.
  *
  * It owns the order of commands and what their answers mean. It does not decide what to fetch or delete, keeps nothing
- * between sessions, never retries, and knows of the egress policy only the resolver that it is given.
+ * between sessions, retries nothing but a connection that CAPA broke, and knows of the egress policy only the resolver
+ * that it is given.
  */
-import { MessageBody, LineBody } from './body.ts';
-import { Connection, type Command } from './connection.ts';
-import { Pop3CommandError, Pop3ConnectionError, Pop3ProtocolError, type Pop3Phase } from './errors.ts';
-import {
-  capabilitiesMax,
-  defaultTimeouts,
-  maildropMessagesMax,
-  pipelineBackoff,
-  pipelineBytesMax,
-  pipelineCommandsMax,
-  type Pop3Timeouts,
-} from './limits.ts';
+import type { MessageBody } from './body.ts';
+import { noCapabilities, parseCapabilities, type Capabilities } from './capabilities.ts';
+import { requireNumber } from './command-line.ts';
+import type { Connection } from './connection.ts';
+import { Pop3CommandError, Pop3ConnectionError, type Pop3Phase } from './errors.ts';
+import { Exchange } from './exchange.ts';
+import { capabilitiesMax, defaultTimeouts, maildropMessagesMax, type Pop3Timeouts } from './limits.ts';
 import { logIn } from './login.ts';
+import { openSession, type OpenSession } from './open.ts';
+import { parseListLine, parseStat, parseUidlLine, type ListEntry, type StatusLine, type UidlEntry } from './replies.ts';
 import { readApopChallenge, readChannelBinding, readOffer, type Credentials } from './sasl/index.ts';
-import type { MessageToRetrieve, PipeliningMemory, Pop3Options, Pop3Settings, RetrievedMessage } from './settings.ts';
-import { pipeline, type PipelinedReply, type PipelinedRequest } from './pipeline.ts';
-import {
-  parseCapabilities,
-  parseListLine,
-  parseStat,
-  parseUidlLine,
-  readRefusal,
-  type Capabilities,
-  type StatusLine,
-} from './replies.ts';
-import {
-  describe,
-  openTcp,
-  readTlsAlert,
-  readTlsFacts,
-  startTls,
-  type TlsFacts,
-  type TransportOptions,
-} from './transport.ts';
+import type {
+  MessageToRetrieve,
+  Pop3Language,
+  Pop3Options,
+  Pop3Settings,
+  Pop3State,
+  RetrievedMessage,
+} from './settings.ts';
+import { describe, readTlsFacts, type TlsFacts } from './transport.ts';
 
 export class Pop3Client {
   readonly #connection: Connection;
+  readonly #session: OpenSession;
   readonly #settings: Pop3Settings;
   readonly #timeouts: Readonly<Pop3Timeouts>;
-  readonly #pipelining: PipeliningMemory | undefined;
-  #capabilities: Capabilities | undefined;
-  #greeting = '';
-  /** The socket that TLS is on; null without. */
-  #secured: Awaited<ReturnType<typeof startTls>> | null = null;
+  readonly #place: string;
+  readonly #exchange: Exchange;
+  #isLoggedIn = false;
 
-  private constructor(
-    connection: Connection,
-    settings: Pop3Settings,
-    timeouts: Readonly<Pop3Timeouts>,
-    pipelining: PipeliningMemory | undefined,
-  ) {
+  private constructor(session: OpenSession, settings: Pop3Settings, options: Pop3Options, timeouts: Pop3Timeouts) {
+    const { connection } = session;
+    this.#session = session;
     this.#connection = connection;
     this.#settings = settings;
     this.#timeouts = timeouts;
-    this.#pipelining = pipelining;
+    this.#place = describe(settings);
+    this.#exchange = new Exchange(connection, { place: this.#place, timeouts, pipelining: options.pipelining });
   }
 
   /**
-   * Connects, secures the connection as the settings say, and reads the greeting.
-   * @throws Pop3ConnectionError, Pop3ProtocolError, Pop3CommandError (a greeting of -ERR), or the resolver's error.
+   * Connects, secures the connection as the settings say, reads the greeting and asks for capabilities. A server that hangs
+   * up on CAPA is connected to once more and not asked.
+   * @throws Pop3ConnectionError, Pop3ProtocolError, Pop3CommandError (a greeting of -ERR), the signal's reason, or the
+   *   resolver's error.
    */
   static async connect(settings: Pop3Settings, options: Pop3Options = {}): Promise<Pop3Client> {
     const timeouts = { ...defaultTimeouts, ...options.timeouts };
-    const signal = options.signal ?? new AbortController().signal;
-    const { resolve, resolveProxy } = options;
-    const transport: TransportOptions = {
-      timeouts,
-      signal,
-      ...(resolve && { resolve }),
-      ...(resolveProxy && { resolveProxy }),
-    };
-    const tcp = await openTcp(settings, transport);
-    const secured = settings.tls === 'implicit' ? await startTls(tcp, settings, transport) : null;
-    const connection = new Connection(secured ?? tcp, {
-      place: describe(settings),
-      timeouts,
-      signal,
-      secrets: secretsOf(settings),
-      isImplicitTls: settings.tls === 'implicit',
-      readAlert: (error) => (settings.tls === 'none' ? null : readTlsAlert(error, settings)),
-    });
-    const client = new Pop3Client(connection, settings, timeouts, options.pipelining);
+    const client = new Pop3Client(await openSession(settings, options, timeouts), settings, options, timeouts);
+    if (settings.skipCapa === true) return client;
     try {
-      const greeting = await connection.send({ phase: 'greeting', line: null, timeoutMs: timeouts.greetingMs });
-      if (!greeting.ok) throw client.#refused('greeting', greeting);
-      client.#greeting = greeting.text;
-      client.#secured = secured;
-      if (settings.tls === 'starttls') await client.#secure(transport);
+      await client.capa();
       return client;
     } catch (error) {
       client.close();
+      const isHungUp = error instanceof Pop3ConnectionError && error.code === 'upstream_closed';
+      if (isHungUp) return Pop3Client.connect({ ...settings, skipCapa: true }, options);
       throw error;
     }
   }
 
-  /** What was agreed on in the TLS handshake, and the certificate; null without TLS. */
-  get tlsFacts(): TlsFacts | null {
-    return this.#secured && readTlsFacts(this.#secured, this.#settings);
+  get state(): Pop3State {
+    if (this.#connection.isClosed) return 'closed';
+    return this.#isLoggedIn ? 'transaction' : 'authorization';
   }
 
-  /** CAPA (RFC 2449 §5); empty where the server does not know the command. */
-  async capabilities(): Promise<Capabilities> {
+  /** As of the last CAPA; none before the first, and where the server does not know the command. */
+  get capabilities(): Capabilities {
+    return this.#exchange.capabilities;
+  }
+
+  /** What was agreed on in the TLS handshake, and the certificate; null without TLS. */
+  get tlsFacts(): TlsFacts | null {
+    return this.#session.secured && readTlsFacts(this.#session.secured, this.#settings);
+  }
+
+  /** CAPA (RFC 2449 §5). Asked by `connect` and `login` already. A server that refuses it leaves what was known. */
+  async capa(): Promise<Capabilities> {
     const lines: string[] = [];
-    await this.#multiLine('capabilities', 'CAPA', capabilitiesMax, (line) => lines.push(line));
-    this.#capabilities = parseCapabilities(lines);
-    return this.#capabilities;
+    try {
+      for await (const some of this.#exchange.lines('capabilities', 'CAPA', capabilitiesMax)) lines.push(...some);
+      this.#exchange.capabilities = parseCapabilities(lines);
+    } catch (error) {
+      if (!(error instanceof Pop3CommandError)) throw error;
+    }
+    return this.#exchange.capabilities;
   }
 
   /**
-   * Logs in: by the strongest way that CAPA lists, by USER and PASS where it was not asked, or by `settings.mechanism`.
+   * Logs in: by the strongest way that CAPA lists, by USER and PASS where there is no CAPA, or by `settings.mechanism`. Asks
+   * for UTF-8 before it where that is offered, and for capabilities again behind it.
    * @throws Pop3CommandError with `upstream_auth_failed`, `upstream_locked`, `upstream_unavailable` or
    * `upstream_command_failed`; Pop3ProtocolError where the server broke the exchange, which ends the session.
    */
   async login(): Promise<void> {
-    this.#refuseWhereTlsIsDue();
-    const { host, port, mechanism: way, twoStep = false } = this.#settings;
-    await logIn({
-      place: describe(this.#settings),
-      host,
-      port,
-      credentials: this.#credentials,
-      ...(way && { way }),
-      twoStep,
-      offered: this.#capabilities ? readOffer(this.#capabilities) : null,
-      tls: this.#settings.tls !== 'none',
-      binding: this.#secured && readChannelBinding(this.#secured),
-      apopChallenge: readApopChallenge(this.#greeting),
-      send: (line, secret) => this.#connection.ask(line, secret, this.#timeouts.commandMs),
-      refused: (reply) => this.#refused('login', reply),
-      drop: () => this.close(),
-    });
+    this.#demand('authorization', 'login', 'The login');
+    await this.#connection.within(this.#timeouts.loginMs, 'login', () => this.#logIn());
+    this.#isLoggedIn = true;
+    // Servers say more, and less, to who is known to them (RFC 2449 §5). Who did not know the command has not learnt it.
+    if (this.#exchange.capabilities !== noCapabilities) await this.capa();
+  }
+
+  /** UTF8 (RFC 6856 §2): message headers in UTF-8 from here on. Before the login only. @throws Pop3CommandError */
+  async utf8(): Promise<void> {
+    this.#demand('authorization', 'capabilities', 'UTF8');
+    await this.#exchange.ask('capabilities', 'UTF8');
+  }
+
+  /** LANG (RFC 6856 §3): the languages that the server has for its texts. @throws Pop3CommandError */
+  async languages(): Promise<Pop3Language[]> {
+    const languages: Pop3Language[] = [];
+    for await (const lines of this.#exchange.lines('capabilities', 'LANG', capabilitiesMax)) {
+      for (const line of lines) {
+        const [, tag = '', description = ''] = /^(\S+)[ \t]*(.*)$/.exec(Buffer.from(line, 'latin1').toString()) ?? [];
+        if (tag !== '') languages.push({ tag, description });
+      }
+    }
+    return languages;
+  }
+
+  /** LANG with a tag of RFC 5646, or `*` for the server's choice. @throws Pop3CommandError */
+  async useLanguage(tag: string): Promise<void> {
+    if (!/^(?:\*|[A-Za-z\d]{1,8}(?:-[A-Za-z\d]{1,8})*)$/.test(tag)) {
+      const text = `${JSON.stringify(tag.slice(0, 40))} is no language tag (RFC 5646).`;
+      throw new Pop3CommandError('upstream_command_failed', 'capabilities', text);
+    }
+    await this.#exchange.ask('capabilities', `LANG ${tag}`);
   }
 
   async stat(): Promise<{ count: number; bytes: number }> {
-    const reply = await this.#send({ phase: 'list', line: 'STAT' });
-    if (!reply.ok) throw this.#commandFailed('list', 'STAT', reply);
+    this.#demand('transaction', 'list', 'STAT');
+    const reply = await this.#exchange.ask('list', 'STAT');
     const stat = parseStat(reply.text);
-    if (!stat) throw this.#broken('list', `STAT was answered with ${this.#quote(reply)}`);
+    if (!stat) throw this.#exchange.broken('list', 'STAT', reply);
     return stat;
   }
 
-  /** Message number to octets, as the server states them: they may lie. Null where they are no number. */
+  /** LIST: message number to octets, as the server states them: they may lie. Null where they are no number. */
   async list(): Promise<Map<number, number | null>> {
     const sizes = new Map<number, number | null>();
-    const reply = await this.#multiLine('list', 'LIST', maildropMessagesMax, (line) => {
-      const entry = parseListLine(line);
-      if (entry) sizes.set(entry.number, entry.bytes);
-    });
-    if (!reply.ok) throw this.#commandFailed('list', 'LIST', reply);
+    for await (const { number, bytes } of this.streamList()) sizes.set(number, bytes);
     return sizes;
   }
 
-  /** Message number to unique-id, null where it is blank; null in all where the server does not know UIDL. */
+  /** LIST as it arrives: a maildrop of a million messages is never held whole. @throws Pop3CommandError */
+  streamList(): AsyncGenerator<ListEntry, void> {
+    return this.#entries('LIST', parseListLine);
+  }
+
+  /** LIST of one. @throws Pop3CommandError */
+  async listOne(number: number): Promise<ListEntry> {
+    return this.#single(number, 'LIST', parseListLine);
+  }
+
+  /**
+   * LIST of each, pipelined where the server allows it. One that is refused is passed over.
+   * @throws Pop3ConnectionError, Pop3ProtocolError
+   */
+  listEach(numbers: Iterable<number>): AsyncGenerator<ListEntry, void> {
+    return this.#each(numbers, 'LIST', parseListLine);
+  }
+
+  /** UIDL: message number to unique-id, null where it is blank; null in all where the server does not know UIDL. */
   async uidl(): Promise<Map<number, string | null> | null> {
     const uidls = new Map<number, string | null>();
-    const reply = await this.#multiLine('list', 'UIDL', maildropMessagesMax, (line) => {
-      const entry = parseUidlLine(line);
-      if (entry) uidls.set(entry.number, entry.uidl);
-    });
-    return reply.ok ? uidls : null;
+    try {
+      for await (const { number, uidl } of this.streamUidl()) uidls.set(number, uidl);
+      return uidls;
+    } catch (error) {
+      if (error instanceof Pop3CommandError && this.state === 'transaction') return null;
+      throw error;
+    }
+  }
+
+  /** UIDL as it arrives. @throws Pop3CommandError where the server does not know it. */
+  streamUidl(): AsyncGenerator<UidlEntry, void> {
+    return this.#entries('UIDL', parseUidlLine);
+  }
+
+  /** UIDL of one. @throws Pop3CommandError */
+  async uidlOne(number: number): Promise<UidlEntry> {
+    return this.#single(number, 'UIDL', parseUidlLine);
+  }
+
+  /** UIDL of each, as `listEach`. */
+  uidlEach(numbers: Iterable<number>): AsyncGenerator<UidlEntry, void> {
+    return this.#each(numbers, 'UIDL', parseUidlLine);
   }
 
   /**
    * RETR. The body must be read to its end, or left early, which ends the session.
-   * @throws Pop3CommandError with `upstream_command_failed` when the server refuses; the session goes on.
+   * @throws Pop3CommandError when the server refuses; the session goes on.
    */
   async retrieve(number: number): Promise<AsyncIterable<Buffer>> {
-    const body = new MessageBody(this.#connection);
-    const reply = await this.#send({ phase: 'retrieve', line: `RETR ${number}`, body });
-    if (!reply.ok) throw this.#commandFailed('retrieve', `RETR ${number}`, reply);
-    return body;
+    return this.#body(`RETR ${requireNumber(number)}`);
+  }
+
+  /** TOP: the header and so many lines of the body, to be read as that of `retrieve`. @throws Pop3CommandError */
+  async top(number: number, lines: number): Promise<AsyncIterable<Buffer>> {
+    return this.#body(`TOP ${requireNumber(number)} ${requireNumber(lines, 0)}`);
   }
 
   /**
-   * RETR of many, pipelined where the server allows it. Yields them in order; each body must be read before the next message is
-   * asked for, or is passed over if it was not begun. `messages` is read as late as the window allows. Leaving early ends
+   * RETR of many, pipelined where the server allows it. Gives them in order; each body must be read before the next message
+   * is asked for, or is passed over if it was not begun. `messages` is read as late as the window allows. Leaving early ends
    * the session.
    * @throws Pop3ConnectionError, Pop3ProtocolError. A message that the server refuses has an `error`, and the others come.
    */
-  async *retrieveAll<Message extends MessageToRetrieve>(
+  retrieveAll<Message extends MessageToRetrieve>(
     messages: Iterable<Message>,
-  ): AsyncGenerator<RetrievedMessage<Message>, void> {
-    const requests = mapIterable(messages, (message) => ({
-      message,
-      bytes: message.bytes ?? 0,
-      line: `RETR ${message.number}`,
-      body: new MessageBody(this.#connection),
-    }));
-    for await (const { request, reply } of this.#pipeline('retrieve', requests)) {
-      const { message, line, body } = request;
-      if (reply.ok) yield { message, body, error: null };
-      else yield { message, body: null, error: this.#commandFailed('retrieve', line, reply) };
-      body.skip();
-    }
+  ): AsyncIterableIterator<RetrievedMessage<Message>, void> {
+    return this.#bodies(messages, 'RETR', ({ number }) => `RETR ${requireNumber(number)}`);
   }
 
-  /** DELE: takes effect at QUIT. @throws Pop3CommandError with `upstream_command_failed`. */
+  /** TOP of many, as `retrieveAll`; `bytes` of a message still bounds what is under way. */
+  topAll<Message extends MessageToRetrieve>(
+    messages: Iterable<Message>,
+    lines: number,
+  ): AsyncIterableIterator<RetrievedMessage<Message>, void> {
+    return this.#bodies(messages, 'TOP', ({ number }) => `TOP ${requireNumber(number)} ${requireNumber(lines, 0)}`);
+  }
+
+  /** DELE: takes effect at QUIT. @throws Pop3CommandError */
   async delete(number: number): Promise<void> {
-    const reply = await this.#send({ phase: 'delete', line: `DELE ${number}` });
-    if (!reply.ok) throw this.#commandFailed('delete', `DELE ${number}`, reply);
+    this.#demand('transaction', 'delete', 'DELE');
+    await this.#exchange.ask('delete', `DELE ${requireNumber(number)}`);
   }
 
   /** DELE of many, pipelined where the server allows it. Resolves with those that it refused, by message number. */
   async deleteAll(numbers: Iterable<number>): Promise<Map<number, Pop3CommandError>> {
+    this.#demand('transaction', 'delete', 'DELE');
     const refused = new Map<number, Pop3CommandError>();
-    const requests = mapIterable(numbers, (number) => ({ number, bytes: 0, line: `DELE ${number}` }));
-    for await (const { request, reply } of this.#pipeline('delete', requests)) {
-      if (!reply.ok) refused.set(request.number, this.#commandFailed('delete', request.line, reply));
+    for await (const { number, line, reply } of this.#answers('delete', 'DELE', numbers)) {
+      if (!reply.ok) refused.set(number, this.#exchange.refused('delete', line, reply));
     }
     return refused;
+  }
+
+  /** RSET: nothing is marked for deletion any more. @throws Pop3CommandError */
+  async reset(): Promise<void> {
+    this.#demand('transaction', 'delete', 'RSET');
+    await this.#exchange.ask('delete', 'RSET');
+  }
+
+  /** NOOP: keeps the session alive; a server may end one that is silent for ten minutes (RFC 1939 §3). @throws Pop3CommandError */
+  async noop(): Promise<void> {
+    this.#demand('transaction', 'list', 'NOOP');
+    await this.#exchange.ask('list', 'NOOP');
   }
 
   /**
@@ -234,17 +273,28 @@ export class Pop3Client {
     this.#connection.close();
   }
 
-  async #secure(transport: TransportOptions): Promise<void> {
-    const reply = await this.#send({ phase: 'tls', line: 'STLS' });
-    if (!reply.ok) {
-      throw new Pop3ConnectionError(
-        'upstream_tls_failed',
-        'tls',
-        `${describe(this.#settings)} refuses STLS: ${this.#quote(reply)}. Nothing was sent in the clear. Set tls to "implicit" (mostly port 995).`,
-      );
+  async #logIn(): Promise<void> {
+    this.#refuseWhereTlsIsDue();
+    if (this.#exchange.capabilities.utf8 && this.#settings.utf8 !== false) {
+      await this.#exchange.send('login', 'UTF8'); // A refusal changes nothing: what needs UTF-8 is refused by itself later.
     }
-    this.#secured = await startTls(this.#connection.release(), this.#settings, transport);
-    this.#connection.adopt(this.#secured);
+    const { host, port, mechanism: way, tls, twoStep = false } = this.#settings;
+    const { secured, greeting } = this.#session;
+    await logIn({
+      place: this.#place,
+      host,
+      port,
+      credentials: this.#credentials,
+      ...(way && { way }),
+      twoStep,
+      offered: readOffer(this.#exchange.capabilities),
+      tls: tls !== 'none',
+      binding: secured && readChannelBinding(secured),
+      apopChallenge: readApopChallenge(greeting),
+      send: (line, secret) => this.#connection.ask(line, secret, this.#timeouts.commandMs),
+      refused: (reply) => this.#exchange.loginRefused(reply),
+      drop: () => this.close(),
+    });
   }
 
   get #credentials(): Credentials {
@@ -257,112 +307,89 @@ export class Pop3Client {
 
   /** A server that offers STLS and no USER would refuse the password after it had crossed the network in the clear. */
   #refuseWhereTlsIsDue(): void {
-    const offered = this.#capabilities?.entries;
-    if (this.#settings.tls !== 'none' || !offered?.has('STLS') || offered.has('USER') || offered.get('SASL')?.length)
-      return;
+    const offered = this.#exchange.capabilities;
+    const takesPassword = offered.has('USER') || offered.sasl.length > 0;
+    if (this.#settings.tls !== 'none' || !offered.has('STLS') || takesPassword) return;
     throw new Pop3ConnectionError(
       'upstream_tls_failed',
       'login',
-      `${describe(this.#settings)} takes a password only under TLS. Set tls to "starttls". The password was not sent.`,
+      `${this.#place} takes a password only under TLS. Set tls to "starttls". The password was not sent.`,
     );
   }
 
-  async *#pipeline<Request extends PipelinedRequest & { line: string; body?: MessageBody }>(
-    phase: Pop3Phase,
-    requests: Iterable<Request>,
-  ): AsyncGenerator<PipelinedReply<Request>, void> {
-    const { commandMs: timeoutMs } = this.#timeouts;
-    const count = this.#pipelineCount();
-    const send = (batch: readonly Request[]): Promise<StatusLine>[] =>
-      this.#connection.sendAll(batch.map(({ line, body }) => ({ phase, line, timeoutMs, ...(body && { body }) })));
-    let isDone = false;
-    try {
-      yield* pipeline(requests, { count, bytes: pipelineBytesMax }, send);
-      isDone = true;
-    } finally {
-      // Not done: the consumer left or the session broke, perhaps while a body was read. Answers may be under way still.
-      if (!isDone) this.close();
-      if (count > 1 && this.#connection.isBrokenOff) {
-        this.#pipelining?.set(describe(this.#settings), Math.ceil(count / pipelineBackoff));
+  #demand(state: 'authorization' | 'transaction', phase: Pop3Phase, what: string): void {
+    if (this.state === 'closed' || this.state === state) return; // The connection tells why it is closed.
+    const why = state === 'transaction' ? 'the session is not logged in: call login first' : 'the session is logged in';
+    throw new Pop3CommandError('upstream_command_failed', phase, `${what} was not sent to ${this.#place}: ${why}.`);
+  }
+
+  async *#entries<Entry>(command: string, parse: (line: string) => Entry | null): AsyncGenerator<Entry, void> {
+    this.#demand('transaction', 'list', command);
+    for await (const lines of this.#exchange.lines('list', command, maildropMessagesMax)) {
+      for (const line of lines) {
+        const entry = parse(line);
+        if (entry) yield entry;
       }
     }
   }
 
-  /** RFC 2449 §6.6: only where CAPA says so, and never more than this server was seen to bear. */
-  #pipelineCount(): number {
-    if (!this.#capabilities?.entries.has('PIPELINING')) return 1;
-    return this.#pipelining?.get(describe(this.#settings)) ?? pipelineCommandsMax;
+  async #single<Entry>(number: number, command: string, parse: (line: string) => Entry | null): Promise<Entry> {
+    this.#demand('transaction', 'list', command);
+    const line = `${command} ${requireNumber(number)}`;
+    const reply = await this.#exchange.ask('list', line);
+    const entry = parse(reply.text);
+    if (!entry) throw this.#exchange.broken('list', line, reply);
+    return entry;
   }
 
-  #send(command: Omit<Command, 'timeoutMs'>): Promise<StatusLine> {
-    return this.#connection.send({ ...command, timeoutMs: this.#timeouts.commandMs });
-  }
-
-  async #multiLine(
-    phase: Pop3Phase,
-    line: string,
-    linesMax: number,
-    onLine: (line: string) => void,
-  ): Promise<StatusLine> {
-    const violation = (what: string): Error => this.#connection.violation(what);
-    const body = new LineBody({ linesMax, onLine, violation });
-    const reply = await this.#send({ phase, line, body });
-    if (reply.ok) await body.done;
-    return reply;
-  }
-
-  #refused(phase: 'greeting' | 'login', reply: StatusLine): Pop3CommandError {
-    const place = describe(this.#settings);
-    const said = this.#quote(reply);
-    switch (readRefusal(reply)) {
-      case 'locked':
-        return new Pop3CommandError(
-          'upstream_locked',
-          phase,
-          `${place} does not open the maildrop now (another session has it, or the last one was just now): ${said}.`,
-        );
-      case 'unavailable':
-        return new Pop3CommandError('upstream_unavailable', phase, `${place} has a passing trouble: ${said}.`);
-      case 'permanent':
-        return new Pop3CommandError(
-          'upstream_command_failed',
-          phase,
-          `${place} has a lasting trouble with this mailbox, which its provider must mend: ${said}.`,
-        );
-      case 'credentials':
-        return phase === 'greeting'
-          ? new Pop3CommandError('upstream_unavailable', phase, `${place} accepts no session: ${said}.`)
-          : new Pop3CommandError(
-              'upstream_auth_failed',
-              phase,
-              `${place} refused the user name or the password: ${said}. Many providers want an app password, or POP3 switched on in the account's settings.`,
-            );
+  async *#each<Entry>(
+    numbers: Iterable<number>,
+    command: string,
+    parse: (line: string) => Entry | null,
+  ): AsyncGenerator<Entry, void> {
+    this.#demand('transaction', 'list', command);
+    for await (const { reply } of this.#answers('list', command, numbers)) {
+      const entry = reply.ok ? parse(reply.text) : null;
+      if (entry) yield entry;
     }
   }
 
-  #commandFailed(phase: Pop3Phase, command: string, reply: StatusLine): Pop3CommandError {
-    const temporary = reply.responseCode === 'SYS/TEMP';
-    return new Pop3CommandError(
-      temporary ? 'upstream_unavailable' : 'upstream_command_failed',
+  async #body(line: string): Promise<MessageBody> {
+    this.#demand('transaction', 'retrieve', line);
+    return this.#exchange.askForBody('retrieve', line);
+  }
+
+  #bodies<Message extends MessageToRetrieve>(
+    messages: Iterable<Message>,
+    command: string,
+    lineOf: (message: Message) => string,
+  ): AsyncIterableIterator<RetrievedMessage<Message>, void> {
+    this.#demand('transaction', 'retrieve', command);
+    return this.#exchange.series({
+      phase: 'retrieve',
+      items: messages,
+      lineOf,
+      bytesOf: ({ bytes }) => bytes ?? 0,
+      hasBody: true,
+      read: ({ item: message, line, body }, reply) =>
+        reply.ok && body
+          ? { message, body, error: null }
+          : { message, body: null, error: this.#exchange.refused('retrieve', line, reply) },
+    });
+  }
+
+  #answers(
+    phase: Pop3Phase,
+    command: string,
+    numbers: Iterable<number>,
+  ): AsyncIterableIterator<{ number: number; line: string; reply: StatusLine }, void> {
+    return this.#exchange.series({
       phase,
-      `${describe(this.#settings)} answered ${command} with ${this.#quote(reply)}.`,
-    );
+      items: numbers,
+      lineOf: (number) => `${command} ${requireNumber(number)}`,
+      bytesOf: () => 0,
+      hasBody: false,
+      read: ({ item: number, line }, reply) => ({ number, line, reply }),
+    });
   }
-
-  #broken(phase: Pop3Phase, what: string): Pop3ProtocolError {
-    this.close();
-    return new Pop3ProtocolError('upstream_protocol_error', phase, `${describe(this.#settings)}: ${what}.`);
-  }
-
-  #quote(reply: StatusLine): string {
-    return this.#connection.quote(reply.line);
-  }
-}
-
-function* mapIterable<From, To>(items: Iterable<From>, map: (item: From) => To): Generator<To, void> {
-  for (const item of items) yield map(item);
-}
-
-function secretsOf({ password, accessToken }: Pop3Settings): string[] {
-  return [password, accessToken].filter((secret) => secret !== undefined);
 }

@@ -1,159 +1,181 @@
 /**
- * Commands and responses on one socket: each command is matched with its response in order (RFC 1939 §3), deadlines and
- * the abort signal end any wait, and a slow consumer pauses the socket. It knows no command's meaning.
+ * One socket and the session on it: writes commands, feeds the answers to the session, ends any wait by a deadline or the
+ * abort signal, and stops the server while a consumer is slow. It knows no command's meaning.
  */
 import type { Socket } from 'node:net';
 import { toError } from '../errors.ts';
-import { Pop3ConnectionError, Pop3ProtocolError, type Pop3Error, type Pop3Phase } from './errors.ts';
-import type { BodySink, FlowControl } from './body.ts';
-import { recogniseProtocol } from './foreign-protocol.ts';
-import { bufferedBytesMax, commandBytesMax, type Pop3Timeouts } from './limits.ts';
-import { parseStatusLine, quoteServerText, type StatusLine } from './replies.ts';
+import type { BodySink, FlowControl, SocketRead } from './body.ts';
+import { encodeCommand } from './command-line.ts';
+import { Pop3ConnectionError, type Pop3Phase } from './errors.ts';
+import { bufferedBytesMax, timerMsMax, type Pop3Timeouts } from './limits.ts';
+import type { StatusLine } from './replies.ts';
 import { responseLineBytesMax } from './sasl/limits.ts';
-import { ReplyParser, type ReplyHandler } from './reply-parser.ts';
+import { Session, type Command, type Question } from './session.ts';
+import type { WireEntry } from './settings.ts';
 
 export interface ConnectionOptions {
   /** `host:port`, for messages. */
   place: string;
   timeouts: Readonly<Pop3Timeouts>;
-  signal: AbortSignal;
+  /** Milliseconds left of `timeouts.sessionMs`. */
+  sessionMs: number;
+  signal: AbortSignal | undefined;
   /** Taken out of all server text that is quoted. */
   secrets: readonly string[];
   /** TLS was there from the first byte. */
   isImplicitTls: boolean;
+  /** Octets of messages are handed out for a moment only, and their memory is then given back. */
+  lendsChunks: boolean;
+  onWire: ((entry: WireEntry) => void) | undefined;
   /** What a socket's error means where it is a TLS alert, which may come long after the handshake; else null. */
   readAlert(error: Error): Error | null;
 }
 
-export interface Command {
+interface SingleCommand {
   phase: Pop3Phase;
   /** Null for the greeting, which answers no command. */
   line: string | null;
   timeoutMs: number;
   /** Receives the body when the answer is +OK; absent for a single-line response. */
   body?: BodySink;
-  /** Takes the answering line, whatever it is, in place of its being read as a status line. */
-  takeLine?(line: Buffer): void;
 }
 
-interface Pending extends Command {
-  resolve(reply: StatusLine): void;
-  reject(error: Error): void;
-  answered: boolean;
-}
-
-/** Stands for a line that was taken as it came. */
-const TAKEN: StatusLine = { ok: true, line: '', responseCode: null, text: '' };
-
-export class Connection implements ReplyHandler, FlowControl {
+export class Connection implements FlowControl {
   readonly #options: ConnectionOptions;
-  readonly #parser: ReplyParser;
+  readonly #session: Session;
   #socket: Socket;
-  /** Commands whose response is not complete, in the order in which they were sent. */
-  #pending: Pending[] = [];
   #timer: NodeJS.Timeout | undefined;
-  readonly #secrets: string[];
-  #paused = false;
-  /** Octets of bodies that have come and that no consumer has taken yet. */
+  #timerMs = 0;
+  /** What the running deadline is for. */
+  #awaited: Command | Question | undefined;
+  readonly #sessionTimer: NodeJS.Timeout | undefined;
+  #isPaused = false;
+  /** Octets of bodies that have come and that no consumer is done with. */
   #heldBytes = 0;
+  /** The read that is being parsed. */
+  #read: SocketRead = { chunk: Buffer.alloc(0), heldBytes: 0 };
+  #isParsing = false;
   #failure: Error | undefined;
-  #greeted = false;
   #isBrokenOff = false;
-  /** Of the latest command, for what goes wrong between commands. */
-  #latestPhase: Pop3Phase = 'greeting';
 
   constructor(socket: Socket, options: ConnectionOptions) {
+    const { onWire, place, secrets, sessionMs, signal } = options;
     this.#options = options;
-    this.#parser = new ReplyParser(this);
     this.#socket = socket;
-    this.#secrets = [...options.secrets];
-    options.signal.addEventListener('abort', this.#onAbort);
-    if (options.signal.aborted) this.#onAbort();
+    this.#session = new Session({
+      place,
+      secrets,
+      ...(onWire && { onReceived: (what) => onWire({ from: 'server', ...this.#redact(what) }) }),
+    });
+    signal?.addEventListener('abort', this.#onAbort);
+    this.#sessionTimer = startTimer(sessionMs, () => this.#breakOff(this.#sessionTimeout()));
     this.#attach(socket);
+    if (signal?.aborted) this.#onAbort();
   }
 
   /**
    * Sends a command; resolves with the status line, +OK or -ERR, and leaves a body to the sink.
-   * @throws Pop3ConnectionError, Pop3ProtocolError, or the reason of the abort.
+   * @throws Pop3CommandError (a line that cannot be sent), Pop3ConnectionError, Pop3ProtocolError, or the reason of the abort.
    */
-  async send(command: Command): Promise<StatusLine> {
-    const [reply] = this.sendAll([command]);
-    this.resume(); // A body that nobody reads must not hold up the answers behind it for ever.
-    return reply ?? Promise.reject(new Error('A command without an answer'));
+  send({ phase, line, timeoutMs, body }: SingleCommand): Promise<StatusLine> {
+    return new Promise((resolve, reject) => {
+      const answer = (reply: StatusLine): BodySink | null => {
+        resolve(reply);
+        return reply.ok ? (body ?? null) : null;
+      };
+      const text = line === null ? '' : encodeCommand(line, phase);
+      this.#write(text, [{ phase, timeoutMs, answer, fail: reject }]);
+      if (line !== null) this.#options.onWire?.({ from: 'client', line });
+      this.resume(); // A body that nobody reads must not hold up the answers behind it for ever.
+    });
   }
 
   /**
-   * Sends commands in one write, without waiting for the answers to those before (RFC 2449 §6.6); one promise for each,
-   * as of `send`. Whoever sends many takes care that the server is never owed more than it may hold back.
+   * Sends commands in one write, without waiting for the answers to those before (RFC 2449 §6.6). Whoever sends many takes
+   * care that the server is never owed more than it may hold back.
    */
-  sendAll(commands: readonly Command[]): Promise<StatusLine>[] {
-    const { length: before } = this.#pending;
-    const replies = commands.map((command) => this.#expect(command));
-    const lines = commands.flatMap(({ line, phase }) => (line === null ? [] : [encodeCommand(line, phase)]));
-    if (!this.#failure) {
-      if (lines.length > 0) this.#socket.write(lines.join(''));
-      if (before === 0) this.#armTimer();
-    }
-    return replies;
+  sendAll(commands: readonly (Command & { readonly line: string })[]): void {
+    this.#write(commands.map(({ line, phase }) => encodeCommand(line, phase)).join(''), commands);
+    if (this.#options.onWire) for (const { line } of commands) this.#options.onWire({ from: 'client', line });
   }
 
   /**
    * Sends a line of a login; resolves with the line that answers it, be it a status line or a challenge (RFC 5034 §4).
-   * @param secret the part of the line that no error may show, should the server echo it.
+   * @param secret the part of the line that no error and no log may show, should the server echo it.
    */
-  async ask(line: string, secret: string, timeoutMs: number): Promise<Buffer> {
-    if (secret !== '') this.#secrets.push(secret);
-    const text = encodeCommand(line, 'login', responseLineBytesMax);
-    let answer = Buffer.alloc(0);
-    const takeLine = (given: Buffer): void => {
-      answer = Buffer.from(given);
-    };
-    const answered = this.#expect({ phase: 'login', line, timeoutMs, takeLine });
-    if (!this.#failure) {
-      this.#socket.write(text);
-      this.#armTimer();
+  ask(line: string, secret: string, timeoutMs: number): Promise<Buffer> {
+    return new Promise((resolve, reject) => {
+      const takeLine = (given: Buffer): void => {
+        const answer = Buffer.from(given);
+        resolve(answer);
+        this.#options.onWire?.({ from: 'server', ...this.#redactAnswer(answer) });
+      };
+      const text = encodeCommand(line, 'login', responseLineBytesMax);
+      this.#session.addSecret(secret);
+      this.#write(text, [{ phase: 'login', timeoutMs, takeLine, fail: reject }]);
+      const shown = secret === '' ? line : line.replaceAll(secret, '[redacted]');
+      this.#options.onWire?.({ from: 'client', line: shown });
+    });
+  }
+
+  /** The work, unless it takes longer: then the connection ends, and with it what the work waits for. */
+  async within<T>(timeoutMs: number, phase: Pop3Phase, work: () => Promise<T>): Promise<T> {
+    const late = (): Error =>
+      new Pop3ConnectionError(
+        'upstream_timeout',
+        phase,
+        `${this.#options.place} took over ${timeoutMs / 1000} s for the ${phase}.`,
+      );
+    const timer = startTimer(timeoutMs, () => this.#breakOff(late()));
+    try {
+      return await work();
+    } finally {
+      clearTimeout(timer);
     }
-    await answered;
-    return answer;
   }
 
   /**
    * Hands the socket over for a TLS handshake. Bytes behind the answer to STLS would be read as if they had come under
    * TLS: they are an attack (RFC 2595 §4, CVE-2011-0411) and end the connection.
    */
-  release(): Socket {
-    if (!this.#parser.isBetweenReplies) this.fail(this.violation('more than its answer before the TLS handshake'));
+  handOver(): Socket {
+    const { isBetweenReplies } = this.#session;
+    if (!isBetweenReplies) this.fail(this.violation('more than its answer before the TLS handshake'));
     if (this.#failure) throw this.#failure;
     this.#detach();
     return this.#socket;
   }
 
-  /** Goes on with the socket that TLS made of the one released. */
+  /** Goes on with the socket that TLS made of the one handed over. */
   adopt(socket: Socket): void {
     if (this.#failure) socket.destroy();
     this.#socket = socket;
     this.#attach(socket);
   }
 
-  /** So many octets more wait for a consumer. Too many pause the socket, and with it the server. */
-  hold(bytes: number): void {
+  /** Too much that waits stops the socket, and with it the server. */
+  hold(bytes: number): SocketRead {
+    this.#read.heldBytes += bytes;
     this.#heldBytes += bytes;
-    if (this.#heldBytes <= bufferedBytesMax || this.#paused) return;
-    this.#paused = true;
-    clearTimeout(this.#timer);
-    this.#socket.pause();
+    if (this.#heldBytes > bufferedBytesMax && !this.#isPaused) {
+      this.#isPaused = true;
+      this.#awaitNothing();
+      this.#socket.pause();
+    }
+    return this.#read;
   }
 
-  /** A consumer has taken so many of them. */
-  take(bytes: number): void {
+  release(bytes: number, read: SocketRead): void {
     this.#heldBytes -= bytes;
+    read.heldBytes -= bytes;
+    this.#reclaim(read);
     if (this.#heldBytes <= bufferedBytesMax / 2) this.resume();
   }
 
   resume(): void {
-    if (!this.#paused || this.#failure) return;
-    this.#paused = false;
-    this.#armTimer();
+    if (!this.#isPaused || this.#failure) return;
+    this.#isPaused = false;
+    this.#awaitNext();
     this.#socket.resume();
   }
 
@@ -161,14 +183,12 @@ export class Connection implements ReplyHandler, FlowControl {
   fail(error: Error): void {
     if (this.#failure) return;
     this.#failure = error;
-    clearTimeout(this.#timer);
-    this.#options.signal.removeEventListener('abort', this.#onAbort);
+    this.#awaitNothing();
+    clearTimeout(this.#sessionTimer);
+    this.#options.signal?.removeEventListener('abort', this.#onAbort);
     this.#detach();
     this.#socket.destroy();
-    for (const pending of this.#pending.splice(0)) {
-      if (pending.answered) pending.body?.fail(error);
-      else pending.reject(error);
-    }
+    this.#session.fail(error);
   }
 
   abandon(): void {
@@ -178,40 +198,12 @@ export class Connection implements ReplyHandler, FlowControl {
   /** Closes a connection that is done with. */
   close(): void {
     this.fail(
-      new Pop3ConnectionError('upstream_closed', this.#phase(), `The session with ${this.#options.place} is over.`),
+      new Pop3ConnectionError('upstream_closed', this.phase, `The session with ${this.#options.place} is over.`),
     );
   }
 
-  status(line: Buffer): boolean {
-    const pending = this.#pending[0];
-    if (pending?.takeLine) {
-      this.#pending.shift();
-      pending.takeLine(line);
-      pending.resolve(TAKEN);
-      return false;
-    }
-    const reply = parseStatusLine(line);
-    if (!pending) throw this.#protocolError('the server spoke out of turn', line);
-    if (!reply) throw this.#notPop3(pending.phase, line);
-    this.#greeted = true;
-    pending.answered = true;
-    const hasBody = reply.ok && pending.body !== undefined;
-    if (!hasBody) this.#pending.shift();
-    pending.resolve(reply);
-    return hasBody;
-  }
-
-  data(chunk: Buffer): void {
-    this.#pending[0]?.body?.data(chunk);
-  }
-
-  end(): void {
-    this.#pending.shift()?.body?.end();
-  }
-
-  /** Server text for an error: what was sent in secret is taken out of it. */
-  quote(text: string): string {
-    return quoteServerText(text, this.#secrets);
+  get isClosed(): boolean {
+    return this.#failure !== undefined;
   }
 
   /** The server hung up, fell silent or broke the protocol: neither this side nor its caller ended the connection. */
@@ -219,21 +211,32 @@ export class Connection implements ReplyHandler, FlowControl {
     return this.#isBrokenOff;
   }
 
+  get phase(): Pop3Phase {
+    return this.#session.phase;
+  }
+
+  /** Server text for an error: what was sent in secret is taken out of it. */
+  quote(text: string): string {
+    return this.#session.quote(text);
+  }
+
+  violation(what: string): Error {
+    return this.#session.violation(what);
+  }
+
   #breakOff(error: Error): void {
     this.#isBrokenOff ||= this.#failure === undefined;
     this.fail(error);
   }
 
-  violation(what: string): Error {
-    return new Pop3ProtocolError('upstream_protocol_error', this.#phase(), `${this.#options.place} sent ${what}.`);
-  }
-
-  #expect(command: Command): Promise<StatusLine> {
-    const { promise, resolve, reject } = Promise.withResolvers<StatusLine>();
-    if (this.#failure) reject(this.#failure);
-    else this.#pending.push({ ...command, resolve, reject, answered: false });
-    this.#latestPhase = command.phase;
-    return promise;
+  #write(text: string, commands: readonly (Command | Question)[]): void {
+    if (this.#failure) {
+      for (const command of commands) command.fail(this.#failure);
+      return;
+    }
+    for (const command of commands) this.#session.expect(command);
+    if (text !== '') this.#socket.write(text);
+    this.#awaitNext();
   }
 
   #attach(socket: Socket): void {
@@ -246,88 +249,91 @@ export class Connection implements ReplyHandler, FlowControl {
   }
 
   readonly #onData = (chunk: Buffer): void => {
+    const read = { chunk, heldBytes: 0 };
+    this.#read = read;
+    this.#isParsing = true;
     try {
-      this.#parser.push(chunk);
+      this.#session.push(chunk);
     } catch (error) {
       this.#breakOff(toError(error));
     }
-    this.#armTimer();
+    this.#isParsing = false;
+    this.#reclaim(read);
+    this.#awaitNext();
   };
 
   readonly #onError = (error: Error): void => {
     const { place, readAlert } = this.#options;
     const reset = (): Error =>
-      new Pop3ConnectionError('upstream_closed', this.#phase(), `${place} reset the connection.`, { cause: error });
-    this.#breakOff(readAlert(error) ?? this.#foreign() ?? reset());
+      new Pop3ConnectionError('upstream_closed', this.phase, `${place} reset the connection.`, { cause: error });
+    this.#breakOff(readAlert(error) ?? this.#session.recogniseForeign() ?? reset());
   };
 
   readonly #onClose = (): void => {
     const closed = `${this.#options.place} closed the connection.`;
-    this.#breakOff(this.#foreign() ?? new Pop3ConnectionError('upstream_closed', this.#phase(), closed));
+    this.#breakOff(this.#session.recogniseForeign() ?? new Pop3ConnectionError('upstream_closed', this.phase, closed));
   };
 
-  readonly #onAbort = (): void => this.fail(toError(this.#options.signal.reason));
+  readonly #onAbort = (): void => this.fail(toError(this.#options.signal?.reason));
 
-  /** The deadline of what is due next: the beginning of an answer, or more of one that has begun. */
-  #armTimer(): void {
-    clearTimeout(this.#timer);
-    const due = this.#pending[0];
-    if (!due || this.#paused || this.#failure) return;
-    const timeoutMs = due.answered || !this.#parser.isBetweenReplies ? this.#options.timeouts.idleMs : due.timeoutMs;
-    this.#timer = setTimeout(() => this.#breakOff(this.#foreign() ?? this.#timeoutError(timeoutMs)), timeoutMs);
+  /** Memory that nobody looks at any more goes back at once, where that was agreed: the collector would let it pile up. */
+  #reclaim(read: SocketRead): void {
+    if (!this.#options.lendsChunks || read.heldBytes > 0 || (this.#isParsing && read === this.#read)) return;
+    const { buffer, byteLength } = read.chunk;
+    // A read has memory of its own; what was put back in front of it, as behind a proxy's answer, may share it.
+    if (buffer instanceof ArrayBuffer && buffer.byteLength === byteLength) buffer.transfer(0);
   }
 
-  #timeoutError(timeoutMs: number): Pop3ConnectionError {
-    const { place } = this.#options;
-    const phase = this.#phase();
+  /** Sets the deadline of what is due next: the first line of an answer, whole, or more of a body. */
+  #awaitNext(): void {
+    const { due, isInBody } = this.#session;
+    if (!due || this.#isPaused || this.#failure) return this.#awaitNothing();
+    if (!isInBody && due === this.#awaited) return;
+    this.#awaited = isInBody ? undefined : due;
+    const timeoutMs = isInBody ? this.#options.timeouts.idleMs : due.timeoutMs;
+    if (this.#timer && this.#timerMs === timeoutMs) return void this.#timer.refresh();
+    clearTimeout(this.#timer);
+    this.#timerMs = timeoutMs;
+    this.#timer = startTimer(timeoutMs, () =>
+      this.#breakOff(this.#session.recogniseForeign() ?? this.#timeout(timeoutMs)),
+    );
+  }
+
+  #awaitNothing(): void {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    this.#awaited = undefined;
+  }
+
+  #timeout(timeoutMs: number): Pop3ConnectionError {
+    const { isImplicitTls, place } = this.#options;
+    const { isBetweenReplies, isInBody, phase } = this.#session;
     const hint =
-      phase !== 'greeting' || this.#options.isImplicitTls
+      phase !== 'greeting' || isImplicitTls
         ? ''
         : ' A server that expects TLS from the first byte waits like this: set tls to "implicit" if the port is such a one (mostly 995).';
-    return new Pop3ConnectionError('upstream_timeout', phase, `${place} was silent for ${timeoutMs / 1000} s.${hint}`);
+    const what = isBetweenReplies || isInBody ? 'was silent for' : 'did not come to the end of a line within';
+    return new Pop3ConnectionError('upstream_timeout', phase, `${place} ${what} ${timeoutMs / 1000} s.${hint}`);
   }
 
-  #phase(): Pop3Phase {
-    return this.#pending[0]?.phase ?? this.#latestPhase;
+  #sessionTimeout(): Pop3ConnectionError {
+    const { place, timeouts } = this.#options;
+    const seconds = timeouts.sessionMs / 1000;
+    return new Pop3ConnectionError('upstream_timeout', this.phase, `The session with ${place} took over ${seconds} s.`);
   }
 
-  /** What a server has said that never came to the end of a greeting. */
-  #foreign(): Pop3Error | null {
-    const bytes = this.#parser.partialLine;
-    return this.#greeted || !recogniseProtocol(bytes) ? null : this.#notPop3('greeting', bytes);
+  #redact(what: { line: string } | { bodyBytes: number }): { line: string } | { bodyBytes: number } {
+    return 'line' in what ? { line: this.quote(what.line).slice(1, -1) } : what;
   }
 
-  #notPop3(phase: Pop3Phase, line: Buffer): Pop3Error {
-    if (this.#greeted) return this.#protocolError('the answer begins neither with +OK nor with -ERR', line);
-    const { place } = this.#options;
-    const foreign = recogniseProtocol(line);
-    const message = foreign
-      ? `${place} is no POP3 server but speaks ${foreign.name}: ${foreign.advice}.`
-      : `${place} is no POP3 server. It greets with ${this.quote(line.toString('utf8'))}.`;
-    return new Pop3ProtocolError('upstream_not_pop3', phase, message);
-  }
-
-  #protocolError(what: string, line: Buffer): Pop3ProtocolError {
-    const quoted = this.quote(line.toString('utf8'));
-    const message = `${this.#options.place}: ${what}: ${quoted}.`;
-    return new Pop3ProtocolError('upstream_protocol_error', this.#phase(), message);
+  /** A challenge, and whatever it may hold, is nobody's business; a status line is a line like any other. */
+  #redactAnswer(answer: Buffer): { line: string } {
+    const line = answer.toString('utf8');
+    return /^[^\w]*(?:\+OK|-ERR)/i.test(line) ? { line: this.quote(line).slice(1, -1) } : { line: '+ [redacted]' };
   }
 }
 
-/**
- * CR, LF and NUL would end the line or smuggle another command: refused before a byte is sent.
- * @throws Pop3ProtocolError, which quotes nothing of the line.
- */
-export function encodeCommand(line: string, phase: Pop3Phase, lineBytesMax = commandBytesMax): string {
-  if (/[\r\n\0]/.test(line)) {
-    throw new Pop3ProtocolError('upstream_protocol_error', phase, 'A command argument holds a CR, LF or NUL.');
-  }
-  if (Buffer.byteLength(line) + 2 > lineBytesMax) {
-    throw new Pop3ProtocolError(
-      'upstream_protocol_error',
-      phase,
-      `A command line has more than ${lineBytesMax} octets.`,
-    );
-  }
-  return `${line}\r\n`;
+/** Undefined where the time is longer than a timer can be. */
+function startTimer(timeoutMs: number, expire: () => void): NodeJS.Timeout | undefined {
+  return timeoutMs > timerMsMax ? undefined : setTimeout(expire, timeoutMs);
 }

@@ -3,14 +3,25 @@ export { Pop3Client } from './client.ts';
 export type {
   MessageToRetrieve,
   PipeliningMemory,
+  Pop3Language,
   Pop3Options,
   Pop3Settings,
+  Pop3State,
   RetrievedMessage,
   TlsMode,
+  WireEntry,
 } from './settings.ts';
-export { Pop3CommandError, Pop3ConnectionError, Pop3Error, Pop3ProtocolError, type Pop3Phase } from './errors.ts';
-export type { Pop3Timeouts } from './limits.ts';
-export type { Capabilities } from './replies.ts';
+export {
+  Pop3CommandError,
+  Pop3ConnectionError,
+  Pop3Error,
+  Pop3ProtocolError,
+  type Pop3Phase,
+  type ResponseCode,
+} from './errors.ts';
+export { defaultTimeouts, type Pop3Timeouts } from './limits.ts';
+export type { Capabilities } from './capabilities.ts';
+export type { ListEntry, UidlEntry } from './replies.ts';
 export { isLoginWay, LOGIN_WAYS, type LoginWay } from './sasl/index.ts';
 export {
   parsePin,

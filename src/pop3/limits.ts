@@ -4,6 +4,8 @@
 export const commandBytesMax = 1024;
 /** Octets of a status line. RFC 2449 §4 allows 512; servers that greet at length are read all the same. */
 export const statusLineBytesMax = 4096;
+/** Blank lines that a server may send before it answers. */
+export const blankLinesMax = 16;
 /** Octets of one line of CAPA, LIST or UIDL. A unique-id has 70 at most (RFC 1939 §7); longer ones exist. */
 export const listLineBytesMax = 2048;
 /** Octets of one answer to CAPA, LIST or UIDL: a million unique-ids of full length fit. */
@@ -47,17 +49,27 @@ export const urlCharsMax = 16 * 1024;
 /** Octets that are looked at. */
 export const firstBytesMax = 200;
 
+/** Milliseconds: the longest that a timer of Node can be. What is longer is no deadline. */
+export const timerMsMax = 2 ** 31 - 1;
+
 /** Milliseconds that each phase may take. RFC 1939 §3 lets a server wait ten minutes; a bridge does not. */
 export interface Pop3Timeouts {
   resolveMs: number;
   connectMs: number;
   tlsMs: number;
   greetingMs: number;
-  /** From a command to the first byte of its answer. Courier takes 5 s to refuse a password; large maildrops are slow to open. */
+  /** The whole login, however many steps and attempts it takes. */
+  loginMs: number;
+  /**
+   * From a command to the end of the first line of its answer. Courier takes 5 s to refuse a password; large maildrops are
+   * slow to open.
+   */
   commandMs: number;
-  /** Between two reads of one answer. */
+  /** Between two reads of a multi-line answer. */
   idleMs: number;
   quitMs: number;
+  /** From the first to the last, whatever the session does, a slow consumer included. */
+  sessionMs: number;
 }
 
 export const defaultTimeouts: Readonly<Pop3Timeouts> = {
@@ -65,7 +77,9 @@ export const defaultTimeouts: Readonly<Pop3Timeouts> = {
   connectMs: 15_000,
   tlsMs: 15_000,
   greetingMs: 30_000,
+  loginMs: 120_000,
   commandMs: 60_000,
   idleMs: 60_000,
   quitMs: 10_000,
+  sessionMs: 24 * 60 * 60 * 1000,
 };

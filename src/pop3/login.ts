@@ -3,8 +3,8 @@
  * are and which comes next is decided in `sasl/`; here they meet the connection.
  */
 import { randomBytes } from 'node:crypto';
-import { encodeCommand } from './connection.ts';
-import { Pop3ProtocolError, type Pop3CommandError } from './errors.ts';
+import { encodeCommand } from './command-line.ts';
+import { Pop3ConnectionError, Pop3ProtocolError, type Pop3CommandError } from './errors.ts';
 import { parseStatusLine, quoteServerText, readRefusal, type StatusLine } from './replies.ts';
 import {
   apopCommand,
@@ -43,7 +43,10 @@ export interface LoginOptions {
   refused(reply: StatusLine): Pop3CommandError;
 }
 
-/** @throws Pop3CommandError of the last refusal; Pop3ProtocolError where the server broke the exchange. */
+/**
+ * @throws Pop3CommandError of the last refusal; Pop3ProtocolError where the server broke the exchange; Pop3ConnectionError
+ * with `upstream_auth_failed` where it hung up on the credentials, as popa3d does on wrong ones.
+ */
 export async function logIn(options: LoginOptions): Promise<void> {
   const { binding, credentials, offered, place, apopChallenge, tls, way: override } = options;
   const ways = selectLoginWays({
@@ -57,14 +60,35 @@ export async function logIn(options: LoginOptions): Promise<void> {
   });
   const attempts: LoginAttempt[] = [];
   let refusal: Pop3CommandError | undefined;
+  let isSecretOut = false;
+  const send = (line: string, secret: string): Promise<Buffer> => {
+    isSecretOut ||= secret !== '';
+    return options.send(line, secret);
+  };
   for (let way = nextWay(ways, attempts); way !== null; way = nextWay(ways, attempts)) {
-    const outcome = await tryWay(way, options);
+    let outcome: Awaited<ReturnType<typeof tryWay>>;
+    try {
+      outcome = await tryWay(way, { ...options, send });
+    } catch (error) {
+      if (!hasHungUp(error)) throw error;
+      throw refusal ?? (isSecretOut ? hungUpOnCredentials(place, error) : error);
+    }
     if (outcome.reply.ok) return;
     attempts.push({ way, ...outcome });
     const told = readRefusal(outcome.reply) === 'credentials' ? outcome.failure : null;
     refusal = told ?? options.refused(outcome.reply);
   }
   throw refusal ?? new Error('No way to log in was tried');
+}
+
+/** The server closed the connection in good order: a reset would be a network's, or a crash. */
+function hasHungUp(error: unknown): error is Pop3ConnectionError {
+  return error instanceof Pop3ConnectionError && error.code === 'upstream_closed' && error.cause === undefined;
+}
+
+function hungUpOnCredentials(place: string, cause: Pop3ConnectionError): Pop3ConnectionError {
+  const text = `${place} hung up on the user name and the password, as some servers do where these are wrong. Check both.`;
+  return new Pop3ConnectionError('upstream_auth_failed', 'login', text, { cause });
 }
 
 async function tryWay(

@@ -4,7 +4,6 @@
  * The window is refilled when half of it is used up, in one write. It is bounded in octets, too, by what LIST says of the
  * messages: that much is wasted when the consumer stops, or held up when it is slow.
  */
-import type { StatusLine } from './replies.ts';
 
 export interface PipelineWindow {
   /** Commands under way; 1 sends each after the answer to the one before. */
@@ -13,55 +12,49 @@ export interface PipelineWindow {
   bytes: number;
 }
 
-export interface PipelinedRequest {
-  /** Octets of the answer, as far as known. */
-  bytes: number;
-}
+export class Pipeline<Request extends { readonly bytes: number }> {
+  readonly #requests: Iterator<Request>;
+  readonly #window: PipelineWindow;
+  readonly #send: (batch: readonly Request[]) => void;
+  #next: IteratorResult<Request>;
+  #underWay: Request[] = [];
+  #bytes = 0;
+  #refillAt = 0;
+  /** What was taken last: under way until the one behind it is asked for. */
+  #current: Request | null = null;
 
-export interface PipelinedReply<Request> {
-  request: Request;
-  reply: StatusLine;
-}
-
-/**
- * Yields the answers in order. `requests` is read no further ahead than the window allows, and may so decide as late as
- * possible what is asked for next.
- * @param send writes a batch at once and gives a promise for the answer to each.
- */
-export async function* pipeline<Request extends PipelinedRequest>(
-  requests: Iterable<Request>,
-  window: PipelineWindow,
-  send: (batch: readonly Request[]) => readonly Promise<StatusLine>[],
-): AsyncGenerator<PipelinedReply<Request>, void> {
-  const source = requests[Symbol.iterator]();
-  const underWay: { request: Request; reply: Promise<StatusLine> }[] = [];
-  let bytes = 0;
-  let refillAt = 0;
-  let next = source.next();
-
-  function refill(): void {
-    const batch: Request[] = [];
-    while (!next.done) {
-      const request = next.value;
-      const count = underWay.length + batch.length;
-      if (count >= window.count || (count > 0 && bytes + request.bytes > window.bytes)) break;
-      batch.push(request);
-      bytes += request.bytes;
-      next = source.next();
-    }
-    if (batch.length === 0) return;
-    for (const [index, reply] of send(batch).entries()) {
-      reply.catch(() => undefined); // Awaited in its turn, if its turn comes.
-      underWay.push({ request: batch[index] as Request, reply });
-    }
-    refillAt = Math.floor(underWay.length / 2);
+  /**
+   * @param requests is read no further ahead than the window allows, and may so decide as late as possible what is next.
+   * @param send writes a batch at once.
+   */
+  constructor(requests: Iterable<Request>, window: PipelineWindow, send: (batch: readonly Request[]) => void) {
+    this.#requests = requests[Symbol.iterator]();
+    this.#window = window;
+    this.#send = send;
+    this.#next = this.#requests.next();
   }
 
-  for (;;) {
-    if (underWay.length <= refillAt) refill();
-    const first = underWay.shift();
-    if (!first) return;
-    yield { request: first.request, reply: await first.reply };
-    bytes -= first.request.bytes;
+  /** The request whose answer is next, sent by now; null behind the last. The one taken before is done with. */
+  take(): Request | null {
+    if (this.#current) this.#bytes -= this.#current.bytes;
+    if (this.#underWay.length <= this.#refillAt) this.#refill();
+    this.#current = this.#underWay.shift() ?? null;
+    return this.#current;
+  }
+
+  #refill(): void {
+    const batch: Request[] = [];
+    while (!this.#next.done) {
+      const request = this.#next.value;
+      const count = this.#underWay.length + batch.length;
+      if (count >= this.#window.count || (count > 0 && this.#bytes + request.bytes > this.#window.bytes)) break;
+      batch.push(request);
+      this.#bytes += request.bytes;
+      this.#next = this.#requests.next();
+    }
+    if (batch.length === 0) return;
+    this.#send(batch);
+    this.#underWay.push(...batch);
+    this.#refillAt = Math.floor(this.#underWay.length / 2);
   }
 }

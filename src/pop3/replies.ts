@@ -11,18 +11,33 @@ export interface StatusLine {
   text: string;
 }
 
-/** Null where the line is neither `+OK` nor `-ERR`, in any case. A bare `+` (SASL) is not read here. */
+/**
+ * Null where the line is neither `+OK` nor `-ERR`, in any case. A few stray octets before it (NUL, blanks, a byte order mark)
+ * are passed over. A bare `+` (SASL) is not read here.
+ */
 export function parseStatusLine(line: Buffer): StatusLine | null {
-  const match = /^(\+OK|-ERR)(?![A-Za-z0-9])[ \t]*(?:\[([A-Za-z0-9/_-]{1,64})\][ \t]*)?(.*)$/is.exec(
-    line.toString('latin1'),
-  );
+  const bytes = line.toString('latin1');
+  const match = STATUS_LINE.exec(bytes);
   if (!match) return null;
+  const [, status = '', responseCode, text = ''] = match;
   return {
-    ok: match[1]?.toUpperCase() === '+OK',
-    line: line.toString('utf8'),
-    responseCode: match[2]?.toUpperCase() ?? null,
-    text: Buffer.from(match[3] ?? '', 'latin1').toString('utf8'),
+    ok: status === '+OK' || status.toUpperCase() === '+OK',
+    line: decode(bytes),
+    responseCode: responseCode?.toUpperCase() ?? null,
+    text: decode(text),
   };
+}
+
+const STATUS_LINE = /^[^\w+*-]{0,16}(\+OK|-ERR)(?![A-Za-z0-9])[ \t]*(?:\[([A-Za-z0-9/_-]{1,64})\][ \t]*)?(.*)$/is;
+
+/** UTF-8 that was read with one character for each byte. */
+function decode(bytes: string): string {
+  return /[\x80-\xff]/.test(bytes) ? Buffer.from(bytes, 'latin1').toString('utf8') : bytes;
+}
+
+/** Nothing that could be meant: some servers send blank lines before they answer. */
+export function isBlankLine(line: Buffer): boolean {
+  return line.every((byte) => byte <= 0x20);
 }
 
 /** What a refused greeting or login means: a lock and a passing trouble are not the password's fault. */
@@ -45,28 +60,27 @@ export function readRefusal(reply: StatusLine): 'locked' | 'unavailable' | 'perm
   }
 }
 
-export interface Capabilities {
-  /** Upper-case capability name to its arguments (RFC 2449 §5). */
-  readonly entries: ReadonlyMap<string, readonly string[]>;
-}
-
-export function parseCapabilities(lines: readonly string[]): Capabilities {
-  const entries = new Map<string, readonly string[]>();
-  for (const line of lines) {
-    const [name, ...args] = line.trim().split(/\s+/);
-    if (name) entries.set(name.toUpperCase(), args);
-  }
-  return { entries };
-}
-
 /** `+OK 2 320` (RFC 1939 §5); null where the server broke it. */
 export function parseStat(text: string): { count: number; bytes: number } | null {
   const match = /^\s*(\d{1,15})\s+(\d{1,15})/.exec(text);
   return match ? { count: Number(match[1]), bytes: Number(match[2]) } : null;
 }
 
+export interface ListEntry {
+  /** Message number, from 1 on (RFC 1939 §5). */
+  number: number;
+  /** Octets, as the server states them: they may lie. Null where they are no number. */
+  bytes: number | null;
+}
+
+export interface UidlEntry {
+  number: number;
+  /** One character for each byte; null where it is blank or absent. */
+  uidl: string | null;
+}
+
 /** A line of LIST: `1 120`; null where it names no message. A size that is none (absent, negative) hides no message. */
-export function parseListLine(line: string): { number: number; bytes: number | null } | null {
+export function parseListLine(line: string): ListEntry | null {
   const match = /^[ \t]*(\d{1,10})(?:[ \t]+(\d+)?|$)/.exec(line);
   if (!match) return null;
   const bytes = Number(match[2] ?? NaN);
@@ -77,7 +91,7 @@ export function parseListLine(line: string): { number: number; bytes: number | n
  * A line of UIDL: `1 whqtswO00WBw418f9t5JxYwZ`; an absent or blank unique-id is null. Only spaces and tabs around it are
  * taken off: `\s` and `trim` would also take 0xA0, which may be a byte of it.
  */
-export function parseUidlLine(line: string): { number: number; uidl: string | null } | null {
+export function parseUidlLine(line: string): UidlEntry | null {
   const match = /^[ \t]*(\d{1,10})(?:[ \t]+(.*))?$/s.exec(line);
   if (!match) return null;
   const written = match[2] ?? '';

@@ -7,7 +7,7 @@
 import { statusLineBytesMax } from './limits.ts';
 
 export interface ReplyHandler {
-  /** A status line without its line end. True when a multi-line body follows. */
+  /** A status line without its line end, to be read at once. True when a multi-line body follows. */
   status(line: Buffer): boolean;
   /** Bytes of the body with dots unstuffed and the line ends that the server sent, a bare LF as CRLF in LF mode. */
   data(chunk: Buffer): void;
@@ -82,11 +82,15 @@ export class ReplyParser {
     if (this.#partialBytes > statusLineBytesMax) {
       throw this.#handler.violation(`a status line of more than ${statusLineBytesMax} octets`);
     }
-    this.#partial.push(chunk.subarray(at, end));
-    if (lf === -1) return chunk.length;
-
-    let line = this.#partial.length === 1 && this.#partial[0] ? this.#partial[0] : Buffer.concat(this.#partial);
-    this.#partial = [];
+    let line = chunk.subarray(at, end);
+    if (lf === -1) {
+      this.#partial.push(Buffer.from(line)); // A copy: what was pushed is the caller's again.
+      return chunk.length;
+    }
+    if (this.#partial.length > 0) {
+      line = Buffer.concat([...this.#partial, line]);
+      this.#partial = [];
+    }
     this.#partialBytes = 0;
     const hasCr = line.at(-1) === CR;
     if (hasCr) line = line.subarray(0, -1);

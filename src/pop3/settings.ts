@@ -19,6 +19,13 @@ export interface Pop3Settings extends Endpoint {
   mechanism?: LoginWay;
   /** For a server that lists SASL and yet takes no initial response in the AUTH line. */
   twoStep?: boolean;
+  /**
+   * Does not ask for capabilities: for a server that is known not to bear CAPA, or for a poll that wants its two round trips
+   * back. The login is then by USER and PASS unless `mechanism` says otherwise, and nothing is pipelined.
+   */
+  skipCapa?: boolean;
+  /** False: does not ask for UTF-8 (RFC 6856), which is asked for before the login where CAPA offers it. */
+  utf8?: boolean;
 }
 
 export interface Pop3Options {
@@ -31,7 +38,21 @@ export interface Pop3Options {
   timeouts?: Partial<Pop3Timeouts>;
   /** Remembers servers that advertise pipelining and do not bear it. Nothing is remembered unless given. */
   pipelining?: PipeliningMemory;
+  /**
+   * What becomes of the octets of messages. `kept` (unless set): a chunk is the consumer's for as long as it likes. `lent`: a
+   * chunk is empty once the next is asked for or the loop is left, as its memory is given back right then; a process that
+   * only passes mail on stays small.
+   */
+  chunks?: 'kept' | 'lent';
+  /** Hears every line of the session, see `WireEntry`. What it throws ends the session. */
+  onWire?: (entry: WireEntry) => void;
 }
+
+/**
+ * What went over the wire, fit for a log: passwords, tokens, digests and SASL exchanges are `[redacted]`, and the server's text
+ * is cut, with control characters escaped. Of multi-line answers, mail among them, there is the size alone.
+ */
+export type WireEntry = { from: 'client' | 'server'; line: string } | { from: 'server'; bodyBytes: number };
 
 /** By `host:port`, the number of commands that may be under way at once. */
 export interface PipeliningMemory {
@@ -45,6 +66,18 @@ export interface MessageToRetrieve {
   bytes: number | null;
 }
 
+/** One of many that were asked for: its body, or why the server refuses it. */
 export type RetrievedMessage<Message> =
   | { message: Message; body: AsyncIterable<Buffer>; error: null }
   | { message: Message; body: null; error: Pop3CommandError };
+
+/** `authorization` until the login is through, `transaction` until QUIT, then `closed` (RFC 1939 §3). */
+export type Pop3State = 'authorization' | 'transaction' | 'closed';
+
+/** A language for the server's texts (RFC 6856 §3.2). */
+export interface Pop3Language {
+  /** RFC 5646. */
+  tag: string;
+  /** In that language itself. */
+  description: string;
+}

@@ -5,11 +5,15 @@
  * It knows no POP3: when TLS begins, and what is said over the socket, is for the client.
  */
 import type { Socket } from 'node:net';
+import type { TLSSocket } from 'node:tls';
 import { resolveAddresses } from './transport/addresses.ts';
 import { describe, type Endpoint, type TransportOptions } from './transport/endpoint.ts';
 import { openThroughProxy } from './transport/proxy.ts';
 import { connectToFirst, explainAttempts } from './transport/tcp.ts';
 import { connectionFailed, discard, seconds, timedOut, withDeadline } from './transport/waits.ts';
+
+/** What TLS makes of a socket. */
+export type SecuredSocket = TLSSocket;
 
 export { describe } from './transport/endpoint.ts';
 export type { AddressResolver, Endpoint, ResolvedAddress, TlsOptions, TransportOptions } from './transport/endpoint.ts';

@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
-import { FAILURE_CODES, type FailureCode } from '../../src/errors.ts';
+import { FAILURE_CODES, isRetryable, type FailureCode } from '../../src/errors.ts';
 import { brokenSessionsMax, lockedWaitMs, storageAttemptsMax } from '../../src/fetch/limits.ts';
-import { isRetryable, nextAttempt } from '../../src/fetch/outcome.ts';
+import { nextAttempt } from '../../src/fetch/outcome.ts';
 
 const S = 1_000;
 const MIN = 60 * S;
@@ -40,7 +40,7 @@ describe('what a failure means for the job', () => {
   test.each(Object.entries(TABLE) as [FailureCode, Row][])('%s', (code, [retryable, before, during]) => {
     const pauses = (hadBegun: boolean) =>
       [1, 2, 3, 4, 5, 6].map((attempts) =>
-        nextAttempt(code, { attempts, fruitless: attempts - 1, ageMs: MIN, hadBegun }),
+        nextAttempt(code, { attempts, fruitless: attempts - 1, ageMs: MIN, hadBegun, retryAfterMs: null }),
       );
     expect({ retryable: isRetryable(code), before: pauses(false), during: pauses(true) }).toEqual({
       retryable,
@@ -55,16 +55,22 @@ describe('what a failure means for the job', () => {
 
   test('a maildrop that stays locked is waited for with growing pauses, and given up in the end', () => {
     const after = (attempts: number, ageMs: number) =>
-      nextAttempt('upstream_locked', { attempts, fruitless: 0, ageMs, hadBegun: false });
+      nextAttempt('upstream_locked', { attempts, fruitless: 0, ageMs, hadBegun: false, retryAfterMs: null });
     expect([after(12, MIN), after(13, MIN), after(1_000, MIN)]).toEqual([MIN, MIN, MIN]);
     expect([after(1, lockedWaitMs - 1), after(1, lockedWaitMs), after(1, 24 * 60 * MIN)]).toEqual([5 * S, null, null]);
+  });
+
+  test('a server that says how long it wants to be left alone is left alone for that long, or given up', () => {
+    const after = (retryAfterMs: number) =>
+      nextAttempt('upstream_locked', { attempts: 1, fruitless: 0, ageMs: MIN, hadBegun: false, retryAfterMs });
+    expect([after(2 * S), after(90 * S), after(lockedWaitMs)]).toEqual([5 * S, 90 * S, null]);
   });
 
   test('nothing is tried for ever: each pause has an end, by attempts or by age', () => {
     for (const code of FAILURE_CODES.filter((code) => code !== 'lease_lost')) {
       for (const hadBegun of [false, true]) {
         const fruitless = Math.max(brokenSessionsMax, storageAttemptsMax);
-        const facts = { attempts: 1, fruitless, ageMs: lockedWaitMs, hadBegun };
+        const facts = { attempts: 1, fruitless, ageMs: lockedWaitMs, hadBegun, retryAfterMs: null };
         expect(nextAttempt(code, facts)).toBeNull();
       }
     }

@@ -5,7 +5,7 @@ import { startFakePop3 } from '../support/fake-pop3.ts';
 import { readAll } from './fake-session.ts';
 
 const STEPS: Readonly<Record<string, (client: Pop3Client) => Promise<unknown>>> = {
-  CAPA: (client) => client.capabilities(),
+  CAPA: (client) => client.capa(),
   PASS: (client) => client.login(),
   STAT: (client) => client.stat(),
   LIST: (client) => client.list(),

@@ -51,7 +51,8 @@ describe('a consumer that does not read', () => {
     vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
     onTestFinished(() => void vi.useRealTimers());
     const server = await startPusher(64 * MB);
-    const client = await logIn(server);
+    const timeouts = { sessionMs: Number.POSITIVE_INFINITY };
+    const client = await logIn(server, {}, { timeouts });
     const before = process.memoryUsage().arrayBuffers;
     const body = await client.retrieve(1);
     // The rest of it is in the kernel's buffers.
@@ -83,9 +84,12 @@ describe('a body', () => {
     const connection = new Connection(near as Socket, {
       place: 'the test',
       timeouts: defaultTimeouts,
-      signal: new AbortController().signal,
+      sessionMs: Number.POSITIVE_INFINITY,
+      signal: undefined,
       secrets: [],
       isImplicitTls: false,
+      lendsChunks: false,
+      onWire: undefined,
       readAlert: () => null,
     });
     onTestFinished(() => connection.close());

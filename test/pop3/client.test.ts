@@ -15,7 +15,7 @@ describe('a session', () => {
   it.each([Number.POSITIVE_INFINITY, 1])('goes from greeting to QUIT, in pieces of %d bytes', async (chunkBytes) => {
     const fake = await startFake({ mails: MAILS, chunkBytes });
     const client = await connect(fake);
-    expect((await client.capabilities()).entries.has('UIDL')).toBe(true);
+    expect((await client.capa()).has('UIDL')).toBe(true);
     await client.login();
     expect(await client.stat()).toEqual({ count: 3, bytes: MAILS.join('').length });
     expect([...(await client.list())]).toEqual(MAILS.map((mail, index) => [index + 1, mail.length]));
@@ -25,7 +25,8 @@ describe('a session', () => {
     expect(await client.quit()).toBe(true);
     await fake.idle();
     expect(fake.mails.map(({ uidl }) => uidl)).toEqual(['uid-1', 'uid-3']);
-    const commands = ['CAPA', 'USER u', `PASS ${PASSWORD}`, 'STAT', 'LIST', 'UIDL', 'RETR 1', 'RETR 2', 'RETR 3'];
+    const login = ['CAPA', 'USER u', `PASS ${PASSWORD}`, 'CAPA'];
+    const commands = [...login, 'STAT', 'LIST', 'UIDL', 'RETR 1', 'RETR 2', 'RETR 3'];
     expect(fake.commands).toEqual([...commands, 'DELE 2', 'QUIT']);
   });
 
@@ -48,7 +49,7 @@ describe('a session', () => {
   it('does without CAPA and UIDL, and says which there is not', async () => {
     const unknown = (): string => '-ERR unknown command';
     const client = await connect(await startFake({ on: { CAPA: unknown, UIDL: unknown } }));
-    expect((await client.capabilities()).entries.size).toBe(0);
+    expect((await client.capa()).entries.size).toBe(0);
     await client.login();
     expect(await client.uidl()).toBeNull();
   });
@@ -152,16 +153,17 @@ describe('a login that fails', () => {
     const fake = await startFake();
     const client = await connect(fake, { [field]: value });
     const failure = await failureOf(client.login());
-    expect(failure).toMatchObject({ code: 'upstream_protocol_error', phase: 'login' });
+    expect(failure).toBeInstanceOf(Pop3CommandError);
+    expect(failure).toMatchObject({ code: 'upstream_auth_failed', phase: 'login' });
     expect(inspect(failure)).not.toContain('hunter2');
-    await client.capabilities();
+    await client.capa();
     expect(fake.commands).toEqual(['CAPA']);
   });
 
   it('sends no password in the clear where the server takes one only under TLS', async () => {
     const fake = await startFake({ capabilities: ['STLS', 'UIDL'] });
     const client = await connect(fake);
-    await client.capabilities();
+    await client.capa();
     expect(await failureOf(client.login())).toMatchObject({ code: 'upstream_tls_failed', phase: 'login' });
     expect(fake.commands).toEqual(['CAPA']);
   });
@@ -227,7 +229,7 @@ describe('a server that breaks the protocol', () => {
   it('by capabilities without end is not listened to', async () => {
     const fake = await startFake({ capabilities: Array.from({ length: 1000 }, (_, n) => `X-${n}`) });
     const client = await connect(fake);
-    expect(await failureOf(client.capabilities())).toMatchObject({ code: 'upstream_protocol_error' });
+    expect(await failureOf(client.capa())).toMatchObject({ code: 'upstream_protocol_error' });
   });
 
   it('by a STAT without numbers ends the session', async () => {

@@ -14,14 +14,22 @@ export async function startFake(options: FakePop3Options = {}): Promise<FakePop3
   return fake;
 }
 
-/** Plain, unless `settings` say otherwise. */
+/** Plain and without CAPA, unless `settings` say otherwise. */
 export async function connect(
   server: { readonly host: string; readonly port: number },
   settings: Partial<Pop3Settings> = {},
   options: Pop3Options = {},
 ): Promise<Pop3Client> {
   const { host, port } = server;
-  const all: Pop3Settings = { host, port, tls: 'none', username: 'u', password: PASSWORD, ...settings };
+  const all: Pop3Settings = {
+    host,
+    port,
+    tls: 'none',
+    username: 'u',
+    password: PASSWORD,
+    skipCapa: true,
+    ...settings,
+  };
   const client = await Pop3Client.connect(all, options);
   onTestFinished(() => client.close());
   return client;

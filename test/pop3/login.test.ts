@@ -5,8 +5,7 @@ import { dovecotAvailable, startDovecot, type Dovecot } from '../support/dovecot
 import { connect, failureOf, PASSWORD, startFake } from './fake-session.ts';
 
 async function logIn(server: Parameters<typeof connect>[0], settings: Partial<Pop3Settings> = {}) {
-  const client = await connect(server, settings);
-  await client.capabilities();
+  const client = await connect(server, { skipCapa: false, ...settings });
   await client.login();
   return client;
 }
@@ -17,7 +16,7 @@ describe('against a scripted server', () => {
   it('takes USER and PASS where CAPA lists no SASL', async () => {
     const server = await startFake({ capabilities: ['USER', 'UIDL'] });
     await logIn(server);
-    expect(server.commands).toEqual(['CAPA', 'USER u', `PASS ${PASSWORD}`]);
+    expect(server.commands).toEqual(['CAPA', 'USER u', `PASS ${PASSWORD}`, 'CAPA']);
   });
 
   it('takes the strongest way that is offered, in one line where that is short enough', async () => {
@@ -26,7 +25,7 @@ describe('against a scripted server', () => {
       on: { AUTH: (_args, session) => (session.logIn(), '+OK') },
     });
     await logIn(server);
-    expect(server.commands).toEqual(['CAPA', `AUTH PLAIN ${plain}`]);
+    expect(server.commands).toEqual(['CAPA', `AUTH PLAIN ${plain}`, 'CAPA']);
   });
 
   it('goes in two steps with a server that takes no initial response', async () => {
@@ -35,7 +34,7 @@ describe('against a scripted server', () => {
       on: { AUTH: () => '+ ', [plain.toUpperCase()]: (_args, session) => (session.logIn(), '+OK') },
     });
     await logIn(server, { twoStep: true });
-    expect(server.commands).toEqual(['CAPA', 'AUTH PLAIN', plain]);
+    expect(server.commands).toEqual(['CAPA', 'AUTH PLAIN', plain, 'CAPA']);
   });
 
   it('does not hand a refused password over again by another name', async () => {
@@ -52,8 +51,7 @@ describe('against a scripted server', () => {
   it('ends the session when the server breaks the exchange', async () => {
     const foreign = Buffer.from('r=not-ours,s=QSXCR+Q6sek8bf92,i=4096').toString('base64');
     const server = await startFake({ capabilities: ['SASL SCRAM-SHA-256'], on: { AUTH: () => `+ ${foreign}` } });
-    const client = await connect(server);
-    await client.capabilities();
+    const client = await connect(server, { skipCapa: false });
     expect(await failureOf(client.login())).toBeInstanceOf(Pop3ProtocolError);
     await server.idle();
   });

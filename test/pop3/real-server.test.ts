@@ -188,7 +188,6 @@ async function session(server: Server, work: (client: Pop3Client) => Promise<voi
 async function logIn(settings: Pop3Settings): Promise<Pop3Client> {
   const client = await Pop3Client.connect(settings);
   try {
-    await client.capabilities();
     await client.login();
     return client;
   } catch (error) {

@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest';
+import { parseCapabilities } from '../../src/pop3/capabilities.ts';
 import { recogniseProtocol } from '../../src/pop3/foreign-protocol.ts';
 import { serverTextCharsMax } from '../../src/pop3/limits.ts';
 import {
-  parseCapabilities,
   parseListLine,
   parseStat,
   parseStatusLine,
@@ -22,14 +22,18 @@ describe('a status line', () => {
     ['-ERR [IN-USE] busy', { ok: false, responseCode: 'IN-USE', text: 'busy' }],
     ['-ERR [sys/temp]', { ok: false, responseCode: 'SYS/TEMP', text: '' }],
     ['-ERR [no code] text', { ok: false, responseCode: null, text: '[no code] text' }],
+    ['\0\ufeff +OK hello', { ok: true, responseCode: null, text: 'hello' }],
     ['+OK grüß dich', { ok: true, responseCode: null, text: 'grüß dich' }],
   ])('%j is read', (line, expected) => {
     expect(parseStatusLine(Buffer.from(line))).toEqual({ ...expected, line });
   });
 
-  it.each(['', ' +OK', '+', '+ OK', '+OKAY', '-ERROR', '-ERR2', '* OK', '220 hello', 'OK'])('%j is none', (line) => {
-    expect(parseStatusLine(Buffer.from(line))).toBeNull();
-  });
+  it.each(['', 'x+OK', '+', '+ OK', '+\r+OK', '+OKAY', '-ERROR', '-ERR2', '* OK', '220 hello', 'OK'])(
+    '%j is none',
+    (line) => {
+      expect(parseStatusLine(Buffer.from(line))).toBeNull();
+    },
+  );
 });
 
 describe('a refused login', () => {

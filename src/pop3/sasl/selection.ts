@@ -1,5 +1,6 @@
 /** Which ways to log in there are, in what order they are tried, and whether another one is after a refusal. */
-import { readRefusal, type Capabilities, type StatusLine } from '../replies.ts';
+import type { Capabilities } from '../capabilities.ts';
+import { readRefusal, type StatusLine } from '../replies.ts';
 import { refusedLogin } from './errors.ts';
 import { credentialAttemptsMax, offeredMechanismsMax } from './limits.ts';
 import type { Credentials, LoginOffer, LoginWay } from './mechanism.ts';
@@ -45,11 +46,12 @@ export interface SelectionOptions {
 }
 
 /** What CAPA says of logging in; null where it said nothing at all. Names that are none (RFC 4422 §3.1) are left out. */
-export function readOffer({ entries }: Capabilities): LoginOffer | null {
-  if (entries.size === 0) return null;
-  const names = (entries.get('SASL') ?? []).map((name) => name.toUpperCase());
-  const sasl = [...new Set(names)].filter((name) => /^[A-Z0-9_-]{1,20}$/.test(name)).slice(0, offeredMechanismsMax);
-  return { sasl, user: entries.has('USER') };
+export function readOffer(capabilities: Capabilities): LoginOffer | null {
+  if (capabilities.entries.size === 0) return null;
+  const sasl = [...new Set(capabilities.sasl)]
+    .filter((name) => /^[A-Z0-9_-]{1,20}$/.test(name))
+    .slice(0, offeredMechanismsMax);
+  return { sasl, user: capabilities.has('USER') };
 }
 
 /**

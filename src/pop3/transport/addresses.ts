@@ -15,10 +15,13 @@ import { seconds, timedOut, withDeadline } from './waits.ts';
 /** Of both families by turns (RFC 8305 §4). @throws Pop3ConnectionError, or what the hook threw. */
 export async function resolveAddresses(
   { host, port }: Pick<Endpoint, 'host' | 'port'>,
-  resolve: AddressResolver = resolveBySystem,
+  hook: AddressResolver | undefined,
   { timeouts, signal }: TransportOptions,
 ): Promise<readonly ResolvedAddress[]> {
   const asciiHost = toAsciiHost(host);
+  const family = isIP(asciiHost);
+  if (!hook && family !== 0) return [{ address: asciiHost, family: family === 6 ? 6 : 4 }];
+  const resolve = hook ?? resolveBySystem;
   const expired = (): Error =>
     timedOut('resolve', `The name ${host} was not resolved within ${seconds(timeouts.resolveMs)}.`);
   const found = await withDeadline({ timeoutMs: timeouts.resolveMs, signal, expired }, () => resolve(asciiHost, port));

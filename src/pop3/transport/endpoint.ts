@@ -54,7 +54,7 @@ export interface Endpoint {
 
 export interface TransportOptions {
   timeouts: Readonly<Pop3Timeouts>;
-  signal: AbortSignal;
+  signal?: AbortSignal;
   resolve?: AddressResolver;
   /** The same for the proxy's own host. Without it that host is taken for trusted configuration and resolved by the system. */
   resolveProxy?: AddressResolver;

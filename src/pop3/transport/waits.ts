@@ -5,7 +5,7 @@ import { Pop3ConnectionError, type Pop3Phase } from '../errors.ts';
 
 export interface Deadline {
   timeoutMs: number;
-  signal: AbortSignal;
+  signal: AbortSignal | undefined;
   /** Makes the error for a deadline that is over. */
   expired: () => Error;
 }
@@ -19,16 +19,16 @@ export async function withDeadline<T>(
   work: (signal: AbortSignal) => Promise<T>,
   dispose: (late: T) => void = ignore,
 ): Promise<T> {
-  if (signal.aborted) throw toError(signal.reason);
+  if (signal?.aborted) throw toError(signal.reason);
   const ended = Promise.withResolvers<never>();
   const controller = new AbortController();
   const end = (error: Error): void => {
     ended.reject(error);
     controller.abort(error);
   };
-  const abort = (): void => end(toError(signal.reason));
+  const abort = (): void => end(toError(signal?.reason));
   const timer = setTimeout(() => end(expired()), timeoutMs);
-  signal.addEventListener('abort', abort);
+  signal?.addEventListener('abort', abort);
   const working = work(controller.signal);
   try {
     return await Promise.race([working, ended.promise]);
@@ -37,7 +37,7 @@ export async function withDeadline<T>(
     throw error;
   } finally {
     clearTimeout(timer);
-    signal.removeEventListener('abort', abort);
+    signal?.removeEventListener('abort', abort);
   }
 }
 

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { Pop3CommandError } from '../../../src/pop3/index.ts';
-import { parseCapabilities, parseStatusLine } from '../../../src/pop3/replies.ts';
+import { parseCapabilities } from '../../../src/pop3/capabilities.ts';
+import { parseStatusLine } from '../../../src/pop3/replies.ts';
 import {
   isLoginWay,
   LOGIN_WAYS,

@@ -13,6 +13,8 @@ const settings: Pop3Settings = {
   username: job.username,
   password: job.password,
   ...(job.caPath !== null && { ca: readFileSync(job.caPath, 'utf8') }),
+  // A poll says what the other programs say, and no more.
+  skipCapa: job.polls > 0,
 };
 
 async function fetchAll(client: Pop3Client): Promise<Tally> {
@@ -26,9 +28,8 @@ async function fetchAll(client: Pop3Client): Promise<Tally> {
 }
 
 async function fetchMaildrop(): Promise<Tally> {
-  const client = await Pop3Client.connect(settings);
+  const client = await Pop3Client.connect(settings, { chunks: 'lent' });
   await client.login();
-  await client.capabilities();
   const tally = await fetchAll(client);
   await client.quit();
   return tally;
