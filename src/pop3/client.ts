@@ -291,6 +291,7 @@ export class Pop3Client {
       tls: tls !== 'none',
       binding: secured && readChannelBinding(secured),
       apopChallenge: readApopChallenge(greeting),
+      connection: this.#connection,
       send: (line, secret) => this.#connection.ask(line, secret, this.#timeouts.commandMs),
       refused: (reply) => this.#exchange.loginRefused(reply),
       drop: () => this.close(),

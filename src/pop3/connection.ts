@@ -55,7 +55,9 @@ export class Connection implements FlowControl {
   /** The read that is being parsed. */
   #read: SocketRead = { chunk: Buffer.alloc(0), heldBytes: 0 };
   #isParsing = false;
-  #failure: Error | undefined;
+  #isClosed = false;
+  /** Why it is closed; null until somebody asks where nothing went wrong. */
+  #failure: Error | null = null;
   #isBrokenOff = false;
 
   constructor(socket: Socket, options: ConnectionOptions) {
@@ -141,14 +143,14 @@ export class Connection implements FlowControl {
   handOver(): Socket {
     const { isBetweenReplies } = this.#session;
     if (!isBetweenReplies) this.fail(this.violation('more than its answer before the TLS handshake'));
-    if (this.#failure) throw this.#failure;
+    if (this.#isClosed) throw this.#explainEnd();
     this.#detach();
     return this.#socket;
   }
 
   /** Goes on with the socket that TLS made of the one handed over. */
   adopt(socket: Socket): void {
-    if (this.#failure) socket.destroy();
+    if (this.#isClosed) socket.destroy();
     this.#socket = socket;
     this.#attach(socket);
   }
@@ -173,7 +175,7 @@ export class Connection implements FlowControl {
   }
 
   resume(): void {
-    if (!this.#isPaused || this.#failure) return;
+    if (!this.#isPaused || this.#isClosed) return;
     this.#isPaused = false;
     this.#awaitNext();
     this.#socket.resume();
@@ -181,29 +183,29 @@ export class Connection implements FlowControl {
 
   /** Ends the connection at once; whoever waits gets the error. */
   fail(error: Error): void {
-    if (this.#failure) return;
+    if (this.#isClosed) return;
     this.#failure = error;
-    this.#awaitNothing();
-    clearTimeout(this.#sessionTimer);
-    this.#options.signal?.removeEventListener('abort', this.#onAbort);
-    this.#detach();
-    this.#socket.destroy();
-    this.#session.fail(error);
+    this.close();
   }
 
   abandon(): void {
     this.close();
   }
 
-  /** Closes a connection that is done with. */
+  /** Closes a connection that is done with. Whoever waits still is told that it is over. */
   close(): void {
-    this.fail(
-      new Pop3ConnectionError('upstream_closed', this.phase, `The session with ${this.#options.place} is over.`),
-    );
+    if (this.#isClosed) return;
+    this.#isClosed = true;
+    this.#awaitNothing();
+    clearTimeout(this.#sessionTimer);
+    this.#options.signal?.removeEventListener('abort', this.#onAbort);
+    this.#detach();
+    this.#socket.destroy();
+    if (this.#session.due) this.#session.fail(this.#explainEnd());
   }
 
   get isClosed(): boolean {
-    return this.#failure !== undefined;
+    return this.#isClosed;
   }
 
   /** The server hung up, fell silent or broke the protocol: neither this side nor its caller ended the connection. */
@@ -225,13 +227,20 @@ export class Connection implements FlowControl {
   }
 
   #breakOff(error: Error): void {
-    this.#isBrokenOff ||= this.#failure === undefined;
+    this.#isBrokenOff ||= !this.#isClosed;
     this.fail(error);
   }
 
+  /** An error is costly to make, and most sessions end well. */
+  #explainEnd(): Error {
+    const { place } = this.#options;
+    this.#failure ??= new Pop3ConnectionError('upstream_closed', this.phase, `The session with ${place} is over.`);
+    return this.#failure;
+  }
+
   #write(text: string, commands: readonly (Command | Question)[]): void {
-    if (this.#failure) {
-      for (const command of commands) command.fail(this.#failure);
+    if (this.#isClosed) {
+      for (const command of commands) command.fail(this.#explainEnd());
       return;
     }
     for (const command of commands) this.#session.expect(command);
@@ -287,16 +296,19 @@ export class Connection implements FlowControl {
   /** Sets the deadline of what is due next: the first line of an answer, whole, or more of a body. */
   #awaitNext(): void {
     const { due, isInBody } = this.#session;
-    if (!due || this.#isPaused || this.#failure) return this.#awaitNothing();
-    if (!isInBody && due === this.#awaited) return;
+    if (this.#isPaused || this.#isClosed) return this.#awaitNothing();
+    if (!due || (!isInBody && due === this.#awaited)) return; // Between commands the timer runs out for nobody.
     this.#awaited = isInBody ? undefined : due;
     const timeoutMs = isInBody ? this.#options.timeouts.idleMs : due.timeoutMs;
     if (this.#timer && this.#timerMs === timeoutMs) return void this.#timer.refresh();
     clearTimeout(this.#timer);
     this.#timerMs = timeoutMs;
-    this.#timer = startTimer(timeoutMs, () =>
-      this.#breakOff(this.#session.recogniseForeign() ?? this.#timeout(timeoutMs)),
-    );
+    this.#timer = startTimer(timeoutMs, () => this.#expire(timeoutMs));
+  }
+
+  #expire(timeoutMs: number): void {
+    this.#timer = undefined;
+    if (this.#session.due) this.#breakOff(this.#session.recogniseForeign() ?? this.#timeout(timeoutMs));
   }
 
   #awaitNothing(): void {

@@ -35,6 +35,11 @@ export interface LoginOptions {
   binding: ChannelBinding | null;
   /** From the greeting; null where it has none. */
   apopChallenge: string | null;
+  connection: {
+    readonly isClosed: boolean;
+    /** By the server. */
+    readonly isBrokenOff: boolean;
+  };
   /** Sends a line and gives the one that answers it; the second argument is what no error may show of it. */
   send(line: string, secret: string): Promise<Buffer>;
   /** The server broke the exchange: what it says next answers nothing. */
@@ -62,7 +67,7 @@ export async function logIn(options: LoginOptions): Promise<void> {
   let refusal: Pop3CommandError | undefined;
   let isSecretOut = false;
   const send = (line: string, secret: string): Promise<Buffer> => {
-    isSecretOut ||= secret !== '';
+    isSecretOut ||= secret !== '' && !options.connection.isClosed;
     return options.send(line, secret);
   };
   for (let way = nextWay(ways, attempts); way !== null; way = nextWay(ways, attempts)) {
@@ -70,8 +75,9 @@ export async function logIn(options: LoginOptions): Promise<void> {
     try {
       outcome = await tryWay(way, { ...options, send });
     } catch (error) {
-      if (!hasHungUp(error)) throw error;
-      throw refusal ?? (isSecretOut ? hungUpOnCredentials(place, error) : error);
+      if (!options.connection.isBrokenOff) throw error;
+      // A server that refuses and is gone before the next way was tried has refused.
+      throw refusal ?? (isSecretOut && isEndOfConnection(error) ? hungUpOnCredentials(place, error) : error);
     }
     if (outcome.reply.ok) return;
     attempts.push({ way, ...outcome });
@@ -81,8 +87,8 @@ export async function logIn(options: LoginOptions): Promise<void> {
   throw refusal ?? new Error('No way to log in was tried');
 }
 
-/** The server closed the connection in good order: a reset would be a network's, or a crash. */
-function hasHungUp(error: unknown): error is Pop3ConnectionError {
+/** In good order: a reset would be a network's, or a crash. */
+function isEndOfConnection(error: unknown): error is Pop3ConnectionError {
   return error instanceof Pop3ConnectionError && error.code === 'upstream_closed' && error.cause === undefined;
 }
 

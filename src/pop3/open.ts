@@ -38,7 +38,7 @@ export async function openSession(
   const connection = new Connection(secured ?? tcp, {
     place,
     timeouts,
-    sessionMs: Math.max(0, timeouts.sessionMs - (performance.now() - startedMs)),
+    sessionMs: remainingMs(timeouts.sessionMs, startedMs),
     signal,
     secrets: secretsOf(settings),
     isImplicitTls: settings.tls === 'implicit',
@@ -76,6 +76,12 @@ async function secureByStls(
   const secured = await startTls(connection.handOver(), settings, transport);
   connection.adopt(secured);
   return secured;
+}
+
+/** In whole seconds where there are some: Node keeps a list of timers for each length, and makes it anew for one that no other has. */
+function remainingMs(totalMs: number, startedMs: number): number {
+  const leftMs = Math.max(0, totalMs - (performance.now() - startedMs));
+  return leftMs > 1000 ? Math.floor(leftMs / 1000) * 1000 : leftMs;
 }
 
 function secretsOf({ password, accessToken }: Pop3Settings): string[] {

@@ -45,8 +45,8 @@ export async function openTcp(endpoint: Endpoint, options: TransportOptions): Pr
   };
   return withDeadline(
     { timeoutMs: timeouts.connectMs, signal, expired },
-    async (signal) => {
-      const socket = await connectToFirst(addresses, port, { signal, failures });
+    async (cutoff) => {
+      const socket = await connectToFirst(addresses, port, { cutoff, failures });
       if (socket) return socket;
       const why = explainAttempts(failures);
       const cause = failures.length === 1 ? failures[0] : new AggregateError(failures);

@@ -173,6 +173,22 @@ describe('a maildrop that is busy is waited for', () => {
     expect(ended.asFetch()).toMatchObject({ state: 'succeeded', error: null, counts: { retrieved: 5 } });
   });
 
+  it('a server that wants a pause between two logins gets it', async () => {
+    const refused = () => '-ERR [LOGIN-DELAY] minimum time between mail checks violation';
+    const server = await fakeServer({ capabilities: ['USER', 'UIDL', 'LOGIN-DELAY 40'], on: { PASS: refused } });
+    const fetch = await service.api('POST', '/v1/fetches', {
+      body: request(server.port),
+      headers: { prefer: 'wait=2' },
+    });
+    const { error, state } = fetch.asFetch();
+    expect({ state, error }).toMatchObject({ state: 'queued', error: { code: 'upstream_locked', retryable: true } });
+    expect(error?.detail).toContain('40 s between two logins');
+    // 5 s, were it not for what the server said.
+    expect(Date.parse(error?.nextAttemptAt ?? '') - Date.now()).toBeGreaterThan(30_000);
+    const cancelled = await service.api('DELETE', fetch.headers.location!);
+    expect(cancelled.status).toBeLessThan(300);
+  });
+
   it('two fetches of one maildrop never meet in it', async () => {
     const server = await fakeServer({ mails: MAILS });
     const held = server.hold('RETR 2');

@@ -52,6 +52,21 @@ export function describeBlobStore(title: string, create: () => Promise<BlobStore
       expect(stream && content.equals(await buffer(stream))).toBe(true);
     });
 
+    test('is done with a chunk before it asks for the next: it is empty by then', async () => {
+      async function* lent(): AsyncGenerator<Buffer> {
+        for (let part = 0; part < 50; part += 1) {
+          const chunk = Buffer.from(new ArrayBuffer(65_536)).fill(part);
+          yield chunk;
+          chunk.buffer.transfer(0);
+        }
+      }
+      const draft = await store.write('default', lent());
+      const written = await buffer(await draft.open());
+      const expected = Buffer.concat(Array.from({ length: 50 }, (_, part) => Buffer.alloc(65_536, part)));
+      expect(written.equals(expected)).toBe(true);
+      await draft.discard();
+    });
+
     test('holds an empty blob apart from none at all', async () => {
       await put(store, NAME, '');
       expect(await read(store, NAME)).toBe('');

@@ -1,5 +1,5 @@
 import { describe, expect, it, vi } from 'vitest';
-import { withDeadline } from '../../src/pop3/transport/waits.ts';
+import { withDeadline, type Cutoff } from '../../src/pop3/transport/waits.ts';
 import { failureOf } from './fake-session.ts';
 
 describe('a wait with a deadline', () => {
@@ -11,12 +11,12 @@ describe('a wait with a deadline', () => {
       const controller = new AbortController();
       const work = Promise.withResolvers<string>();
       const dispose = vi.fn<(value: string) => void>();
-      const signals: AbortSignal[] = [];
+      const cutoffs: Cutoff[] = [];
       const deadline = { timeoutMs: end === 'abort' ? 10_000 : 1, signal: controller.signal, expired: () => late };
       const waiting = withDeadline(
         deadline,
-        (signal) => {
-          signals.push(signal);
+        (cutoff) => {
+          cutoffs.push(cutoff);
           return work.promise;
         },
         dispose,
@@ -27,7 +27,7 @@ describe('a wait with a deadline', () => {
       work.resolve('a socket');
       const reason = end === 'abort' ? unwanted : late;
       expect(await failing).toBe(reason);
-      expect(signals[0]?.reason).toBe(reason);
+      expect(cutoffs[0]?.reason).toBe(reason);
       await vi.waitFor(() => expect(dispose.mock.calls).toEqual([['a socket']]));
     }
   });

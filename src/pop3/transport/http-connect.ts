@@ -4,13 +4,14 @@ import { quoteServerText } from '../replies.ts';
 import { describe } from './endpoint.ts';
 import type { ProxyServer } from './proxy-url.ts';
 import { proxyFailed, readAnswer, type Target } from './tunnel.ts';
+import type { Cutoff } from './waits.ts';
 
 /** Null once the socket leads to the target; otherwise why not. @throws Pop3ConnectionError, or the reason of the signal. */
 export async function requestHttpTunnel(
   socket: Socket,
   proxy: ProxyServer,
   target: Target,
-  signal: AbortSignal,
+  cutoff: Cutoff,
 ): Promise<string | null> {
   const { credentials } = proxy;
   const place = describe(target);
@@ -18,7 +19,7 @@ export async function requestHttpTunnel(
   const login = credentials ? `Proxy-Authorization: Basic ${secret}\r\n` : '';
   socket.write(`CONNECT ${place} HTTP/1.1\r\nHost: ${place}\r\n${login}\r\n`);
 
-  const head = (await readAnswer(socket, proxy, signal, headLength)).toString('latin1');
+  const head = (await readAnswer(socket, proxy, cutoff, headLength)).toString('latin1');
   const [, status = '', reason = ''] = /^HTTP\/1\.[01] (\d{3})(?: ([^\r\n]*))?\r?\n/.exec(head) ?? [];
   const said = `${status} ${quoteServerText(reason, [secret, credentials?.password ?? ''])}`;
   if (status.startsWith('2')) return null;

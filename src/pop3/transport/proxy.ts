@@ -12,7 +12,7 @@ import { requestSocksTunnel } from './socks.ts';
 import { connectToFirst, explainAttempts } from './tcp.ts';
 import { secure } from './tls.ts';
 import { proxyFailed, type Target } from './tunnel.ts';
-import { connectionFailed, discard, seconds, timedOut, withDeadline } from './waits.ts';
+import { connectionFailed, discard, seconds, timedOut, withDeadline, type Cutoff } from './waits.ts';
 
 /** The connect deadline covers the whole way to the target. @throws as openTcp does. */
 export async function openThroughProxy(
@@ -28,11 +28,11 @@ export async function openThroughProxy(
   const expired = (): Error => timedOut('connect', `No connection to ${route} within ${seconds(timeouts.connectMs)}.`);
   return withDeadline(
     { timeoutMs: timeouts.connectMs, signal, expired },
-    async (signal) => {
+    async (cutoff) => {
       const reasons = new Set<string>();
       for (const host of hosts) {
-        const socket = await openProxy(proxy, addresses, signal);
-        const refusal = await requestTunnel(socket, proxy, { host, port: endpoint.port }, signal);
+        const socket = await openProxy(proxy, addresses, cutoff);
+        const refusal = await requestTunnel(socket, proxy, { host, port: endpoint.port }, cutoff);
         if (refusal === null) return socket;
         reasons.add(refusal);
       }
@@ -55,18 +55,14 @@ async function chooseHosts(
   return addresses.map(({ address }) => address);
 }
 
-async function openProxy(
-  proxy: ProxyServer,
-  addresses: readonly ResolvedAddress[],
-  signal: AbortSignal,
-): Promise<Socket> {
+async function openProxy(proxy: ProxyServer, addresses: readonly ResolvedAddress[], cutoff: Cutoff): Promise<Socket> {
   const failures: Error[] = [];
-  const socket = await connectToFirst(addresses, proxy.port, { signal, failures });
+  const socket = await connectToFirst(addresses, proxy.port, { cutoff, failures });
   if (!socket)
     throw proxyFailed(proxy, `cannot be reached: ${explainAttempts(failures)}`, new AggregateError(failures));
   if (proxy.scheme !== 'https') return socket;
   try {
-    return await secure(socket, { host: proxy.host, place: `the proxy ${proxy.label}`, options: {} }, signal);
+    return await secure(socket, { host: proxy.host, place: `the proxy ${proxy.label}`, options: {} }, cutoff);
   } catch (error) {
     socket.destroy();
     throw error;
@@ -78,12 +74,12 @@ async function requestTunnel(
   socket: Socket,
   proxy: ProxyServer,
   target: Target,
-  signal: AbortSignal,
+  cutoff: Cutoff,
 ): Promise<string | null> {
   const request = proxy.scheme.startsWith('socks') ? requestSocksTunnel : requestHttpTunnel;
   let refusal: string | null;
   try {
-    refusal = await request(socket, proxy, target, signal);
+    refusal = await request(socket, proxy, target, cutoff);
   } catch (error) {
     socket.destroy();
     throw error;

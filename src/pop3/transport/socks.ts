@@ -2,6 +2,7 @@
 import { isIP, type Socket } from 'node:net';
 import type { ProxyServer } from './proxy-url.ts';
 import { proxyFailed, readAnswer, type Target } from './tunnel.ts';
+import type { Cutoff } from './waits.ts';
 
 const VERSION = 5;
 const CONNECT = 1;
@@ -25,18 +26,18 @@ export async function requestSocksTunnel(
   socket: Socket,
   proxy: ProxyServer,
   { host, port }: Target,
-  signal: AbortSignal,
+  cutoff: Cutoff,
 ): Promise<string | null> {
   const methods = proxy.credentials ? [NO_LOGIN, PASSWORD_LOGIN] : [NO_LOGIN];
   socket.write(Buffer.from([VERSION, methods.length, ...methods]));
-  const [version, method = NO_METHOD] = await readAnswer(socket, proxy, signal, (bytes) => atLeast(bytes, 2));
+  const [version, method = NO_METHOD] = await readAnswer(socket, proxy, cutoff, (bytes) => atLeast(bytes, 2));
   if (version !== VERSION) throw proxyFailed(proxy, 'does not speak SOCKS5');
-  if (method === PASSWORD_LOGIN && proxy.credentials) await logIn(socket, proxy, proxy.credentials, signal);
+  if (method === PASSWORD_LOGIN && proxy.credentials) await logIn(socket, proxy, proxy.credentials, cutoff);
   else if (method === NO_METHOD) throw proxyFailed(proxy, refusedLogin(proxy));
   else if (method !== NO_LOGIN) throw proxyFailed(proxy, 'chose a way to log in that it was not offered');
 
   socket.write(Buffer.concat([Buffer.from([VERSION, CONNECT, 0]), encodeAddress(host), encodePort(port)]));
-  const reply = await readAnswer(socket, proxy, signal, replyLength);
+  const reply = await readAnswer(socket, proxy, cutoff, replyLength);
   const [replyVersion, status = 1] = reply;
   if (replyVersion !== VERSION) throw proxyFailed(proxy, 'does not speak SOCKS5');
   if (status === 0) return null;
@@ -49,10 +50,10 @@ async function logIn(
   socket: Socket,
   proxy: ProxyServer,
   { username, password }: NonNullable<ProxyServer['credentials']>,
-  signal: AbortSignal,
+  cutoff: Cutoff,
 ): Promise<void> {
   socket.write(Buffer.concat([Buffer.from([1]), encodeCounted(username), encodeCounted(password)]));
-  const [, status] = await readAnswer(socket, proxy, signal, (bytes) => atLeast(bytes, 2));
+  const [, status] = await readAnswer(socket, proxy, cutoff, (bytes) => atLeast(bytes, 2));
   if (status !== 0) throw proxyFailed(proxy, 'refused the user name or the password');
 }
 

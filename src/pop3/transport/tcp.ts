@@ -1,21 +1,20 @@
 /** Happy Eyeballs (RFC 8305): several addresses are tried in parallel, each a little after the one before. */
 import { connectStaggerMs } from '../limits.ts';
 import { connect, type Socket } from 'node:net';
-import { toError } from '../../errors.ts';
 import type { ResolvedAddress } from './endpoint.ts';
-import { ignore } from './waits.ts';
+import { ignore, type Cutoff } from './waits.ts';
 
 export interface RaceOptions {
-  signal: AbortSignal;
+  cutoff: Cutoff;
   /** Filled with the error of each attempt that failed. */
   failures: Error[];
 }
 
-/** The socket that connected first; null when all attempts failed. Every other socket is destroyed. @throws the signal's reason. */
+/** The socket that connected first; null when all attempts failed. Every other socket is destroyed. @throws what cuts it off. */
 export async function connectToFirst(
   addresses: readonly ResolvedAddress[],
   port: number,
-  { signal, failures }: RaceOptions,
+  { cutoff, failures }: RaceOptions,
 ): Promise<Socket | null> {
   const { promise, resolve, reject } = Promise.withResolvers<Socket | null>();
   const waiting = [...addresses];
@@ -43,9 +42,9 @@ export async function connectToFirst(
     if (waiting.length > 0) timer = setTimeout(attemptNext, connectStaggerMs);
   }
 
-  const abort = (): void => reject(toError(signal.reason));
-  signal.addEventListener('abort', abort);
-  if (signal.aborted) abort();
+  const abort = (reason: Error): void => reject(reason);
+  cutoff.listen(abort);
+  if (cutoff.reason) abort(cutoff.reason);
   else attemptNext();
   try {
     const winner = await promise;
@@ -53,7 +52,7 @@ export async function connectToFirst(
     return winner;
   } finally {
     clearTimeout(timer);
-    signal.removeEventListener('abort', abort);
+    cutoff.unlisten(abort);
     waiting.length = 0;
     for (const socket of connecting) socket.destroy();
   }

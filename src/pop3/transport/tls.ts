@@ -14,7 +14,7 @@ import {
 } from './endpoint.ts';
 import { matchesPin, parsePin, readCertificate } from './certificate.ts';
 import { explainTlsFailure, wrongPin } from './tls-errors.ts';
-import { discard, ignore, seconds, timedOut, untilEvent, withDeadline } from './waits.ts';
+import { discard, ignore, seconds, timedOut, untilEvent, withDeadline, type Cutoff } from './waits.ts';
 
 /** Who is expected at the other end of a socket. */
 export interface TlsPeer {
@@ -39,7 +39,7 @@ export async function startTls(
   try {
     const peer: TlsPeer = { host: endpoint.host, place, options: readTlsOptions(endpoint) };
     const deadline = { timeoutMs: timeouts.tlsMs, signal, expired };
-    return await withDeadline(deadline, (signal) => secure(socket, peer, signal), discard);
+    return await withDeadline(deadline, (cutoff) => secure(socket, peer, cutoff), discard);
   } catch (error) {
     socket.destroy();
     throw error;
@@ -47,11 +47,10 @@ export async function startTls(
 }
 
 /** @throws as startTls does. */
-export async function secure(socket: Socket, peer: TlsPeer, signal: AbortSignal): Promise<TLSSocket> {
+export async function secure(socket: Socket, peer: TlsPeer, cutoff: Cutoff): Promise<TLSSocket> {
   const { ca, cert, key, passphrase, minVersion = 'TLSv1.2', servername, pins = [] } = peer.options;
   for (const pin of pins) parsePin(pin); // One that nothing can match is refused before the handshake.
-  // Node would take these two in silence: the one trusts nobody, the other shows no certificate.
-  if (ca !== undefined && !isCertificate(ca)) throw badSettings('"ca" is no PEM certificate');
+  // Node would take this in silence, and show no certificate.
   if ((cert === undefined) !== (key === undefined)) throw badSettings('of "cert" and "key", one is missing');
   const name = toAsciiHost(servername ?? peer.host).replace(/\.$/, '');
   const pinned = pins.length > 0;
@@ -75,17 +74,23 @@ export async function secure(socket: Socket, peer: TlsPeer, signal: AbortSignal)
   }
   secured.on('error', ignore); // It stays, as in tcp.ts.
   try {
-    await untilEvent(secured, 'secureConnect', signal);
+    await untilEvent(secured, 'secureConnect', cutoff);
   } catch (error) {
-    throw signal.aborted ? error : explainTlsFailure(toError(error), peer);
+    if (cutoff.reason) throw error;
+    // Node takes such a one in silence, and trusts nobody. Asked only now, as reading it costs as much as a handshake saves.
+    if (ca !== undefined && !isCertificate(ca)) throw badSettings('"ca" is no PEM certificate', error);
+    throw explainTlsFailure(toError(error), peer);
   }
-  // Nothing has been sent or read yet but the handshake, in which the server has proved that it has the key.
-  const certificate = readCertificate(secured);
-  if (pinned && !(certificate && matchesPin(certificate, pins))) {
-    secured.destroy();
-    throw wrongPin(peer, certificate);
-  }
+  if (pinned) requirePin(secured, peer, pins);
   return secured;
+}
+
+/** Nothing has been sent or read yet but the handshake, in which the server has proved that it has the key. */
+function requirePin(secured: TLSSocket, peer: TlsPeer, pins: readonly string[]): void {
+  const certificate = readCertificate(secured);
+  if (certificate && matchesPin(certificate, pins)) return;
+  secured.destroy();
+  throw wrongPin(peer, certificate);
 }
 
 function isCertificate(pem: string): boolean {

@@ -3,7 +3,7 @@ import { proxyAnswerBytesMax } from '../limits.ts';
 import type { Socket } from 'node:net';
 import type { Pop3ConnectionError } from '../errors.ts';
 import type { ProxyServer } from './proxy-url.ts';
-import { connectionFailed, untilEvent } from './waits.ts';
+import { connectionFailed, untilEvent, type Cutoff } from './waits.ts';
 
 export interface Target {
   /** A name in ASCII, or an IP literal without brackets. */
@@ -18,7 +18,7 @@ export interface Target {
 export async function readAnswer(
   socket: Socket,
   proxy: ProxyServer,
-  signal: AbortSignal,
+  cutoff: Cutoff,
   lengthOf: (bytes: Buffer) => number | null,
 ): Promise<Buffer> {
   let bytes = Buffer.alloc(0);
@@ -35,9 +35,9 @@ export async function readAnswer(
       continue;
     }
     try {
-      await untilEvent(socket, 'readable', signal);
+      await untilEvent(socket, 'readable', cutoff);
     } catch (error) {
-      throw signal.aborted ? error : proxyFailed(proxy, 'closed the connection before it answered', error);
+      throw cutoff.reason ? error : proxyFailed(proxy, 'closed the connection before it answered', error);
     }
   }
 }

@@ -11,48 +11,64 @@ export interface Deadline {
 }
 
 /**
- * The outcome of the work, unless the time is over or the signal aborted first. The work gets a signal of its own that
- * covers both, with the error as its reason; a value that comes too late all the same goes to `dispose`.
+ * Ends a wait, once: what an AbortSignal is, of which each connection would need three, and which cost more than the rest
+ * of its set-up together.
+ */
+export class Cutoff {
+  /** Null until it ends. */
+  reason: Error | null = null;
+  readonly #listeners = new Set<(reason: Error) => void>();
+
+  end(reason: Error): void {
+    if (this.reason) return;
+    this.reason = reason;
+    for (const listener of this.#listeners) listener(reason);
+  }
+
+  listen(listener: (reason: Error) => void): void {
+    this.#listeners.add(listener);
+  }
+
+  unlisten(listener: (reason: Error) => void): void {
+    this.#listeners.delete(listener);
+  }
+}
+
+/**
+ * The outcome of the work, unless the time is over or the signal aborted first. The work gets a cutoff that covers both,
+ * with the error as its reason; a value that comes too late all the same goes to `dispose`.
  */
 export async function withDeadline<T>(
   { timeoutMs, signal, expired }: Deadline,
-  work: (signal: AbortSignal) => Promise<T>,
+  work: (cutoff: Cutoff) => Promise<T>,
   dispose: (late: T) => void = ignore,
 ): Promise<T> {
   if (signal?.aborted) throw toError(signal.reason);
-  const ended = Promise.withResolvers<never>();
-  const controller = new AbortController();
-  const end = (error: Error): void => {
-    ended.reject(error);
-    controller.abort(error);
-  };
-  const abort = (): void => end(toError(signal?.reason));
-  const timer = setTimeout(() => end(expired()), timeoutMs);
+  const cutoff = new Cutoff();
+  const abort = (): void => cutoff.end(toError(signal?.reason));
+  const timer = setTimeout(() => cutoff.end(expired()), timeoutMs);
   signal?.addEventListener('abort', abort);
-  const working = work(controller.signal);
   try {
-    return await Promise.race([working, ended.promise]);
-  } catch (error) {
-    working.then(dispose, ignore);
-    throw error;
+    return await new Promise<T>((resolve, reject) => {
+      cutoff.listen(reject);
+      work(cutoff).then((value) => {
+        if (cutoff.reason) dispose(value);
+        else resolve(value);
+      }, reject);
+    });
   } finally {
     clearTimeout(timer);
     signal?.removeEventListener('abort', abort);
   }
 }
 
-/** Where this fails, by an error, the end, or the abort, the socket is destroyed. @throws whatever the socket's error is. */
-export async function untilEvent(
-  socket: Socket,
-  event: 'secureConnect' | 'readable',
-  signal: AbortSignal,
-): Promise<void> {
+/** Where this fails, by an error, the end, or the cutoff, the socket is destroyed. @throws whatever the socket's error is. */
+export async function untilEvent(socket: Socket, event: 'secureConnect' | 'readable', cutoff: Cutoff): Promise<void> {
   const { promise, resolve, reject } = Promise.withResolvers<void>();
   const close = (): void => reject(new Error('the connection was closed'));
-  const abort = (): void => reject(toError(signal.reason));
   socket.on(event, resolve).on('error', reject).on('end', close).on('close', close);
-  signal.addEventListener('abort', abort);
-  if (signal.aborted) abort();
+  cutoff.listen(reject);
+  if (cutoff.reason) reject(cutoff.reason);
   else if (socket.destroyed) close();
   try {
     await promise;
@@ -61,7 +77,7 @@ export async function untilEvent(
     throw error;
   } finally {
     socket.off(event, resolve).off('error', reject).off('end', close).off('close', close);
-    signal.removeEventListener('abort', abort);
+    cutoff.unlisten(reject);
   }
 }
 
