@@ -174,7 +174,8 @@ export class Pop3Client {
       for await (const { number, uidl } of this.streamUidl()) uidls.set(number, uidl);
       return uidls;
     } catch (error) {
-      if (error instanceof Pop3CommandError && this.state === 'transaction') return null;
+      // A passing trouble is no answer: without unique-ids all mail would look new.
+      if (error instanceof Pop3CommandError && error.code !== 'upstream_unavailable' && this.#isLoggedIn) return null;
       throw error;
     }
   }

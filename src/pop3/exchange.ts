@@ -9,7 +9,7 @@ import { Pop3ProtocolError, type Pop3CommandError, type Pop3Phase } from './erro
 import { pipelineBackoff, pipelineBytesMax, pipelineCommandsMax, type Pop3Timeouts } from './limits.ts';
 import { commandRefused, sessionRefused } from './refusals.ts';
 import type { StatusLine } from './replies.ts';
-import { RepliesInTurn, Request } from './replies-in-turn.ts';
+import { RepliesInTurn, Request, type Series } from './replies-in-turn.ts';
 import type { PipeliningMemory } from './settings.ts';
 
 export interface ExchangeOptions {
@@ -17,17 +17,6 @@ export interface ExchangeOptions {
   place: string;
   timeouts: Readonly<Pop3Timeouts>;
   pipelining: PipeliningMemory | undefined;
-}
-
-/** One command for each item. */
-export interface Series<Item, Result> {
-  phase: Pop3Phase;
-  items: Iterable<Item>;
-  lineOf(item: Item): string;
-  /** Octets of the answer, as far as known. */
-  bytesOf(item: Item): number;
-  hasBody: boolean;
-  read(request: Request<Item>, reply: StatusLine): Result;
 }
 
 export class Exchange {
@@ -109,12 +98,9 @@ export class Exchange {
     return { place: this.#options.place, capabilities: this.capabilities, quote };
   }
 
-  *#requests<Item>({ phase, items, lineOf, bytesOf, hasBody }: Series<Item, unknown>): Generator<Request<Item>, void> {
-    const timeoutMs = this.#options.timeouts.commandMs;
-    for (const item of items) {
-      const body = hasBody ? new MessageBody(this.#connection) : null;
-      yield new Request({ item, phase, line: lineOf(item), bytes: bytesOf(item), timeoutMs, body });
-    }
+  *#requests<Item>(series: Series<Item, unknown>): Generator<Request<Item>, void> {
+    const context = { series, timeoutMs: this.#options.timeouts.commandMs, flow: this.#connection };
+    for (const item of series.items) yield new Request(item, series.bytesOf(item), context);
   }
 
   /** RFC 2449 §6.6: only where CAPA says so, and never more than this server was seen to bear. */

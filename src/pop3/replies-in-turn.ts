@@ -1,60 +1,72 @@
 /** The answers to pipelined commands, one after the other, each with its body where it has one. */
-import type { MessageBody } from './body.ts';
+import { MessageBody, type FlowControl } from './body.ts';
 import type { Pop3Phase } from './errors.ts';
 import { Pipeline, type PipelineWindow } from './pipeline.ts';
 import type { StatusLine } from './replies.ts';
 import type { Command } from './session.ts';
 
-export interface PipelinedCommand extends Command {
-  readonly line: string;
-}
-
-interface RequestOptions<Item> {
-  item: Item;
+/** One command for each item. */
+export interface Series<Item, Result> {
   phase: Pop3Phase;
-  line: string;
+  items: Iterable<Item>;
+  lineOf(item: Item): string;
   /** Octets of the answer, as far as known. */
-  bytes: number;
-  timeoutMs: number;
-  body: MessageBody | null;
+  bytesOf(item: Item): number;
+  hasBody: boolean;
+  read(request: Request<Item>, reply: StatusLine): Result;
 }
 
-/** A command for an item, and what became of it. */
-export class Request<Item> implements PipelinedCommand {
+interface RequestContext<Item> {
+  series: Pick<Series<Item, unknown>, 'phase' | 'lineOf' | 'hasBody'>;
+  timeoutMs: number;
+  flow: FlowControl;
+}
+
+/** The command for an item, and what became of it. A thousand may wait: each holds little until its answer is here. */
+export class Request<Item> implements Command {
   readonly item: Item;
-  readonly phase: Pop3Phase;
-  readonly line: string;
   readonly bytes: number;
-  readonly timeoutMs: number;
-  readonly body: MessageBody | null;
-  #reply: StatusLine | null = null;
-  #error: Error | null = null;
+  /** Once there is an answer that has one. */
+  body: MessageBody | null = null;
+  readonly #context: RequestContext<Item>;
+  #outcome: StatusLine | Error | null = null;
   #waiter: PromiseWithResolvers<StatusLine> | null = null;
 
-  constructor({ item, phase, line, bytes, timeoutMs, body }: RequestOptions<Item>) {
+  constructor(item: Item, bytes: number, context: RequestContext<Item>) {
     this.item = item;
-    this.phase = phase;
-    this.line = line;
     this.bytes = bytes;
-    this.timeoutMs = timeoutMs;
-    this.body = body;
+    this.#context = context;
+  }
+
+  get line(): string {
+    return this.#context.series.lineOf(this.item);
+  }
+
+  get phase(): Pop3Phase {
+    return this.#context.series.phase;
+  }
+
+  get timeoutMs(): number {
+    return this.#context.timeoutMs;
   }
 
   answer(reply: StatusLine): MessageBody | null {
-    this.#reply = reply;
+    const { flow, series } = this.#context;
+    if (reply.ok && series.hasBody) this.body = new MessageBody(flow);
+    this.#outcome = reply;
     this.#waiter?.resolve(reply);
-    return reply.ok ? this.body : null;
+    return this.body;
   }
 
   fail(error: Error): void {
-    this.#error = error;
+    this.#outcome = error;
     this.#waiter?.reject(error);
   }
 
   /** The answer, at once where it is here. @throws what ended the connection before it. */
   reply(): StatusLine | Promise<StatusLine> {
-    if (this.#reply) return this.#reply;
-    if (this.#error) throw this.#error;
+    if (this.#outcome instanceof Error) throw this.#outcome;
+    if (this.#outcome) return this.#outcome;
     this.#waiter = Promise.withResolvers();
     return this.#waiter.promise;
   }

@@ -54,6 +54,12 @@ describe('a session', () => {
     expect(await client.uidl()).toBeNull();
   });
 
+  it('does not take a passing trouble with UIDL for its absence', async () => {
+    const client = await logIn(await startFake({ on: { UIDL: () => '-ERR [SYS/TEMP] index is busy' } }));
+    expect(await failureOf(client.uidl())).toMatchObject({ code: 'upstream_unavailable', responseCode: 'SYS/TEMP' });
+    expect(await client.list()).toEqual(new Map());
+  });
+
   it('keeps the messages of a list that the server garbles, as far as they have a number', async () => {
     const lines = Buffer.from('+OK\r\n1 -5\r\n\r\nrubbish\r\n  2   7 x\r\n3\r\n2 8\r\n.\r\n');
     const client = await logIn(await startFake({ on: { LIST: () => lines } }));

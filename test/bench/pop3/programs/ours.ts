@@ -2,7 +2,7 @@
 
 import { readFileSync } from 'node:fs';
 import { Pop3Client } from '../../../../src/pop3/index.ts';
-import type { Pop3Settings } from '../../../../src/pop3/index.ts';
+import type { ListEntry, Pop3Settings } from '../../../../src/pop3/index.ts';
 import type { Job, Tally } from '../job.ts';
 
 const job = JSON.parse(process.argv[2] ?? '') as Job;
@@ -18,13 +18,14 @@ const settings: Pop3Settings = {
 };
 
 async function fetchAll(client: Pop3Client): Promise<Tally> {
-  const sizes = await client.list();
+  const wanted: ListEntry[] = [];
+  for await (const entry of client.streamList()) wanted.push(entry);
   let octets = 0;
-  for await (const { body, error } of client.retrieveAll([...sizes].map(([number, bytes]) => ({ number, bytes })))) {
+  for await (const { body, error } of client.retrieveAll(wanted)) {
     if (error !== null) throw error;
     for await (const chunk of body) octets += chunk.length;
   }
-  return { messages: sizes.size, octets };
+  return { messages: wanted.length, octets };
 }
 
 async function fetchMaildrop(): Promise<Tally> {
