@@ -11,7 +11,7 @@ export interface BlobName {
 export interface BlobStore {
   /**
    * Writes a blob as it comes, before its name is known; durable when this resolves. Memory does not grow with its size: a
-   * chunk of the source is empty once the next is asked for, so that none may be held back.
+   * chunk of the source may be empty once the next is asked for, so that none may be held back.
    * @throws what the source throws; AppError `storage_failed` when the storage refuses. Nothing is left behind.
    */
   write(tenant: string, source: AsyncIterable<Uint8Array>): Promise<BlobDraft>;

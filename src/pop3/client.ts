@@ -281,11 +281,12 @@ export class Pop3Client {
     }
     const { host, port, mechanism: way, tls, twoStep = false } = this.#settings;
     const { secured, greeting } = this.#session;
+    const credentials = this.#credentials;
     await logIn({
       place: this.#place,
       host,
       port,
-      credentials: this.#credentials,
+      credentials,
       ...(way && { way }),
       twoStep,
       offered: readOffer(this.#exchange.capabilities),
@@ -293,8 +294,8 @@ export class Pop3Client {
       binding: secured && readChannelBinding(secured),
       apopChallenge: readApopChallenge(greeting),
       connection: this.#connection,
-      send: (line, secret) => this.#connection.ask(line, secret, this.#timeouts.commandMs),
-      refused: (reply) => this.#exchange.loginRefused(reply),
+      send: (line, secrets) => this.#connection.ask(line, secrets, this.#timeouts.commandMs),
+      refused: (reply) => this.#exchange.loginRefused(reply, credentials.kind),
       drop: () => this.close(),
     });
   }

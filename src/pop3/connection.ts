@@ -103,9 +103,9 @@ export class Connection implements FlowControl {
 
   /**
    * Sends a line of a login; resolves with the line that answers it, be it a status line or a challenge (RFC 5034 §4).
-   * @param secret the part of the line that no error and no log may show, should the server echo it.
+   * @param secrets what no error and no log may show, should the server echo it; those that are parts of the line, and others.
    */
-  ask(line: string, secret: string, timeoutMs: number): Promise<Buffer> {
+  ask(line: string, secrets: readonly string[], timeoutMs: number): Promise<Buffer> {
     return new Promise((resolve, reject) => {
       const takeLine = (given: Buffer): void => {
         const answer = Buffer.from(given);
@@ -113,10 +113,11 @@ export class Connection implements FlowControl {
         this.#options.onWire?.({ from: 'server', ...this.#redactAnswer(answer) });
       };
       const text = encodeCommand(line, 'login', responseLineBytesMax);
-      this.#session.addSecret(secret);
+      this.#session.addSecrets(secrets);
       this.#write(text, [{ phase: 'login', timeoutMs, takeLine, fail: reject }]);
-      const shown = secret === '' ? line : line.replaceAll(secret, '[redacted]');
-      this.#options.onWire?.({ from: 'client', line: shown });
+      if (!this.#options.onWire) return;
+      const shown = secrets.reduce((text, secret) => text.replaceAll(secret, '[redacted]'), line);
+      this.#options.onWire({ from: 'client', line: shown });
     });
   }
 

@@ -10,6 +10,7 @@ import { pipelineBackoff, pipelineBytesMax, pipelineCommandsMax, type Pop3Timeou
 import { commandRefused, sessionRefused } from './refusals.ts';
 import type { StatusLine } from './replies.ts';
 import { RepliesInTurn, Request, type Series } from './replies-in-turn.ts';
+import type { Credentials } from './sasl/index.ts';
 import type { PipeliningMemory } from './settings.ts';
 
 export interface ExchangeOptions {
@@ -82,8 +83,8 @@ export class Exchange {
     return commandRefused(phase, line, reply, this.#facts);
   }
 
-  loginRefused(reply: StatusLine): Pop3CommandError {
-    return sessionRefused('login', reply, this.#facts);
+  loginRefused(reply: StatusLine, credentials: Credentials['kind']): Pop3CommandError {
+    return sessionRefused(reply, credentials, this.#facts);
   }
 
   /** The answer is +OK and yet none: there is nothing to go on with. */

@@ -4,7 +4,8 @@
  */
 import { randomBytes } from 'node:crypto';
 import { encodeCommand } from './command-line.ts';
-import { Pop3ConnectionError, Pop3ProtocolError, type Pop3CommandError } from './errors.ts';
+import { Pop3CommandError, Pop3ConnectionError, Pop3ProtocolError } from './errors.ts';
+import { proofCharsMin } from './sasl/limits.ts';
 import { parseStatusLine, quoteServerText, readRefusal, type StatusLine } from './replies.ts';
 import {
   apopCommand,
@@ -40,8 +41,8 @@ export interface LoginOptions {
     /** By the server. */
     readonly isBrokenOff: boolean;
   };
-  /** Sends a line and gives the one that answers it; the second argument is what no error may show of it. */
-  send(line: string, secret: string): Promise<Buffer>;
+  /** Sends a line and gives the one that answers it; the second argument is what no error may show, should it be echoed. */
+  send(line: string, secrets: readonly string[]): Promise<Buffer>;
   /** The server broke the exchange: what it says next answers nothing. */
   drop(): void;
   /** What a refusal means. */
@@ -66,14 +67,14 @@ export async function logIn(options: LoginOptions): Promise<void> {
   const attempts: LoginAttempt[] = [];
   let refusal: Pop3CommandError | undefined;
   let isSecretOut = false;
-  const send = (line: string, secret: string): Promise<Buffer> => {
+  const send: Send = (line, secret) => {
     isSecretOut ||= secret !== '' && !options.connection.isClosed;
-    return options.send(line, secret);
+    return options.send(line, secret === '' ? [] : [secret, ...findProofs(secret, credentials)]);
   };
   for (let way = nextWay(ways, attempts); way !== null; way = nextWay(ways, attempts)) {
     let outcome: Awaited<ReturnType<typeof tryWay>>;
     try {
-      outcome = await tryWay(way, { ...options, send });
+      outcome = await tryWay(way, options, send);
     } catch (error) {
       if (!options.connection.isBrokenOff) throw error;
       // A server that refuses and is gone before the next way was tried has refused.
@@ -82,9 +83,25 @@ export async function logIn(options: LoginOptions): Promise<void> {
     if (outcome.reply.ok) return;
     attempts.push({ way, ...outcome });
     const told = readRefusal(outcome.reply) === 'credentials' ? outcome.failure : null;
-    refusal = told ?? options.refused(outcome.reply);
+    refusal = explainRefusal(options.refused(outcome.reply), told);
   }
   throw refusal ?? new Error('No way to log in was tried');
+}
+
+/** What a mechanism has learnt within its exchange says more than the -ERR behind it, but for the response code. */
+function explainRefusal(refused: Pop3CommandError, told: Pop3CommandError | null): Pop3CommandError {
+  if (!told) return refused;
+  const { code, fields, message, phase } = told;
+  return new Pop3CommandError(code, phase, message, { fields, responseCode: refused.responseCode });
+}
+
+/** The parts of a SASL response, decoded: a digest that a server says back would help to guess the password. */
+function findProofs(response: string, credentials: Credentials): string[] {
+  const username = credentials.kind === 'external' ? '' : credentials.username;
+  const parts = Buffer.from(response, 'base64')
+    .toString('latin1')
+    .split(/[\0\x01 ,]/);
+  return parts.filter((part) => part.length >= proofCharsMin && part !== username);
 }
 
 /** In good order: a reset would be a network's, or a crash. */
@@ -97,13 +114,16 @@ function hungUpOnCredentials(place: string, cause: Pop3ConnectionError): Pop3Con
   return new Pop3ConnectionError('upstream_auth_failed', 'login', text, { cause });
 }
 
+type Send = (line: string, secret: string) => Promise<Buffer>;
+
 async function tryWay(
   way: LoginWay,
   options: LoginOptions,
+  send: Send,
 ): Promise<ExchangeOutcome & { failure: Pop3CommandError | null }> {
-  const { credentials, drop, offered, place, send, twoStep } = options;
-  if (way === 'user') return { ...(await sayUserAndPass(options)), failure: null };
-  if (way === 'apop') return { ...(await sayApop(options)), failure: null };
+  const { credentials, drop, offered, place, twoStep } = options;
+  if (way === 'user') return { ...(await sayUserAndPass(options, send)), failure: null };
+  if (way === 'apop') return { ...(await sayApop(options, send)), failure: null };
   const mechanism = createMechanism(way, credentials, { ...options, randomBytes });
   const inline = offered !== null && !twoStep;
   try {
@@ -115,7 +135,7 @@ async function tryWay(
   }
 }
 
-async function sayUserAndPass(options: LoginOptions): Promise<ExchangeOutcome> {
+async function sayUserAndPass(options: LoginOptions, send: Send): Promise<ExchangeOutcome> {
   const { credentials } = options;
   if (credentials.kind !== 'password') throw new Error('USER and PASS need a password');
   const { username, password } = credentials;
@@ -124,22 +144,26 @@ async function sayUserAndPass(options: LoginOptions): Promise<ExchangeOutcome> {
   for (const line of lines) encodeCommand(line, 'login');
   let reply: StatusLine = { ok: false, line: '', responseCode: null, text: '' };
   for (const [index, line] of lines.entries()) {
-    reply = await askForStatus(options, line, index === 0 ? '' : password);
+    reply = await askForStatus(options, send, line, index === 0 ? '' : password);
     if (!reply.ok) return { reply, credentialsSent: index > 0 };
   }
   return { reply, credentialsSent: true };
 }
 
-async function sayApop(options: LoginOptions): Promise<ExchangeOutcome> {
+async function sayApop(options: LoginOptions, send: Send): Promise<ExchangeOutcome> {
   const { credentials, apopChallenge } = options;
   if (credentials.kind !== 'password' || apopChallenge === null)
     throw new Error('APOP needs a password and a timestamp');
   const line = apopCommand(credentials, apopChallenge);
-  return { reply: await askForStatus(options, line, line.slice(line.lastIndexOf(' ') + 1)), credentialsSent: true };
+  return {
+    reply: await askForStatus(options, send, line, line.slice(line.lastIndexOf(' ') + 1)),
+    credentialsSent: true,
+  };
 }
 
 async function askForStatus(
-  { place, credentials, drop, send }: LoginOptions,
+  { place, credentials, drop }: LoginOptions,
+  send: Send,
   line: string,
   secret: string,
 ): Promise<StatusLine> {

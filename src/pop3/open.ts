@@ -50,7 +50,7 @@ export async function openSession(
     const greeting = await connection.send({ phase: 'greeting', line: null, timeoutMs: timeouts.greetingMs });
     if (!greeting.ok) {
       const quote = (text: string): string => connection.quote(text);
-      throw sessionRefused('greeting', greeting, { place, capabilities: noCapabilities, quote });
+      throw sessionRefused(greeting, null, { place, capabilities: noCapabilities, quote });
     }
     if (settings.tls === 'starttls') secured = await secureByStls(connection, settings, transport);
     return { connection, greeting: greeting.text, secured };
@@ -84,6 +84,9 @@ function remainingMs(totalMs: number, startedMs: number): number {
   return leftMs > 1000 ? Math.floor(leftMs / 1000) * 1000 : leftMs;
 }
 
+/** In base64, too, as some servers say back what they were sent. */
 function secretsOf({ password, accessToken }: Pop3Settings): string[] {
-  return [password, accessToken].filter((secret) => secret !== undefined);
+  return [password, accessToken]
+    .filter((secret) => secret !== undefined)
+    .flatMap((secret) => [secret, Buffer.from(secret).toString('base64').replace(/=+$/, '')]);
 }

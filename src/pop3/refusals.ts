@@ -2,6 +2,7 @@
 import type { Capabilities } from './capabilities.ts';
 import { isResponseCode, Pop3CommandError, type Pop3CommandErrorOptions, type Pop3Phase } from './errors.ts';
 import { readRefusal, type StatusLine } from './replies.ts';
+import type { Credentials } from './sasl/index.ts';
 
 export interface RefusalFacts {
   /** `host:port`. */
@@ -11,12 +12,29 @@ export interface RefusalFacts {
   quote(text: string): string;
 }
 
-/** Of a greeting or a login. */
+const REFUSED: Readonly<Record<Credentials['kind'], { what: string; advice: string }>> = {
+  password: {
+    what: 'the user name or the password',
+    advice:
+      "Many providers want an app password, or POP3 switched on in the account's settings. Check both, and the user name.",
+  },
+  token: {
+    what: 'the access token',
+    advice: 'Get a new one, and see that it is for this user and allows POP3.',
+  },
+  external: {
+    what: 'the client certificate',
+    advice: 'See that it names this user, and that the server trusts who issued it.',
+  },
+};
+
+/** Of a greeting, where `credentials` is null, or a login. */
 export function sessionRefused(
-  phase: 'greeting' | 'login',
   reply: StatusLine,
+  credentials: Credentials['kind'] | null,
   { place, capabilities, quote }: RefusalFacts,
 ): Pop3CommandError {
+  const phase = credentials === null ? 'greeting' : 'login';
   const said = quote(reply.line);
   const options = readOptions(reply, capabilities);
   switch (readRefusal(reply)) {
@@ -34,11 +52,10 @@ export function sessionRefused(
       return new Pop3CommandError('upstream_command_failed', phase, text, options);
     }
     case 'credentials': {
-      if (phase === 'greeting')
+      if (credentials === null)
         return new Pop3CommandError('upstream_unavailable', phase, `${place} accepts no session: ${said}.`, options);
-      const advice =
-        "Many providers want an app password, or POP3 switched on in the account's settings. Check both, and the user name.";
-      const text = `${place} refused the user name or the password: ${said}. ${advice}`;
+      const { what, advice } = REFUSED[credentials];
+      const text = `${place} refused ${what}: ${said}. ${advice}`;
       return new Pop3CommandError('upstream_auth_failed', phase, text, options);
     }
   }

@@ -99,8 +99,8 @@ export class Session implements ReplyHandler {
   }
 
   /** What the lines of a login hold, lest an answer that echoes them be quoted. */
-  addSecret(secret: string): void {
-    if (secret !== '') this.#secrets.push(secret);
+  addSecrets(secrets: readonly string[]): void {
+    this.#secrets.push(...secrets);
   }
 
   /** Server text for an error or a log. */

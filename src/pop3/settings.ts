@@ -21,10 +21,11 @@ export interface Pop3Settings extends Endpoint {
   twoStep?: boolean;
   /**
    * Does not ask for capabilities: for a server that is known not to bear CAPA, or for a poll that wants its two round trips
-   * back. The login is then by USER and PASS unless `mechanism` says otherwise, and nothing is pipelined.
+   * back. The login is then by USER and PASS unless `mechanism` says otherwise, nothing is pipelined, and UTF-8 is not asked
+   * for: Courier then gives a notice in place of mail with UTF-8 headers.
    */
   skipCapa?: boolean;
-  /** False: does not ask for UTF-8 (RFC 6856), which is asked for before the login where CAPA offers it. */
+  /** False: does not ask for UTF-8 (RFC 6856 §2), which is asked for before the login where CAPA offers it. */
   utf8?: boolean;
 }
 
@@ -40,8 +41,8 @@ export interface Pop3Options {
   pipelining?: PipeliningMemory;
   /**
    * What becomes of the octets of messages. `kept` (unless set): a chunk is the consumer's for as long as it likes. `lent`: a
-   * chunk is empty once the next is asked for or the loop is left, as its memory is given back right then; a process that
-   * only passes mail on stays small.
+   * chunk is not to be looked at once the next is asked for or the loop is left, as its memory may be given back right then,
+   * which leaves it empty; a process that only passes mail on stays small.
    */
   chunks?: 'kept' | 'lent';
   /** Hears every line of the session, see `WireEntry`. What it throws ends the session. */

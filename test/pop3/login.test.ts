@@ -1,6 +1,12 @@
 /** The ways to log in as they meet a server: which one is taken, and what a refusal leads to. */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { Pop3CommandError, Pop3Error, Pop3ProtocolError, type Pop3Settings } from '../../src/pop3/index.ts';
+import {
+  Pop3CommandError,
+  Pop3Error,
+  Pop3ProtocolError,
+  type Pop3Settings,
+  type WireEntry,
+} from '../../src/pop3/index.ts';
 import { dovecotAvailable, startDovecot, type Dovecot } from '../support/dovecot.ts';
 import { connect, failureOf, PASSWORD, startFake } from './fake-session.ts';
 
@@ -71,6 +77,41 @@ describe('against a scripted server', () => {
     expect(error).toBeInstanceOf(Pop3CommandError);
     expect(error.message).toContain('401');
     expect(error.message).not.toContain('ya29.secret-token');
+  });
+
+  it('tells what was refused, and by which response code, whatever the credentials are', async () => {
+    const challenge = Buffer.from('{"status":"401"}').toString('base64');
+    const token = await startFake({
+      capabilities: ['SASL XOAUTH2'],
+      on: { AUTH: () => `+ ${challenge}`, '': () => '-ERR [AUTH] failed' },
+    });
+    const refusedToken = await failureOf(logIn(token, { accessToken: 'ya29.token', mechanism: 'XOAUTH2' }));
+    expect(refusedToken).toMatchObject({ responseCode: 'AUTH', isRetryable: false, fields: { status: '401' } });
+    const external = await startFake({ capabilities: ['SASL EXTERNAL'], on: { AUTH: () => '-ERR [AUTH] who?' } });
+    const refused = await failureOf(logIn(external, { mechanism: 'EXTERNAL' }));
+    expect(refused).toMatchObject({ code: 'upstream_auth_failed', responseCode: 'AUTH' });
+    expect(refused.message).toContain('refused the client certificate');
+  });
+
+  it('shows no digest of a password that a server says back', async () => {
+    const server = await startFake({
+      capabilities: ['SASL CRAM-MD5'],
+      on: {
+        AUTH: () => `+ ${Buffer.from('<1@example.com>').toString('base64')}`,
+        '*': () => `-ERR [AUTH] bad: ${Buffer.from(server.commands.at(-1) ?? '', 'base64').toString()}`,
+        CAPA: () => undefined,
+      },
+    });
+    const lines: string[] = [];
+    const onWire = (entry: WireEntry): void => void lines.push(JSON.stringify(entry));
+    const client = await connect(server, { skipCapa: false }, { onWire });
+    const error = await failureOf(client.login());
+    expect(error).toMatchObject({ code: 'upstream_auth_failed' });
+    const sent = Buffer.from(server.commands.at(-1) ?? '', 'base64').toString();
+    const digest = sent.slice(sent.lastIndexOf(' ') + 1);
+    expect(digest).toMatch(/^[0-9a-f]{32}$/);
+    for (const text of [error.message, ...lines]) expect(text).not.toContain(digest);
+    expect(error.message).toContain('[redacted]');
   });
 
   it('a way that is not offered is refused before anything is sent', async () => {

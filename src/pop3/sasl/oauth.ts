@@ -36,7 +36,11 @@ function oauth(
     /** The one challenge there is tells why the token is about to be refused. */
     respond(challenge) {
       if (failure) throw brokenExchange(place, `does not end ${name}`);
-      failure = refusedToken(place, challenge, [message.toString('base64'), accessToken]);
+      failure = refusedToken(place, challenge, [
+        message.toString('base64'),
+        accessToken,
+        Buffer.from(accessToken).toString('base64').replace(/=+$/, ''),
+      ]);
       return Buffer.from(acknowledgement, 'utf8');
     },
     complete: true,
