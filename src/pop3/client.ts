@@ -294,7 +294,7 @@ export class Pop3Client {
       binding: secured && readChannelBinding(secured),
       apopChallenge: readApopChallenge(greeting),
       connection: this.#connection,
-      send: (line, secrets) => this.#connection.ask(line, secrets, this.#timeouts.commandMs),
+      send: (line, secret) => this.#connection.ask(line, secret, this.#timeouts.commandMs),
       refused: (reply) => this.#exchange.loginRefused(reply, credentials.kind),
       drop: () => this.close(),
     });

@@ -10,6 +10,7 @@ import { Pop3ConnectionError, type Pop3Phase } from './errors.ts';
 import { bufferedBytesMax, timerMsMax, type Pop3Timeouts } from './limits.ts';
 import type { StatusLine } from './replies.ts';
 import { responseLineBytesMax } from './sasl/limits.ts';
+import type { Secrets } from './secrets.ts';
 import { Session, type Command, type Question } from './session.ts';
 import type { WireEntry } from './settings.ts';
 
@@ -21,7 +22,7 @@ export interface ConnectionOptions {
   sessionMs: number;
   signal: AbortSignal | undefined;
   /** Taken out of all server text that is quoted. */
-  secrets: readonly string[];
+  secrets: Secrets;
   /** TLS was there from the first byte. */
   isImplicitTls: boolean;
   /** Octets of messages are handed out for a moment only, and their memory is then given back. */
@@ -103,9 +104,9 @@ export class Connection implements FlowControl {
 
   /**
    * Sends a line of a login; resolves with the line that answers it, be it a status line or a challenge (RFC 5034 §4).
-   * @param secrets what no error and no log may show, should the server echo it; those that are parts of the line, and others.
+   * @param secret the part of the line that no error and no log may show, should the server echo it.
    */
-  ask(line: string, secrets: readonly string[], timeoutMs: number): Promise<Buffer> {
+  ask(line: string, secret: string, timeoutMs: number): Promise<Buffer> {
     return new Promise((resolve, reject) => {
       const takeLine = (given: Buffer): void => {
         const answer = Buffer.from(given);
@@ -113,10 +114,10 @@ export class Connection implements FlowControl {
         this.#options.onWire?.({ from: 'server', ...this.#redactAnswer(answer) });
       };
       const text = encodeCommand(line, 'login', responseLineBytesMax);
-      this.#session.addSecrets(secrets);
+      this.#options.secrets.add(secret);
       this.#write(text, [{ phase: 'login', timeoutMs, takeLine, fail: reject }]);
       if (!this.#options.onWire) return;
-      const shown = secrets.reduce((text, secret) => text.replaceAll(secret, '[redacted]'), line);
+      const shown = secret === '' ? line : line.replaceAll(secret, '[redacted]');
       this.#options.onWire({ from: 'client', line: shown });
     });
   }

@@ -26,6 +26,8 @@ export const pipelineCommandsMax = 1000;
 export const pipelineBytesMax = 8 * 1024 * 1024;
 /** After a server has broken off while several commands were under way, so many times fewer are tried. */
 export const pipelineBackoff = 10;
+/** Characters: shorter parts of a SASL response (`n`, `biws`) are no digests and no proofs. */
+export const proofCharsMin = 8;
 /** Characters of server text that an error quotes. */
 export const serverTextCharsMax = 200;
 

@@ -5,7 +5,6 @@
 import { randomBytes } from 'node:crypto';
 import { encodeCommand } from './command-line.ts';
 import { Pop3CommandError, Pop3ConnectionError, Pop3ProtocolError } from './errors.ts';
-import { proofCharsMin } from './sasl/limits.ts';
 import { parseStatusLine, quoteServerText, readRefusal, type StatusLine } from './replies.ts';
 import {
   apopCommand,
@@ -42,7 +41,7 @@ export interface LoginOptions {
     readonly isBrokenOff: boolean;
   };
   /** Sends a line and gives the one that answers it; the second argument is what no error may show, should it be echoed. */
-  send(line: string, secrets: readonly string[]): Promise<Buffer>;
+  send(line: string, secret: string): Promise<Buffer>;
   /** The server broke the exchange: what it says next answers nothing. */
   drop(): void;
   /** What a refusal means. */
@@ -69,7 +68,7 @@ export async function logIn(options: LoginOptions): Promise<void> {
   let isSecretOut = false;
   const send: Send = (line, secret) => {
     isSecretOut ||= secret !== '' && !options.connection.isClosed;
-    return options.send(line, secret === '' ? [] : [secret, ...findProofs(secret, credentials)]);
+    return options.send(line, secret);
   };
   for (let way = nextWay(ways, attempts); way !== null; way = nextWay(ways, attempts)) {
     let outcome: Awaited<ReturnType<typeof tryWay>>;
@@ -93,15 +92,6 @@ function explainRefusal(refused: Pop3CommandError, told: Pop3CommandError | null
   if (!told) return refused;
   const { code, fields, message, phase } = told;
   return new Pop3CommandError(code, phase, message, { fields, responseCode: refused.responseCode });
-}
-
-/** The parts of a SASL response, decoded: a digest that a server says back would help to guess the password. */
-function findProofs(response: string, credentials: Credentials): string[] {
-  const username = credentials.kind === 'external' ? '' : credentials.username;
-  const parts = Buffer.from(response, 'base64')
-    .toString('latin1')
-    .split(/[\0\x01 ,]/);
-  return parts.filter((part) => part.length >= proofCharsMin && part !== username);
 }
 
 /** In good order: a reset would be a network's, or a crash. */

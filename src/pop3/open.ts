@@ -7,6 +7,7 @@ import { Connection } from './connection.ts';
 import { Pop3ConnectionError } from './errors.ts';
 import type { Pop3Timeouts } from './limits.ts';
 import { sessionRefused } from './refusals.ts';
+import { Secrets } from './secrets.ts';
 import type { Pop3Options, Pop3Settings } from './settings.ts';
 import { describe, openTcp, readTlsAlert, startTls, type SecuredSocket, type TransportOptions } from './transport.ts';
 
@@ -84,9 +85,7 @@ function remainingMs(totalMs: number, startedMs: number): number {
   return leftMs > 1000 ? Math.floor(leftMs / 1000) * 1000 : leftMs;
 }
 
-/** In base64, too, as some servers say back what they were sent. */
-function secretsOf({ password, accessToken }: Pop3Settings): string[] {
-  return [password, accessToken]
-    .filter((secret) => secret !== undefined)
-    .flatMap((secret) => [secret, Buffer.from(secret).toString('base64').replace(/=+$/, '')]);
+function secretsOf({ username, password, accessToken }: Pop3Settings): Secrets {
+  const known = [password, accessToken].filter((secret) => secret !== undefined);
+  return new Secrets(known, [username]);
 }

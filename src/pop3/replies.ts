@@ -37,7 +37,8 @@ function decode(bytes: string): string {
 
 /** Nothing that could be meant: some servers send blank lines before they answer. */
 export function isBlankLine(line: Buffer): boolean {
-  return line.every((byte) => byte <= 0x20);
+  for (const byte of line) if (byte > 0x20) return false;
+  return true;
 }
 
 /** What a refused greeting or login means: a lock and a passing trouble are not the password's fault. */

@@ -8,6 +8,7 @@ import { recogniseProtocol } from './foreign-protocol.ts';
 import { blankLinesMax } from './limits.ts';
 import { isBlankLine, parseStatusLine, quoteServerText, type StatusLine } from './replies.ts';
 import { ReplyParser, type ReplyHandler } from './reply-parser.ts';
+import type { Secrets } from './secrets.ts';
 
 /** A command that waits for its response. The greeting is the response to none, and is waited for in the same way. */
 export interface Command {
@@ -32,14 +33,14 @@ export interface SessionOptions {
   /** `host:port`, for messages. */
   place: string;
   /** Taken out of all server text that is quoted. */
-  secrets: readonly string[];
+  secrets: Secrets;
   /** Told of every line that the server sends outside bodies, and of each body how many octets it had. */
   onReceived?(what: { line: string } | { bodyBytes: number }): void;
 }
 
 export class Session implements ReplyHandler {
   readonly #place: string;
-  readonly #secrets: string[];
+  readonly #secrets: Secrets;
   readonly #onReceived: SessionOptions['onReceived'];
   readonly #parser = new ReplyParser(this);
   /** Whose response is not complete, in the order in which they were sent. */
@@ -54,7 +55,7 @@ export class Session implements ReplyHandler {
 
   constructor({ place, secrets, onReceived }: SessionOptions) {
     this.#place = place;
-    this.#secrets = [...secrets];
+    this.#secrets = secrets;
     this.#onReceived = onReceived;
   }
 
@@ -98,14 +99,9 @@ export class Session implements ReplyHandler {
     return this.#pending[0]?.phase ?? this.#latestPhase;
   }
 
-  /** What the lines of a login hold, lest an answer that echoes them be quoted. */
-  addSecrets(secrets: readonly string[]): void {
-    this.#secrets.push(...secrets);
-  }
-
   /** Server text for an error or a log. */
   quote(text: string): string {
-    return quoteServerText(text, this.#secrets);
+    return quoteServerText(text, this.#secrets.forms);
   }
 
   status(line: Buffer): boolean {

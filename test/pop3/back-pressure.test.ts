@@ -7,6 +7,7 @@ import { describe, expect, it, onTestFinished, vi } from 'vitest';
 import { MessageBody } from '../../src/pop3/body.ts';
 import { Connection } from '../../src/pop3/connection.ts';
 import { bufferedBytesMax, defaultTimeouts } from '../../src/pop3/limits.ts';
+import { Secrets } from '../../src/pop3/secrets.ts';
 import { logIn, readAll } from './fake-session.ts';
 
 const MB = 1024 * 1024;
@@ -86,7 +87,7 @@ describe('a body', () => {
       timeouts: defaultTimeouts,
       sessionMs: Number.POSITIVE_INFINITY,
       signal: undefined,
-      secrets: [],
+      secrets: new Secrets([], []),
       isImplicitTls: false,
       lendsChunks: false,
       onWire: undefined,

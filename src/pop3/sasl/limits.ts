@@ -9,9 +9,6 @@ export const challengeLineBytesMax = 4096;
 /** Octets of the msg-id in a greeting. RFC 2449 §4 gives the whole line 512. */
 export const apopChallengeBytesMax = 255;
 
-/** Characters: shorter parts of a response (`n`, `biws`) are no digests and no proofs. */
-export const proofCharsMin = 8;
-
 /** SASL mechanisms that are read from one CAPA answer. */
 export const offeredMechanismsMax = 32;
 /** Attempts of one login that show the server credentials. Each may count towards a lock-out of the account. */

@@ -66,7 +66,7 @@ export function findPeers({ programs, modules }: PeerSources): Peer[] {
     ['node-pop3', true],
     ['yapople', false],
   ] as const) {
-    if (modules === undefined || !existsSync(join(modules, name))) continue;
+    if (modules === undefined || !existsSync(join(modules, 'node_modules', name))) continue;
     // They leave out the last line end of a mail, or dots, or both: what they count is only shown.
     all.push(nodePeer(name, null, polls, programs.script(name), modules));
   }
