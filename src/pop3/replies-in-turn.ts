@@ -115,7 +115,9 @@ export class RepliesInTurn<Item, Result> implements AsyncIterableIterator<Result
   }
 
   async return(): Promise<IteratorResult<Result, void>> {
-    return this.#isOver ? { done: true, value: undefined } : this.#end(false);
+    const isUnderWay = !this.#isOver && this.#pipeline !== null;
+    this.#isOver = true;
+    return isUnderWay ? this.#end(false) : { done: true, value: undefined };
   }
 
   #end(isDone: boolean): IteratorResult<Result, void> {

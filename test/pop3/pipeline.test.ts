@@ -137,6 +137,14 @@ describe('retrieveAll', () => {
     await expect(client.stat()).rejects.toMatchObject({ code: 'upstream_closed' });
   });
 
+  it('left before anything was asked for leaves the session as it is', async () => {
+    const client = await logIn(await startFake({ mails }));
+    const messages = client.retrieveAll(wanted);
+    await messages.return?.();
+    expect(await messages.next()).toEqual({ done: true, value: undefined });
+    expect(await client.stat()).toMatchObject({ count: mails.length });
+  });
+
   it('deleteAll marks all that the server lets go, and says which it does not', async () => {
     const server = await startFake({ mails, on: { 'DELE 5': () => '-ERR locked' } });
     const client = await logIn(server);
