@@ -492,6 +492,8 @@ export interface components {
              * @description The Date field.
              */
             readonly date: string | null;
+            /** @description The Date field as written. */
+            readonly rawDate: string | null;
             readonly subject: string | null;
             readonly from: readonly components["schemas"]["Address"][];
             readonly sender: readonly components["schemas"]["Address"][];
@@ -506,6 +508,9 @@ export interface components {
                 readonly name: string;
                 readonly value: string;
             }[];
+            readonly derived: components["schemas"]["DerivedFields"];
+            readonly authenticationResults: readonly components["schemas"]["AuthenticationResults"][];
+            readonly classification: components["schemas"]["Classification"];
             /** @description The text part; made from the HTML where there is none. */
             readonly text: string | null;
             /** @description As the mail has it: untrusted, not sanitised. */
@@ -523,6 +528,89 @@ export interface components {
                     readonly detail: string;
                 }[];
             };
+        };
+        /** @description What the header section implies, and nobody vouches for: all of it can be forged. */
+        readonly DerivedFields: {
+            /**
+             * Format: date-time
+             * @description When the last server says that it took the mail (its Received field).
+             */
+            readonly receivedAt: string | null;
+            /** @description The envelope's sender; null for a bounce, too. */
+            readonly returnPath: string | null;
+            readonly deliveredTo: string | null;
+            readonly originalRecipient: string | null;
+            /** @description The same for all messages of a thread; null where a message names no message id at all. */
+            readonly threadKey: string | null;
+        };
+        /** @description What a server says that it checked (RFC 8601). Not checked again. */
+        readonly AuthenticationResults: {
+            readonly server: string | null;
+            readonly methods: readonly {
+                /** @example dkim */
+                readonly method: string;
+                /** @example pass */
+                readonly result: string;
+            }[];
+            /** @constant */
+            readonly isVerified: false;
+        };
+        /** @description What kind of mail it is, by what its sender says. */
+        readonly Classification: {
+            /**
+             * @description RFC 3834: an answer that no person wrote, or other mail that none did; null for a person's.
+             * @enum {string|null}
+             */
+            readonly autoReply: "replied" | "generated" | null;
+            /** @description List or bulk mail. */
+            readonly bulk: boolean;
+            /** @description RFC 2919, RFC 2369. */
+            readonly list: {
+                readonly id: string | null;
+                /** @description `https:` and `mailto:` links. */
+                readonly unsubscribe: readonly string[];
+                /** @description RFC 8058: a POST to the https link unsubscribes. */
+                readonly oneClick: boolean;
+            } | null;
+            /** @description RFC 3464. */
+            readonly deliveryStatus: {
+                readonly reportingMta: string | null;
+                readonly recipients: readonly {
+                    readonly recipient: string | null;
+                    readonly originalRecipient: string | null;
+                    /** @example failed */
+                    readonly action: string | null;
+                    /**
+                     * @description RFC 3463.
+                     * @example 5.1.1
+                     */
+                    readonly status: string | null;
+                    readonly diagnostic: string | null;
+                    readonly remoteMta: string | null;
+                }[];
+            } | null;
+            /** @description A complaint (RFC 5965). */
+            readonly feedback: {
+                /** @example abuse */
+                readonly type: string | null;
+                readonly userAgent: string | null;
+                readonly originalRecipient: string | null;
+                readonly sourceIp: string | null;
+            } | null;
+            /** @description RFC 8098. */
+            readonly readReceipt: {
+                readonly recipient: string | null;
+                readonly originalMessageId: string | null;
+                /** @example displayed */
+                readonly disposition: string | null;
+            } | null;
+            /**
+             * @description RFC 5546.
+             * @example REQUEST
+             */
+            readonly calendarMethod: string | null;
+            /** @enum {string|null} */
+            readonly security: "smime-signed" | "smime-encrypted" | "pgp-signed" | "pgp-encrypted" | null;
         };
         readonly MessageReceivedEvent: {
             /** @constant */

@@ -2,6 +2,7 @@
 import libmime from 'libmime';
 import { parseAddressHeader } from 'mailparser';
 import { parseDate } from './date.ts';
+import { readAuthenticationResults, readDerived } from './derived.ts';
 import type { RawField } from './head.ts';
 import { addressesMax, headerBytesMax, referencesMax } from './limits.ts';
 import type { Address, ParsedMessage, Warn } from './message.ts';
@@ -11,6 +12,7 @@ export type Envelope = Pick<
   ParsedMessage,
   | 'messageId'
   | 'date'
+  | 'rawDate'
   | 'subject'
   | 'from'
   | 'sender'
@@ -21,6 +23,8 @@ export type Envelope = Pick<
   | 'inReplyTo'
   | 'references'
   | 'headers'
+  | 'derived'
+  | 'authenticationResults'
 >;
 
 export function readEnvelope(fields: readonly RawField[], warn: Warn): Envelope {
@@ -30,14 +34,17 @@ export function readEnvelope(fields: readonly RawField[], warn: Warn): Envelope 
   const first = (name: string): string | null => all(name)[0] ?? null;
   const addresses = (values: readonly (string | null)[]): readonly Address[] => readAddresses(values, warn);
 
+  const messageId = readMessageIds(first('message-id') ?? '')[0] ?? null;
+  const inReplyTo = readMessageIds(first('in-reply-to') ?? '')[0] ?? null;
   const subject = first('subject');
   const references = all('references').flatMap(readMessageIds);
   if (references.length > referencesMax) {
     warn('references_truncated', `References beyond the first ${referencesMax} are not listed.`);
   }
   return {
-    messageId: readMessageIds(first('message-id') ?? '')[0] ?? null,
+    messageId,
     date: readDate(first('date'), warn),
+    rawDate: first('date'),
     subject: subject === null ? null : decodeWords(subject),
     from: addresses([first('from')]),
     sender: addresses([first('sender')]),
@@ -45,9 +52,11 @@ export function readEnvelope(fields: readonly RawField[], warn: Warn): Envelope 
     to: addresses(all('to')),
     cc: addresses(all('cc')),
     bcc: addresses(all('bcc')),
-    inReplyTo: readMessageIds(first('in-reply-to') ?? '')[0] ?? null,
+    inReplyTo,
     references: references.slice(0, referencesMax),
     headers: fields.map(({ name, value }) => ({ name, value: decodeWords(value) })),
+    derived: readDerived(fields, { messageId, inReplyTo, references }),
+    authenticationResults: readAuthenticationResults(fields),
   };
 }
 

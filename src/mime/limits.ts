@@ -29,6 +29,15 @@ export const attachmentsMax = 500;
 /** Characters of an attachment's file name, content type or content id. */
 export const attachmentFieldCharsMax = 512;
 
+/** Authentication-Results fields that are read, and methods of each. */
+export const authenticationResultsMax = 20;
+export const authenticationMethodsMax = 20;
+/** Links to unsubscribe by that are listed. */
+export const unsubscribeLinksMax = 10;
+/** Decoded bytes of a delivery status, receipt or complaint that is read, and recipients of one. */
+export const reportBytesMax = 256 * 1024;
+export const reportRecipientsMax = 100;
+
 /** Bytes that are handed to the parser at once, so that what it decodes and splits in one go stays as small. */
 export const chunkBytes = 64 * 1024;
 

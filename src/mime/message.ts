@@ -33,6 +33,78 @@ export interface AttachmentInfo {
   readonly sha256: string;
 }
 
+/** What the header section implies. Nobody vouches for any of it. */
+export interface Derived {
+  /** ISO 8601 UTC: when the last server says that it took the mail (its Received field). */
+  readonly receivedAt: string | null;
+  /** The envelope's sender; null for a bounce, too. */
+  readonly returnPath: string | null;
+  readonly deliveredTo: string | null;
+  readonly originalRecipient: string | null;
+  /** The same for all messages of a thread, by its first message id; null where a message names none. */
+  readonly threadKey: string | null;
+}
+
+/** RFC 8601: what a server says that it checked. Not checked again. */
+export interface AuthenticationResults {
+  readonly server: string | null;
+  /** As `{"method": "dkim", "result": "pass"}`, in lower case. */
+  readonly methods: readonly { readonly method: string; readonly result: string }[];
+  readonly isVerified: false;
+}
+
+/** RFC 3464. */
+export interface DeliveryStatus {
+  readonly reportingMta: string | null;
+  readonly recipients: readonly {
+    readonly recipient: string | null;
+    readonly originalRecipient: string | null;
+    /** `failed`, `delayed`, `delivered`, `relayed`, `expanded`. */
+    readonly action: string | null;
+    /** RFC 3463, as `5.1.1`. */
+    readonly status: string | null;
+    readonly diagnostic: string | null;
+    readonly remoteMta: string | null;
+  }[];
+}
+
+/** RFC 5965. */
+export interface Feedback {
+  /** `abuse`, `fraud`, `not-spam`, ... */
+  readonly type: string | null;
+  readonly userAgent: string | null;
+  readonly originalRecipient: string | null;
+  readonly sourceIp: string | null;
+}
+
+/** RFC 8098. */
+export interface ReadReceipt {
+  readonly recipient: string | null;
+  readonly originalMessageId: string | null;
+  /** `displayed`, `deleted`, ... */
+  readonly disposition: string | null;
+}
+
+/** The sender's claims. */
+export interface Classification {
+  /** RFC 3834: an answer that no person wrote, or other mail that none did; null for a person's. */
+  readonly autoReply: 'replied' | 'generated' | null;
+  readonly bulk: boolean;
+  readonly list: {
+    readonly id: string | null;
+    /** `https:` and `mailto:` links. */
+    readonly unsubscribe: readonly string[];
+    /** RFC 8058: a POST to the https link unsubscribes. */
+    readonly oneClick: boolean;
+  } | null;
+  readonly deliveryStatus: DeliveryStatus | null;
+  readonly feedback: Feedback | null;
+  readonly readReceipt: ReadReceipt | null;
+  /** RFC 5546, as `REQUEST`. */
+  readonly calendarMethod: string | null;
+  readonly security: 'smime-signed' | 'smime-encrypted' | 'pgp-signed' | 'pgp-encrypted' | null;
+}
+
 export type WarningCode =
   | 'headers_missing'
   | 'headers_malformed'
@@ -64,6 +136,8 @@ export interface ParsedMessage {
   readonly messageId: string | null;
   /** ISO 8601 UTC of the Date field; null where it is missing or no date. */
   readonly date: string | null;
+  /** The Date field as written. */
+  readonly rawDate: string | null;
   readonly subject: string | null;
   readonly from: readonly Address[];
   readonly sender: readonly Address[];
@@ -75,6 +149,9 @@ export interface ParsedMessage {
   readonly references: readonly string[];
   /** In the order of the message. */
   readonly headers: readonly HeaderField[];
+  readonly derived: Derived;
+  readonly authenticationResults: readonly AuthenticationResults[];
+  readonly classification: Classification;
   /** The text parts; made from the HTML where there are none. */
   readonly text: string | null;
   /** As the mail has it: untrusted, not sanitised. */

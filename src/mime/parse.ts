@@ -7,15 +7,18 @@
  */
 import { Readable } from 'node:stream';
 import { finished } from 'node:stream/promises';
+import type { AttachmentStream, Headers } from 'mailparser';
 import { toError } from '../errors.ts';
 import { describeAttachment } from './attachment.ts';
 import { readBody } from './body.ts';
+import { classify, REPORT_TYPES, type ReportPart } from './classification.ts';
 import { readEnvelope } from './envelope.ts';
 import { readHead } from './head.ts';
 import type { RawField } from './head.ts';
-import { attachmentsMax, chunkBytes, headBytesMax, partDepthMax, partsMax } from './limits.ts';
+import { attachmentsMax, chunkBytes, headBytesMax, partDepthMax, partsMax, reportBytesMax } from './limits.ts';
 import type { AttachmentInfo, ParsedMessage, ParseWarning, Warn, WarningCode } from './message.ts';
 import { PartParser, runParser } from './part-parser.ts';
+import { decodeBytes } from './text.ts';
 
 export async function parseMessage(bytes: Uint8Array): Promise<ParsedMessage> {
   const { warnings, warn } = collectWarnings();
@@ -25,12 +28,13 @@ export async function parseMessage(bytes: Uint8Array): Promise<ParsedMessage> {
 
   const parser = new PartParser();
   const attachments: AttachmentInfo[] = [];
+  const reports: ReportPart[] = [];
   const source = Readable.from(chunksOf(bytes, lacksHead(bytes, fields) ? [Buffer.from('\r\n')] : []));
   const isWhole = await runParser(parser, source, async (attachment, ordinal) => {
-    attachment.content.resume();
-    await finished(attachment.content);
+    const content = await readReport(attachment);
     if (ordinal <= attachmentsMax) attachments.push(describeAttachment(attachment, ordinal));
     else warn('attachments_truncated', `Attachments beyond the first ${attachmentsMax} are not listed.`);
+    reports.push(describeReport(attachment, content));
   }).then(
     () => true,
     (thrown: unknown) => {
@@ -41,16 +45,18 @@ export async function parseMessage(bytes: Uint8Array): Promise<ParsedMessage> {
   const body = readBody(parser, warn);
   const isEmpty = body.text === null && body.html === null && attachments.length === 0;
   const status = !isWhole && isEmpty ? 'failed' : warnings.size === 0 ? 'ok' : 'partial';
-  return { ...envelope, ...body, attachments, parse: { status, warnings: listWarnings(warnings) } };
+  const classification = classify(fields, reports);
+  return { ...envelope, ...body, classification, attachments, parse: { status, warnings: listWarnings(warnings) } };
 }
 
 /** What is left of a message whose parsing came to grief: its header section, read with bounded effort, and why. */
 export function parseHeaders(head: Uint8Array, reason: ParseWarning): ParsedMessage {
   const { warnings, warn } = collectWarnings();
   warn(reason.code, reason.detail);
-  const envelope = readEnvelope(readHead(head, warn), warn);
+  const fields = readHead(head, warn);
   return {
-    ...envelope,
+    ...readEnvelope(fields, warn),
+    classification: classify(fields, []),
     text: null,
     html: null,
     textTruncated: false,
@@ -59,6 +65,34 @@ export function parseHeaders(head: Uint8Array, reason: ParseWarning): ParsedMess
     snippet: '',
     parse: { status: 'failed', warnings: listWarnings(warnings) },
   };
+}
+
+/** Takes an attachment to its end. Resolves with its text, where that is a report of bounded size. */
+async function readReport({ content, contentType }: AttachmentStream): Promise<string | null> {
+  if (!REPORT_TYPES.has(contentType.toLowerCase())) {
+    content.resume();
+    await finished(content);
+    return null;
+  }
+  const chunks: Buffer[] = [];
+  let bytes = 0;
+  for await (const chunk of content as AsyncIterable<Buffer>) {
+    bytes += chunk.length;
+    if (bytes <= reportBytesMax) chunks.push(chunk);
+  }
+  return bytes <= reportBytesMax ? decodeBytes(Buffer.concat(chunks)) : null;
+}
+
+function describeReport({ contentType, headers }: AttachmentStream, content: string | null): ReportPart {
+  const type = contentType.toLowerCase();
+  return { contentType: type, content, method: type === 'text/calendar' ? readMethod(headers) : null };
+}
+
+/** RFC 6047 §2.4. */
+function readMethod(headers: Headers): string | null {
+  const field = headers.get('content-type') as { params?: Record<string, string> } | undefined;
+  const method = field?.params?.['method']?.toUpperCase() ?? '';
+  return /^[A-Z-]{1,30}$/.test(method) ? method : null;
 }
 
 /** Whether text stands where the header section should: the parser would drop it, up to an empty line, as malformed fields. */
