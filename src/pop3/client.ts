@@ -340,7 +340,7 @@ export class Pop3Client {
     this.#demand('transaction', 'list', command);
     const line = `${command} ${requireNumber(number)}`;
     const reply = await this.#exchange.ask('list', line);
-    const entry = parse(reply.text);
+    const entry = parse(reply.octets);
     if (!entry) throw this.#exchange.broken('list', line, reply);
     return entry;
   }
@@ -352,7 +352,7 @@ export class Pop3Client {
   ): AsyncGenerator<Entry, void> {
     this.#demand('transaction', 'list', command);
     for await (const { reply } of this.#answers('list', command, numbers)) {
-      const entry = reply.ok ? parse(reply.text) : null;
+      const entry = reply.ok ? parse(reply.octets) : null;
       if (entry) yield entry;
     }
   }

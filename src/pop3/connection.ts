@@ -281,8 +281,10 @@ export class Connection implements FlowControl {
   };
 
   readonly #onClose = (): void => {
-    const closed = `${this.#options.place} closed the connection.`;
-    this.#breakOff(this.#session.recogniseForeign() ?? new Pop3ConnectionError('upstream_closed', this.phase, closed));
+    const isMidway = this.#session.isInBody || !this.#session.isBetweenReplies;
+    const text = `${this.#options.place} closed the connection${isMidway ? ' in the middle of an answer' : ''}.`;
+    const closed = (): Error => new Pop3ConnectionError('upstream_closed', this.phase, text, { fields: { isMidway } });
+    this.#breakOff(this.#session.recogniseForeign() ?? closed());
   };
 
   readonly #onAbort = (): void => this.fail(toError(this.#options.signal?.reason));

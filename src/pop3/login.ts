@@ -94,9 +94,9 @@ function explainRefusal(refused: Pop3CommandError, told: Pop3CommandError | null
   return new Pop3CommandError(code, phase, message, { fields, responseCode: refused.responseCode });
 }
 
-/** In good order: a reset would be a network's, or a crash. */
+/** In good order and without a word: a reset, or a word cut short, would be a network's, or a crash. */
 function isEndOfConnection(error: unknown): error is Pop3ConnectionError {
-  return error instanceof Pop3ConnectionError && error.code === 'upstream_closed' && error.cause === undefined;
+  return error instanceof Pop3ConnectionError && error.fields['isMidway'] === false;
 }
 
 function hungUpOnCredentials(place: string, cause: Pop3ConnectionError): Pop3ConnectionError {
@@ -130,14 +130,11 @@ async function sayUserAndPass(options: LoginOptions, send: Send): Promise<Exchan
   if (credentials.kind !== 'password') throw new Error('USER and PASS need a password');
   const { username, password } = credentials;
   // What cannot be sent is refused before the first of the two lines is.
-  const lines = [`USER ${username}`, `PASS ${password}`];
-  for (const line of lines) encodeCommand(line, 'login');
-  let reply: StatusLine = { ok: false, line: '', responseCode: null, text: '' };
-  for (const [index, line] of lines.entries()) {
-    reply = await askForStatus(options, send, line, index === 0 ? '' : password);
-    if (!reply.ok) return { reply, credentialsSent: index > 0 };
-  }
-  return { reply, credentialsSent: true };
+  const [user, pass] = [`USER ${username}`, `PASS ${password}`];
+  for (const line of [user, pass]) encodeCommand(line, 'login');
+  const known = await askForStatus(options, send, user, '');
+  if (!known.ok) return { reply: known, credentialsSent: false };
+  return { reply: await askForStatus(options, send, pass, password), credentialsSent: true };
 }
 
 async function sayApop(options: LoginOptions, send: Send): Promise<ExchangeOutcome> {

@@ -9,6 +9,8 @@ export interface StatusLine {
   responseCode: string | null;
   /** What stands behind the status and the response code. */
   text: string;
+  /** The same with one character for each octet, as unique-ids have it. */
+  octets: string;
 }
 
 /**
@@ -25,6 +27,7 @@ export function parseStatusLine(line: Buffer): StatusLine | null {
     line: decode(bytes),
     responseCode: responseCode?.toUpperCase() ?? null,
     text: decode(text),
+    octets: text,
   };
 }
 

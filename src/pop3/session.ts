@@ -49,6 +49,8 @@ export class Session implements ReplyHandler {
   #body: BodySink | null = null;
   #bodyBytes = 0;
   #blankLines = 0;
+  /** A blank line has come that belongs to no answer. */
+  #hasStrayLine = false;
   #isGreeted = false;
   /** Of the latest command, for what goes wrong between commands. */
   #latestPhase: Pop3Phase = 'greeting';
@@ -62,6 +64,7 @@ export class Session implements ReplyHandler {
   expect(command: Command | Question): void {
     this.#pending.push(command);
     this.#latestPhase = command.phase;
+    this.#hasStrayLine = false;
   }
 
   /** @throws Pop3ProtocolError when the server breaks the protocol: nothing more may be pushed. */
@@ -90,9 +93,9 @@ export class Session implements ReplyHandler {
     return this.#body !== null;
   }
 
-  /** Nothing of another response has come after the last whole one. */
+  /** Nothing at all has come after the last whole response. */
   get isBetweenReplies(): boolean {
-    return this.#parser.isBetweenReplies;
+    return this.#parser.isBetweenReplies && !this.#hasStrayLine;
   }
 
   get phase(): Pop3Phase {
@@ -105,10 +108,10 @@ export class Session implements ReplyHandler {
   }
 
   status(line: Buffer): boolean {
-    const due = this.#pending[0];
-    if (!due) throw this.#broken('the server spoke out of turn', line);
     if (isBlankLine(line)) return this.#passOver();
     this.#blankLines = 0;
+    const due = this.#pending[0];
+    if (!due) throw this.#broken('the server spoke out of turn', line);
     if ('takeLine' in due) {
       this.#pending.shift();
       due.takeLine(line);
@@ -148,6 +151,7 @@ export class Session implements ReplyHandler {
   }
 
   #passOver(): false {
+    this.#hasStrayLine = this.#pending.length === 0;
     this.#blankLines += 1;
     if (this.#blankLines > blankLinesMax) throw this.violation(`more than ${blankLinesMax} blank lines`);
     return false;

@@ -61,6 +61,11 @@ const bodyBytes = fc
   .array(fc.constantFrom('.', '\r\n', '\n', '\r', 'text', '\0', '\xff', '+OK', '.\r\n'), { maxLength: 12 })
   .map((parts) => Buffer.from(parts.join(''), 'latin1'));
 
+interface Said {
+  kind: Kind;
+  sent: Buffer;
+}
+
 /** An answer as a correct server gives it, some with blank lines or stray octets in front of them. */
 const exchange = fc.oneof(
   fc
@@ -70,8 +75,8 @@ const exchange = fc.oneof(
       sent: Buffer.from(`${line}\r\n`),
     })),
   bodyBytes.map((body) => ({ kind: 'body' as Kind, sent: multiline('follows', body) })),
-  fc.constant({ kind: 'body' as Kind, sent: Buffer.from('-ERR no such message\r\n') }),
-  fc.constant({ kind: 'body' as Kind, sent: Buffer.from('+OK\n.stuffed\n..\n.\n') }),
+  fc.constant<Said>({ kind: 'body', sent: Buffer.from('-ERR no such message\r\n') }),
+  fc.constant<Said>({ kind: 'body', sent: Buffer.from('+OK\n.stuffed\n..\n.\n') }),
   fc.constantFrom('+', '+ PDEyMz4=', '+OK', '-ERR [AUTH] no').map((line) => ({
     kind: 'question' as Kind,
     sent: Buffer.from(`${line}\r\n`),
