@@ -25,6 +25,8 @@ export interface FlowControl {
   release(bytes: number, read: SocketRead): void;
   /** Called when the consumer leaves before the end: the rest of the body would be read for nothing. */
   abandon(): void;
+  /** The error for a server that breaks the protocol. `what` continues "host:port sent ...". */
+  violation(what: string): Error;
 }
 
 /**
@@ -44,12 +46,15 @@ export class MessageBody implements BodySink, AsyncIterableIterator<Buffer, void
   #isSkipping = false;
   #error: Error | undefined;
   #waiter: PromiseWithResolvers<IteratorResult<Buffer, void>> | null = null;
+  readonly #guard: AnswerGuard | null;
 
-  constructor(flow: FlowControl) {
+  constructor(flow: FlowControl, guard: AnswerGuard | null = null) {
     this.#flow = flow;
+    this.#guard = guard;
   }
 
   data(chunk: Buffer): void {
+    this.#guard?.look(chunk);
     if (this.#isSkipping) return;
     this.#chunks.push(chunk);
     this.#reads.push(this.#flow.hold(chunk.length));
@@ -57,7 +62,13 @@ export class MessageBody implements BodySink, AsyncIterableIterator<Buffer, void
     this.#wake();
   }
 
+  /** @throws where the guard finds that this was more than one answer. */
   end(): void {
+    if (this.#guard?.hasSwallowed) {
+      const error = this.#flow.violation('what looks like two answers in one, while several commands were under way');
+      this.fail(error);
+      throw error;
+    }
     this.#isEnded = true;
     this.#wake();
   }
@@ -142,6 +153,45 @@ export class MessageBody implements BodySink, AsyncIterableIterator<Buffer, void
     const result = this.#nextResult();
     if (result) waiter.resolve(result);
     else waiter.reject(this.#error);
+  }
+}
+
+const ANSWER_STARTS = [Buffer.from('\n+OK'), Buffer.from('\n-ERR')] as const;
+const ACROSS_CHUNKS = /\n(?:\+OK|-ERR)/;
+const LOOK_BACK_BYTES = 4;
+
+/**
+ * For a body that others may come behind (RFC 2449 §6.6). Where a server leaves out the line end before its final dot, the
+ * body goes on through the next answer, and all that follows stands under the wrong number. Such a body holds a line that
+ * begins as an answer does, and has not the octets that LIST said. Mail may hold such a line, and LIST may lie: both at
+ * once are rare enough to ask again, one by one.
+ */
+export class AnswerGuard {
+  /** As LIST said; null where that is unknown. */
+  readonly #expectedBytes: number | null;
+  #bytes = 0;
+  #hasAnswer = false;
+  /** The end of the chunk before; in the beginning, that of the status line. */
+  #tail = '\n';
+
+  constructor(expectedBytes: number | null) {
+    this.#expectedBytes = expectedBytes;
+  }
+
+  look(chunk: Buffer): void {
+    this.#bytes += chunk.length;
+    if (this.#hasAnswer) return;
+    const seam = this.#tail + chunk.toString('latin1', 0, LOOK_BACK_BYTES);
+    this.#hasAnswer =
+      chunk.indexOf(ANSWER_STARTS[0]) !== -1 || chunk.indexOf(ANSWER_STARTS[1]) !== -1 || ACROSS_CHUNKS.test(seam);
+    this.#tail =
+      chunk.length < LOOK_BACK_BYTES
+        ? seam.slice(-LOOK_BACK_BYTES)
+        : chunk.toString('latin1', chunk.length - LOOK_BACK_BYTES);
+  }
+
+  get hasSwallowed(): boolean {
+    return this.#hasAnswer && this.#bytes !== this.#expectedBytes;
   }
 }
 

@@ -200,12 +200,12 @@ export class Pop3Client {
    * @throws Pop3CommandError when the server refuses; the session goes on.
    */
   async retrieve(number: number): Promise<AsyncIterable<Buffer>> {
-    return this.#body(`RETR ${requireNumber(number)}`);
+    return this.#body(`RETR ${requireNumber(number, 'retrieve')}`);
   }
 
   /** TOP: the header and so many lines of the body, to be read as that of `retrieve`. @throws Pop3CommandError */
   async top(number: number, lines: number): Promise<AsyncIterable<Buffer>> {
-    return this.#body(`TOP ${requireNumber(number)} ${requireNumber(lines, 0)}`);
+    return this.#body(`TOP ${requireNumber(number, 'retrieve')} ${requireNumber(lines, 'retrieve', 0)}`);
   }
 
   /**
@@ -217,21 +217,31 @@ export class Pop3Client {
   retrieveAll<Message extends MessageToRetrieve>(
     messages: Iterable<Message>,
   ): AsyncIterableIterator<RetrievedMessage<Message>, void> {
-    return this.#bodies(messages, 'RETR', ({ number }) => `RETR ${requireNumber(number)}`);
+    return this.#bodies(
+      messages,
+      'RETR',
+      ({ number }) => `RETR ${requireNumber(number, 'retrieve')}`,
+      ({ bytes }) => bytes,
+    );
   }
 
-  /** TOP of many, as `retrieveAll`; `bytes` of a message still bounds what is under way. */
+  /** TOP of many, as `retrieveAll`. */
   topAll<Message extends MessageToRetrieve>(
     messages: Iterable<Message>,
     lines: number,
   ): AsyncIterableIterator<RetrievedMessage<Message>, void> {
-    return this.#bodies(messages, 'TOP', ({ number }) => `TOP ${requireNumber(number)} ${requireNumber(lines, 0)}`);
+    return this.#bodies(
+      messages,
+      'TOP',
+      ({ number }) => `TOP ${requireNumber(number, 'retrieve')} ${requireNumber(lines, 'retrieve', 0)}`,
+      () => null,
+    );
   }
 
   /** DELE: takes effect at QUIT. @throws Pop3CommandError */
   async delete(number: number): Promise<void> {
     this.#demand('transaction', 'delete', 'DELE');
-    await this.#exchange.ask('delete', `DELE ${requireNumber(number)}`);
+    await this.#exchange.ask('delete', `DELE ${requireNumber(number, 'delete')}`);
   }
 
   /** DELE of many, pipelined where the server allows it. Resolves with those that it refused, by message number. */
@@ -338,7 +348,7 @@ export class Pop3Client {
 
   async #single<Entry>(number: number, command: string, parse: (line: string) => Entry | null): Promise<Entry> {
     this.#demand('transaction', 'list', command);
-    const line = `${command} ${requireNumber(number)}`;
+    const line = `${command} ${requireNumber(number, 'list')}`;
     const reply = await this.#exchange.ask('list', line);
     const entry = parse(reply.octets);
     if (!entry) throw this.#exchange.broken('list', line, reply);
@@ -366,13 +376,14 @@ export class Pop3Client {
     messages: Iterable<Message>,
     command: string,
     lineOf: (message: Message) => string,
+    bytesOf: (message: Message) => number | null,
   ): AsyncIterableIterator<RetrievedMessage<Message>, void> {
     this.#demand('transaction', 'retrieve', command);
     return this.#exchange.series({
       phase: 'retrieve',
       items: messages,
       lineOf,
-      bytesOf: ({ bytes }) => bytes ?? 0,
+      bytesOf,
       hasBody: true,
       read: ({ item: message, line, body }, reply) =>
         reply.ok && body
@@ -389,8 +400,8 @@ export class Pop3Client {
     return this.#exchange.series({
       phase,
       items: numbers,
-      lineOf: (number) => `${command} ${requireNumber(number)}`,
-      bytesOf: () => 0,
+      lineOf: (number) => `${command} ${requireNumber(number, phase)}`,
+      bytesOf: () => null,
       hasBody: false,
       read: ({ item: number, line }, reply) => ({ number, line, reply }),
     });

@@ -19,8 +19,8 @@ function refused(phase: Pop3Phase, why: string): Pop3CommandError {
 }
 
 /** RFC 1939 §3 numbers messages from 1 on. @throws Pop3CommandError, before anything is sent. */
-export function requireNumber(number: number, least = 1): number {
+export function requireNumber(number: number, phase: Pop3Phase, least = 1): number {
   if (Number.isSafeInteger(number) && number >= least) return number;
   const text = `${String(number)} is no ${least === 0 ? 'number of lines' : 'message number'}.`;
-  throw new Pop3CommandError('upstream_command_failed', 'retrieve', text);
+  throw new Pop3CommandError('upstream_command_failed', phase, text);
 }

@@ -6,7 +6,7 @@ import type { Socket } from 'node:net';
 import { toError } from '../errors.ts';
 import type { BodySink, FlowControl, SocketRead } from './body.ts';
 import { encodeCommand } from './command-line.ts';
-import { Pop3ConnectionError, type Pop3Phase } from './errors.ts';
+import { Pop3ConnectionError, Pop3ProtocolError, type Pop3Phase } from './errors.ts';
 import { bufferedBytesMax, timerMsMax, type Pop3Timeouts } from './limits.ts';
 import type { StatusLine } from './replies.ts';
 import { responseLineBytesMax } from './sasl/limits.ts';
@@ -59,7 +59,7 @@ export class Connection implements FlowControl {
   #isClosed = false;
   /** Why it is closed; null until somebody asks where nothing went wrong. */
   #failure: Error | null = null;
-  #isBrokenOff = false;
+  #brokenOffBy: Error | null = null;
 
   constructor(socket: Socket, options: ConnectionOptions) {
     const { onWire, place, secrets, sessionMs, signal } = options;
@@ -212,7 +212,12 @@ export class Connection implements FlowControl {
 
   /** The server hung up, fell silent or broke the protocol: neither this side nor its caller ended the connection. */
   get isBrokenOff(): boolean {
-    return this.#isBrokenOff;
+    return this.#brokenOffBy !== null;
+  }
+
+  /** It did so by answers that do not belong to what was asked. */
+  get isOutOfStep(): boolean {
+    return this.#brokenOffBy instanceof Pop3ProtocolError;
   }
 
   get phase(): Pop3Phase {
@@ -229,7 +234,7 @@ export class Connection implements FlowControl {
   }
 
   #breakOff(error: Error): void {
-    this.#isBrokenOff ||= !this.#isClosed;
+    if (!this.#isClosed) this.#brokenOffBy = error;
     this.fail(error);
   }
 

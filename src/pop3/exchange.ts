@@ -67,13 +67,14 @@ export class Exchange {
     const { place, pipelining } = this.#options;
     const count = this.#countAtOnce();
     return new RepliesInTurn({
-      requests: this.#requests(series),
+      requests: this.#requests(series, count > 1),
       window: { count, bytes: pipelineBytesMax },
       send: (batch) => connection.sendAll(batch),
       read: series.read,
       end(isDone) {
         if (!isDone) connection.close();
-        if (count > 1 && connection.isBrokenOff) pipelining?.set(place, Math.ceil(count / pipelineBackoff));
+        if (count === 1 || !connection.isBrokenOff) return;
+        pipelining?.set(place, connection.isOutOfStep ? 1 : Math.ceil(count / pipelineBackoff));
       },
     });
   }
@@ -99,8 +100,8 @@ export class Exchange {
     return { place: this.#options.place, capabilities: this.capabilities, quote };
   }
 
-  *#requests<Item>(series: Series<Item, unknown>): Generator<Request<Item>, void> {
-    const context = { series, timeoutMs: this.#options.timeouts.commandMs, flow: this.#connection };
+  *#requests<Item>(series: Series<Item, unknown>, isPipelined: boolean): Generator<Request<Item>, void> {
+    const context = { series, timeoutMs: this.#options.timeouts.commandMs, flow: this.#connection, isPipelined };
     for (const item of series.items) yield new Request(item, series.bytesOf(item), context);
   }
 

@@ -1,5 +1,5 @@
 /** The answers to pipelined commands, one after the other, each with its body where it has one. */
-import { MessageBody, type FlowControl } from './body.ts';
+import { AnswerGuard, MessageBody, type FlowControl } from './body.ts';
 import type { Pop3Phase } from './errors.ts';
 import { Pipeline, type PipelineWindow } from './pipeline.ts';
 import type { StatusLine } from './replies.ts';
@@ -10,8 +10,8 @@ export interface Series<Item, Result> {
   phase: Pop3Phase;
   items: Iterable<Item>;
   lineOf(item: Item): string;
-  /** Octets of the answer, as far as known. */
-  bytesOf(item: Item): number;
+  /** Octets of the answer, as LIST states them; null where they are not known. */
+  bytesOf(item: Item): number | null;
   hasBody: boolean;
   read(request: Request<Item>, reply: StatusLine): Result;
 }
@@ -20,22 +20,29 @@ interface RequestContext<Item> {
   series: Pick<Series<Item, unknown>, 'phase' | 'lineOf' | 'hasBody'>;
   timeoutMs: number;
   flow: FlowControl;
+  /** Others may be under way behind it. */
+  isPipelined: boolean;
 }
 
 /** The command for an item, and what became of it. A thousand may wait: each holds little until its answer is here. */
 export class Request<Item> implements Command {
   readonly item: Item;
-  readonly bytes: number;
+  readonly #expectedBytes: number | null;
   /** Once there is an answer that has one. */
   body: MessageBody | null = null;
   readonly #context: RequestContext<Item>;
   #outcome: StatusLine | Error | null = null;
   #waiter: PromiseWithResolvers<StatusLine> | null = null;
 
-  constructor(item: Item, bytes: number, context: RequestContext<Item>) {
+  constructor(item: Item, expectedBytes: number | null, context: RequestContext<Item>) {
     this.item = item;
-    this.bytes = bytes;
+    this.#expectedBytes = expectedBytes;
     this.#context = context;
+  }
+
+  /** For the window. */
+  get bytes(): number {
+    return this.#expectedBytes ?? 0;
   }
 
   get line(): string {
@@ -51,8 +58,10 @@ export class Request<Item> implements Command {
   }
 
   answer(reply: StatusLine): MessageBody | null {
-    const { flow, series } = this.#context;
-    if (reply.ok && series.hasBody) this.body = new MessageBody(flow);
+    const { flow, isPipelined, series } = this.#context;
+    if (reply.ok && series.hasBody) {
+      this.body = new MessageBody(flow, isPipelined ? new AnswerGuard(this.#expectedBytes) : null);
+    }
     this.#outcome = reply;
     this.#waiter?.resolve(reply);
     return this.body;

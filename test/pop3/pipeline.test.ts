@@ -129,6 +129,43 @@ describe('retrieveAll', () => {
     await server.idle();
   });
 
+  it.each([1, 7, 1000])(
+    'puts no mail under the number of another where the server leaves out a line end (pieces of %d octets)',
+    async (chunkBytes) => {
+      const short = ['one', 'two', 'three'].map((word) => Buffer.from(`Subject: ${word}\r\n\r\n${word}.\r\n`));
+      const joined = Buffer.concat([Buffer.from('+OK\r\n'), short[0]!.subarray(0, -2), Buffer.from('.\r\n')]);
+      const server = await startFake({ mails: short, on: { 'RETR 1': () => joined }, chunkBytes });
+      const memory = new Map<string, number>();
+      const client = await logIn(server, { pipelining: memory, timeouts: { idleMs: 300 } });
+      const whole: number[] = [];
+      const run = async () => {
+        const messages = short.map(({ length }, index) => ({ number: index + 1, bytes: length }));
+        for await (const { message, body } of client.retrieveAll(messages)) {
+          await readAll(body!);
+          whole.push(message.number);
+        }
+      };
+      await expect(run()).rejects.toMatchObject({ code: 'upstream_protocol_error', phase: 'retrieve' });
+      expect(whole).toEqual([]);
+      expect([...memory.values()]).toEqual([1]);
+      // One by one, the same server is found out by its silence.
+      const careful = await logIn(server, { pipelining: memory, timeouts: { idleMs: 300 } });
+      const reading = (async () => {
+        for await (const { body } of careful.retrieveAll(wanted.slice(0, 1))) await readAll(body!);
+      })();
+      await expect(reading).rejects.toMatchObject({ code: 'upstream_timeout', phase: 'retrieve' });
+    },
+  );
+
+  it('takes mail for mail that holds what answers look like, as long as LIST tells the truth', async () => {
+    const mail = Buffer.from('Subject: a log\r\n\r\n+OK ready\r\n-ERR no\r\n+OK\r\n');
+    const client = await logIn(await startFake({ mails: [mail, mail] }));
+    const seen: string[] = [];
+    const messages = [1, 2].map((number) => ({ number, bytes: mail.length }));
+    for await (const { body } of client.retrieveAll(messages)) seen.push(String(await readAll(body!)));
+    expect(seen).toEqual([String(mail), String(mail)]);
+  });
+
   it('left early ends the session, and with it what was under way', async () => {
     const server = await startFake({ mails });
     const client = await logIn(server);
