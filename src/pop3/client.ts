@@ -7,23 +7,25 @@
  */
 import type { MessageBody } from './body.ts';
 import { noCapabilities, parseCapabilities, type Capabilities } from './capabilities.ts';
-import { requireNumber } from './command-line.ts';
+import { requireLanguageTag, requireNumber } from './command-line.ts';
 import type { Connection } from './connection.ts';
 import { Pop3CommandError, Pop3ConnectionError, type Pop3Phase } from './errors.ts';
 import { Exchange } from './exchange.ts';
 import { capabilitiesMax, defaultTimeouts, maildropMessagesMax, type Pop3Timeouts } from './limits.ts';
-import { logIn } from './login.ts';
+import { logIn, readCredentials } from './login.ts';
 import { openSession, type OpenSession } from './open.ts';
-import { parseListLine, parseStat, parseUidlLine, type ListEntry, type StatusLine, type UidlEntry } from './replies.ts';
-import { readApopChallenge, readChannelBinding, readOffer, type Credentials } from './sasl/index.ts';
-import type {
-  MessageToRetrieve,
-  Pop3Language,
-  Pop3Options,
-  Pop3Settings,
-  Pop3State,
-  RetrievedMessage,
-} from './settings.ts';
+import {
+  parseLanguage,
+  parseListLine,
+  parseStat,
+  parseUidlLine,
+  type ListEntry,
+  type Pop3Language,
+  type StatusLine,
+  type UidlEntry,
+} from './replies.ts';
+import { readApopChallenge, readChannelBinding, readOffer } from './sasl/index.ts';
+import type { MessageToRetrieve, Pop3Options, Pop3Settings, Pop3State, RetrievedMessage } from './settings.ts';
 import { describe, readTlsFacts, type TlsFacts } from './transport.ts';
 
 export class Pop3Client {
@@ -116,22 +118,14 @@ export class Pop3Client {
   /** LANG (RFC 6856 §3): the languages that the server has for its texts. @throws Pop3CommandError */
   async languages(): Promise<Pop3Language[]> {
     const languages: Pop3Language[] = [];
-    for await (const lines of this.#exchange.lines('capabilities', 'LANG', capabilitiesMax)) {
-      for (const line of lines) {
-        const [, tag = '', description = ''] = /^(\S+)[ \t]*(.*)$/.exec(Buffer.from(line, 'latin1').toString()) ?? [];
-        if (tag !== '') languages.push({ tag, description });
-      }
-    }
+    for await (const lines of this.#exchange.lines('capabilities', 'LANG', capabilitiesMax))
+      languages.push(...lines.map(parseLanguage).filter((language) => language !== null));
     return languages;
   }
 
   /** LANG with a tag of RFC 5646, or `*` for the server's choice. @throws Pop3CommandError */
   async useLanguage(tag: string): Promise<void> {
-    if (!/^(?:\*|[A-Za-z\d]{1,8}(?:-[A-Za-z\d]{1,8})*)$/.test(tag)) {
-      const text = `${JSON.stringify(tag.slice(0, 40))} is no language tag (RFC 5646).`;
-      throw new Pop3CommandError('upstream_command_failed', 'capabilities', text);
-    }
-    await this.#exchange.ask('capabilities', `LANG ${tag}`);
+    await this.#exchange.ask('capabilities', `LANG ${requireLanguageTag(tag)}`);
   }
 
   async stat(): Promise<{ count: number; bytes: number }> {
@@ -291,7 +285,7 @@ export class Pop3Client {
     }
     const { host, port, mechanism: way, tls, twoStep = false } = this.#settings;
     const { secured, greeting } = this.#session;
-    const credentials = this.#credentials;
+    const credentials = readCredentials(this.#settings);
     await logIn({
       place: this.#place,
       host,
@@ -308,14 +302,6 @@ export class Pop3Client {
       refused: (reply) => this.#exchange.loginRefused(reply, credentials.kind),
       drop: () => this.close(),
     });
-  }
-
-  get #credentials(): Credentials {
-    const { username, password = '', accessToken, authzid, mechanism } = this.#settings;
-    const identity = authzid === undefined ? {} : { authzid };
-    if (mechanism === 'EXTERNAL') return { kind: 'external', ...identity };
-    if (accessToken !== undefined) return { kind: 'token', username, accessToken };
-    return { kind: 'password', username, password, ...identity };
   }
 
   /** A server that offers STLS and no USER would refuse the password after it had crossed the network in the clear. */

@@ -24,3 +24,10 @@ export function requireNumber(number: number, phase: Pop3Phase, least = 1): numb
   const text = `${String(number)} is no ${least === 0 ? 'number of lines' : 'message number'}.`;
   throw new Pop3CommandError('upstream_command_failed', phase, text);
 }
+
+/** RFC 5646, or `*` for the server's choice (RFC 6856 §3.2). @throws Pop3CommandError, before anything is sent. */
+export function requireLanguageTag(tag: string): string {
+  if (/^(?:\*|[A-Za-z\d]{1,8}(?:-[A-Za-z\d]{1,8})*)$/.test(tag)) return tag;
+  const text = `${JSON.stringify(tag.slice(0, 40))} is no language tag (RFC 5646).`;
+  throw new Pop3CommandError('upstream_command_failed', 'capabilities', text);
+}

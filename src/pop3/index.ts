@@ -3,7 +3,6 @@ export { Pop3Client } from './client.ts';
 export type {
   MessageToRetrieve,
   PipeliningMemory,
-  Pop3Language,
   Pop3Options,
   Pop3Settings,
   Pop3State,
@@ -21,7 +20,7 @@ export {
 } from './errors.ts';
 export { defaultTimeouts, type Pop3Timeouts } from './limits.ts';
 export type { Capabilities } from './capabilities.ts';
-export type { ListEntry, UidlEntry } from './replies.ts';
+export type { ListEntry, Pop3Language, UidlEntry } from './replies.ts';
 export { isLoginWay, LOGIN_WAYS, type LoginWay } from './sasl/index.ts';
 export {
   parsePin,

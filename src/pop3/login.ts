@@ -19,6 +19,7 @@ import {
   type LoginOffer,
   type LoginWay,
 } from './sasl/index.ts';
+import type { Pop3Settings } from './settings.ts';
 
 export interface LoginOptions {
   place: string;
@@ -102,6 +103,20 @@ function isEndOfConnection(error: unknown): error is Pop3ConnectionError {
 function hungUpOnCredentials(place: string, cause: Pop3ConnectionError): Pop3ConnectionError {
   const text = `${place} hung up on the user name and the password, as some servers do where these are wrong. Check both.`;
   return new Pop3ConnectionError('upstream_auth_failed', 'login', text, { cause });
+}
+
+/** What the settings have to log in with. */
+export function readCredentials({
+  username,
+  password = '',
+  accessToken,
+  authzid,
+  mechanism,
+}: Pop3Settings): Credentials {
+  const identity = authzid === undefined ? {} : { authzid };
+  if (mechanism === 'EXTERNAL') return { kind: 'external', ...identity };
+  if (accessToken !== undefined) return { kind: 'token', username, accessToken };
+  return { kind: 'password', username, password, ...identity };
 }
 
 type Send = (line: string, secret: string) => Promise<Buffer>;

@@ -77,6 +77,14 @@ export interface ListEntry {
   bytes: number | null;
 }
 
+/** A language for the server's texts. */
+export interface Pop3Language {
+  /** RFC 5646. */
+  tag: string;
+  /** In that language itself. */
+  description: string;
+}
+
 export interface UidlEntry {
   number: number;
   /** One character for each byte; null where it is blank or absent. */
@@ -102,6 +110,12 @@ export function parseUidlLine(line: string): UidlEntry | null {
   let end = written.length;
   while (written[end - 1] === ' ' || written[end - 1] === '\t') end -= 1;
   return { number: Number(match[1]), uidl: written.slice(0, end) || null };
+}
+
+/** A line of LANG (RFC 6856 §3.2): a tag, and the name of the language in itself; null where there is none. */
+export function parseLanguage(line: string): Pop3Language | null {
+  const [, tag, description = ''] = /^(\S+)[ \t]*(.*)$/.exec(decode(line)) ?? [];
+  return tag === undefined ? null : { tag, description };
 }
 
 /** Server text fit for an error: secrets taken out, cut, quoted; control, bidi and invisible characters escaped. */

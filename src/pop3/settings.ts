@@ -74,11 +74,3 @@ export type RetrievedMessage<Message> =
 
 /** `authorization` until the login is through, `transaction` until QUIT, then `closed` (RFC 1939 §3). */
 export type Pop3State = 'authorization' | 'transaction' | 'closed';
-
-/** A language for the server's texts (RFC 6856 §3.2). */
-export interface Pop3Language {
-  /** RFC 5646. */
-  tag: string;
-  /** In that language itself. */
-  description: string;
-}
