@@ -461,6 +461,11 @@ export interface components {
         };
         readonly Attachment: {
             readonly id: string;
+            /**
+             * @description Where it stands among the parts, as IMAP numbers them (RFC 9051 6.4.5.1).
+             * @example 2.1
+             */
+            readonly part: string;
             readonly filename: string | null;
             readonly contentType: string;
             /** @enum {string|null} */

@@ -46,11 +46,12 @@ export function openAttachment(raw: Readable, attachmentId: string): Promise<Ope
 
 /** What is known of an attachment; size and digest once its content has ended. */
 export function describeAttachment(attachment: AttachmentStream, ordinal: number): AttachmentInfo {
-  const { contentType, filename, contentDisposition, cid, related } = attachment;
+  const { contentType, filename, contentDisposition, cid, related, partId } = attachment;
   const disposition =
     contentDisposition === undefined ? null : contentDisposition === 'inline' ? 'inline' : 'attachment';
   return {
     id: idOf(ordinal),
+    part: partId ?? '1',
     filename: keep(filename),
     contentType: normalizeContentType(contentType),
     disposition,

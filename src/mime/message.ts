@@ -18,6 +18,8 @@ export interface HeaderField {
 export interface AttachmentInfo {
   /** `att_1`, `att_2`, ... in document order; openAttachment takes it. */
   readonly id: string;
+  /** Where it stands among the parts, as IMAP numbers them (RFC 9051 §6.4.5.1): `2.1`, and `1` where it is the whole body. */
+  readonly part: string;
   /** As the sender wrote it: may hold path separators and control characters, and never names a place to write to. */
   readonly filename: string | null;
   /** `type/subtype` in lower case, without parameters. */

@@ -44,6 +44,26 @@ test('every attachment that parseMessage lists can be opened by its id, and is t
   }
 });
 
+describe('the part of an attachment is numbered as IMAP does', () => {
+  const partsOf = async (bytes: Uint8Array): Promise<string[]> =>
+    (await parseMessage(bytes)).attachments.map(({ part }) => part);
+  const image = 'Content-Type: image/png\n\nx';
+
+  test('beside the text', async () => {
+    expect(await partsOf(multipart('mixed', 'Content-Type: text/plain\n\nwords', image, image))).toEqual(['2', '3']);
+  });
+
+  test('within multiparts within multiparts', async () => {
+    const related = `Content-Type: multipart/related; boundary=r\n\n--r\nContent-Type: text/html\n\n<p>\n--r\n${image}\n--r--`;
+    const inner = `Content-Type: multipart/alternative; boundary=a\n\n--a\nContent-Type: text/plain\n\nx\n--a\n${related}\n--a--\n`;
+    expect(await partsOf(multipart('mixed', inner, image))).toEqual(['1.2.2', '2']);
+  });
+
+  test('and 1 where it is all that the message has', async () => {
+    expect(await partsOf(mail(image))).toEqual(['1']);
+  });
+});
+
 test('the message may come in any pieces', async () => {
   for (const chunkBytes of [1, 7, 4096]) {
     const opened = await openAttachment(trickle(message, chunkBytes).raw, 'att_3');

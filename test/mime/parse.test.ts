@@ -218,6 +218,7 @@ describe('attachments', () => {
     expect(message.attachments).toEqual([
       {
         id: 'att_1',
+        part: '2',
         filename: 'bill.pdf',
         contentType: 'application/pdf',
         disposition: 'attachment',
