@@ -110,7 +110,8 @@ export interface paths {
         };
         /**
          * The bytes that the server held
-         * @description Dots unstuffed, CRLF line ends, nothing added and nothing taken away.
+         * @description Dots unstuffed, CRLF line ends, nothing added and nothing taken away. One range of it can be asked for (RFC 9110 14);
+         *     several at once are answered with the whole.
          */
         readonly get: operations["getMessageRaw"];
         readonly put?: never;
@@ -647,7 +648,7 @@ export interface components {
             readonly title: string;
             readonly status: number;
             /** @enum {string} */
-            readonly code: "invalid_request" | "invalid_json" | "unsupported_media_type" | "body_too_large" | "unauthorized" | "not_found" | "method_not_allowed" | "conflict" | "egress_blocked" | "storage_unavailable" | "internal_error";
+            readonly code: "invalid_request" | "invalid_json" | "unsupported_media_type" | "body_too_large" | "range_not_satisfiable" | "unauthorized" | "not_found" | "method_not_allowed" | "conflict" | "egress_blocked" | "storage_unavailable" | "internal_error";
             readonly detail: string;
             /** @description The same as in the log. */
             readonly requestId?: string;
@@ -703,6 +704,17 @@ export interface components {
         /** @description The body is over the limit (`body_too_large`). */
         readonly BodyTooLarge: {
             headers: {
+                readonly [name: string]: unknown;
+            };
+            content: {
+                readonly "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description The range begins behind the last byte (`range_not_satisfiable`). */
+        readonly RangeNotSatisfiable: {
+            headers: {
+                /** @description How many bytes there are, as `bytes *\/4711`. */
+                readonly "Content-Range": string;
                 readonly [name: string]: unknown;
             };
             content: {
@@ -946,7 +958,14 @@ export interface operations {
     readonly getMessageRaw: {
         readonly parameters: {
             readonly query?: never;
-            readonly header?: never;
+            readonly header?: {
+                /** @description `bytes=0-65535`, `bytes=65536-` or `bytes=-1024`; what is malformed is ignored. */
+                readonly Range?: string;
+                /** @description An `ETag`; the range is of use only where it still stands. */
+                readonly "If-Range"?: string;
+                /** @description One or more `ETag`s that the caller has the bytes of. */
+                readonly "If-None-Match"?: string;
+            };
             readonly path: {
                 /** @description The id of a message. */
                 readonly messageId: components["parameters"]["MessageId"];
@@ -966,9 +985,30 @@ export interface operations {
                     readonly "message/rfc822": string;
                 };
             };
+            /** @description The range that was asked for. */
+            readonly 206: {
+                headers: {
+                    /** @description The SHA-256 of all bytes. */
+                    readonly ETag: string;
+                    /** @description As `bytes 0-65535/4711000`. */
+                    readonly "Content-Range": string;
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "message/rfc822": string;
+                };
+            };
+            /** @description The caller has these bytes. */
+            readonly 304: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content?: never;
+            };
             readonly 400: components["responses"]["BadRequest"];
             readonly 401: components["responses"]["Unauthorized"];
             readonly 404: components["responses"]["NotFound"];
+            readonly 416: components["responses"]["RangeNotSatisfiable"];
             readonly 500: components["responses"]["InternalError"];
             readonly 503: components["responses"]["Unavailable"];
         };

@@ -45,6 +45,7 @@ export const REQUEST_CODES = [
   'invalid_json',
   'unsupported_media_type',
   'body_too_large',
+  'range_not_satisfiable',
   'unauthorized',
   'not_found',
   'method_not_allowed',

@@ -2,14 +2,16 @@
 import { create as contentDisposition } from 'content-disposition';
 import { Readable } from 'node:stream';
 import { AppError } from '../errors.ts';
+import type { ByteRange } from '../message/blob-store.ts';
 import type { Message, MessageRecord } from '../message/message.ts';
+import { respondWithBytes } from './byte-response.ts';
 import type { Handlers } from './route.ts';
 
 export interface MessagePorts {
   messages: {
     find(tenant: string, id: string): Promise<Message | null>;
     findRecord(tenant: string, id: string): Promise<MessageRecord | null>;
-    openRaw(tenant: string, id: string): Promise<Readable | null>;
+    openRaw(tenant: string, id: string, range?: ByteRange): Promise<Readable | null>;
     openAttachment(
       tenant: string,
       id: string,
@@ -33,18 +35,26 @@ export function messageHandlers({
       return { status: 200, body: message };
     },
 
-    async getMessageRaw({ principal, path }) {
+    async getMessageRaw({ principal, path, ...request }) {
       const { tenant } = principal;
       const record = await messages.findRecord(tenant, path.messageId);
-      const raw = record && (await messages.openRaw(tenant, path.messageId));
-      if (!raw) throw notFound(`message ${path.messageId}`);
-      return stream(raw, {
-        ...UNTRUSTED,
-        'content-type': 'message/rfc822',
-        'content-length': String(record.size),
-        'content-disposition': contentDisposition(`${record.id}.eml`),
-        etag: `"${record.digest}"`,
-      });
+      const response =
+        record &&
+        (await respondWithBytes(
+          request,
+          {
+            size: record.size,
+            etag: `"${record.digest}"`,
+            open: (range) => messages.openRaw(tenant, record.id, range),
+          },
+          {
+            ...UNTRUSTED,
+            'content-type': 'message/rfc822',
+            'content-disposition': contentDisposition(`${record.id}.eml`),
+          },
+        ));
+      if (!response) throw notFound(`message ${path.messageId}`);
+      return response;
     },
 
     async getAttachment({ principal, path }) {

@@ -18,10 +18,17 @@ const PROBLEMS: Partial<Record<ErrorCode, { status: number; title: string; heade
   conflict: { status: 409, title: 'Conflict' },
   body_too_large: { status: 413, title: 'The body is too large' },
   unsupported_media_type: { status: 415, title: 'Unsupported media type' },
+  range_not_satisfiable: { status: 416, title: 'The range is not satisfiable' },
   egress_blocked: { status: 422, title: 'Blocked by the egress policy' },
   storage_unavailable: unavailable(),
   storage_failed: unavailable(),
 };
+
+/** Fields of an error that are headers of its response. */
+interface NamedHeaders {
+  allow?: string;
+  contentRange?: string;
+}
 
 function unavailable() {
   return {
@@ -35,11 +42,11 @@ function unavailable() {
 export function toProblem(error: unknown, requestId: string, isStorageAway: (error: unknown) => boolean): Response {
   const known = error instanceof AppError ? PROBLEMS[error.code as ErrorCode] : undefined;
   if (error instanceof AppError && known) {
-    const { errors, allow } = error.fields as { errors?: Problem['errors']; allow?: string };
+    const { errors, ...headers } = error.fields as { errors?: Problem['errors'] } & NamedHeaders;
     const code = error.code === 'storage_failed' ? 'storage_unavailable' : error.code;
     return respond(known, code as Problem['code'], error.message, requestId, {
       ...(errors && { errors }),
-      ...(allow && { allow }),
+      ...headers,
     });
   }
   if (isStorageAway(error)) {
@@ -56,7 +63,7 @@ function respond(
   code: Problem['code'],
   detail: string,
   requestId: string,
-  { allow, errors }: { allow?: string; errors?: Problem['errors'] } = {},
+  { allow, contentRange, errors }: { errors?: Problem['errors'] } & NamedHeaders = {},
 ): Response {
   const problem: Problem = {
     type: `urn:popbridge:problem:${code}`,
@@ -69,6 +76,11 @@ function respond(
   };
   return new Response(JSON.stringify(problem), {
     status,
-    headers: { 'content-type': 'application/problem+json', ...headers, ...(allow && { allow }) },
+    headers: {
+      'content-type': 'application/problem+json',
+      ...headers,
+      ...(allow && { allow }),
+      ...(contentRange && { 'content-range': contentRange }),
+    },
   });
 }

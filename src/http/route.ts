@@ -24,6 +24,8 @@ type JsonReply<Id extends OperationId> = {
 }[keyof operations[Id]['responses']];
 
 export interface Call<Id extends OperationId> {
+  /** HEAD where a GET is asked for without its body. */
+  method: string;
   path: PartOf<Id, 'path'>;
   query: PartOf<Id, 'query'>;
   /** Lower-case names. */
@@ -60,7 +62,12 @@ export function bindRoutes(
         body: operation.hasBody ? await readJson(context) : undefined,
       };
       operation.validate(parts);
-      const reply = await handle({ ...parts, principal, signal: context.req.raw.signal });
+      const reply = await handle({
+        ...parts,
+        method: context.req.raw.method,
+        principal,
+        signal: context.req.raw.signal,
+      });
       if (reply instanceof Response) return reply;
       return new Response(JSON.stringify(reply.body), {
         status: reply.status,

@@ -8,6 +8,12 @@ export interface BlobName {
   kind: 'raw' | 'content';
 }
 
+/** Offsets in bytes, both inclusive. */
+export interface ByteRange {
+  start: number;
+  end: number;
+}
+
 export interface BlobStore {
   /**
    * Writes a blob as it comes, before its name is known; durable when this resolves. Memory does not grow with its size: a
@@ -15,8 +21,8 @@ export interface BlobStore {
    * @throws what the source throws; AppError `storage_failed` when the storage refuses. Nothing is left behind.
    */
   write(tenant: string, source: AsyncIterable<Uint8Array>): Promise<BlobDraft>;
-  /** The blob's bytes, or null where there is no such blob. */
-  open(name: BlobName): Promise<Readable | null>;
+  /** The blob's bytes, or those of a range within it; null where there is no such blob. */
+  open(name: BlobName, range?: ByteRange): Promise<Readable | null>;
   has(name: BlobName): Promise<boolean>;
   delete(name: BlobName): Promise<void>;
   /**

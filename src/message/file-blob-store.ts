@@ -7,7 +7,7 @@ import { mkdir, open, readdir, rename, rm, stat, unlink, type FileHandle } from 
 import { dirname, join, resolve } from 'node:path';
 import type { Readable } from 'node:stream';
 import { AppError, toError } from '../errors.ts';
-import type { BlobDraft, BlobName, BlobStore } from './blob-store.ts';
+import type { BlobDraft, BlobName, BlobStore, ByteRange } from './blob-store.ts';
 import { draftAgeMsMax, settledFoldersMax } from './limits.ts';
 
 const EXTENSIONS = { raw: 'eml', content: 'json' } as const;
@@ -42,9 +42,9 @@ export function createFileBlobStore(folder: string): BlobStore {
         throw error;
       }
     },
-    async open(name) {
+    async open(name, range) {
       try {
-        return await openStream(pathOf(name));
+        return await openStream(pathOf(name), range);
       } catch (error) {
         if (isMissing(error)) return null;
         throw storageFailed(error);
@@ -101,9 +101,9 @@ async function copy(source: AsyncIterable<Uint8Array>, file: FileHandle): Promis
   return { bytes, sha256: hash.digest('hex') };
 }
 
-async function openStream(path: string): Promise<Readable> {
+async function openStream(path: string, range?: ByteRange): Promise<Readable> {
   const file = await open(path, 'r');
-  return file.createReadStream();
+  return file.createReadStream(range);
 }
 
 /** A rename or a new folder is on disk only when the folder that holds it is. */

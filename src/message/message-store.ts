@@ -10,7 +10,7 @@ import { text } from 'node:stream/consumers';
 import { openAttachment, type OpenAttachment } from '../mime/attachment.ts';
 import type { ParsedMessage } from '../mime/message.ts';
 import { messageKey } from '../redis/keys.ts';
-import type { BlobDraft, BlobStore } from './blob-store.ts';
+import type { BlobDraft, BlobStore, ByteRange } from './blob-store.ts';
 import type { Message, MessageRecord } from './message.ts';
 
 export interface MessageStore {
@@ -25,7 +25,7 @@ export interface MessageStore {
   findRecord(tenant: string, id: string): Promise<MessageRecord | null>;
   /** Of these ids, those whose record and raw bytes are there. */
   findHeld(tenant: string, ids: readonly string[]): Promise<Set<string>>;
-  openRaw(tenant: string, id: string): Promise<Readable | null>;
+  openRaw(tenant: string, id: string, range?: ByteRange): Promise<Readable | null>;
   /** Streams an attachment out of the raw bytes; null where there is none of that id. */
   openAttachment(tenant: string, id: string, attachmentId: string): Promise<OpenAttachment | null>;
   delete(tenant: string, id: string): Promise<void>;
@@ -66,7 +66,7 @@ export function createMessageStore(redis: Redis, blobs: BlobStore, retentionMs: 
       }
       return held;
     },
-    openRaw: (tenant, id) => blobs.open({ tenant, id, kind: 'raw' }),
+    openRaw: (tenant, id, range) => blobs.open({ tenant, id, kind: 'raw' }, range),
     async openAttachment(tenant, id, attachmentId) {
       const raw = await blobs.open({ tenant, id, kind: 'raw' });
       return raw && openAttachment(raw, attachmentId);

@@ -146,6 +146,72 @@ describe('GET /v1/messages/{id}', () => {
     }
   });
 
+  describe('raw, in part', () => {
+    const ask = (headers: Record<string, string>, method = 'GET') =>
+      service.api(method, `/v1/messages/${messages[0]!.id}/raw`, { headers });
+    const whole = (): Buffer => mails[0]!;
+    const etag = (): string => `"${digest(whole())}"`;
+
+    it.each([
+      ['bytes=0-0', 0, 0],
+      ['bytes=10-19', 10, 19],
+      ['bytes=10-', 10, Infinity],
+      ['bytes=-5', -5, Infinity],
+      ['bytes=5-99999999', 5, Infinity],
+      ['bytes=-99999999', 0, Infinity],
+    ])('206 for %s, with those bytes and where they stand', async (range, from, to) => {
+      const { length } = whole();
+      const start = from < 0 ? length + from : from;
+      const end = Math.min(to, length - 1);
+      const { status, bytes, headers } = await ask({ range });
+      expect(status).toBe(206);
+      expect(bytes.equals(whole().subarray(start, end + 1))).toBe(true);
+      expect(headers).toMatchObject({
+        ...UNTRUSTED,
+        'content-range': `bytes ${start}-${end}/${length}`,
+        'content-length': String(end + 1 - start),
+        etag: etag(),
+      });
+    });
+
+    it.each(['bytes=5-1', 'bytes=', 'bytes=a-b', 'lines=0-1', 'bytes=0-1,4-5', 'nonsense'])(
+      'the whole for %s, which is no single range',
+      async (range) => {
+        const { status, bytes, headers } = await ask({ range });
+        expect([status, bytes.equals(whole()), headers['content-range']]).toEqual([200, true, undefined]);
+      },
+    );
+
+    it.each(['bytes=99999999-', 'bytes=-0'])('416 for %s, with how many bytes there are', async (range) => {
+      const refused = await ask({ range });
+      expect(refused.asProblem()).toMatchObject({ status: 416, code: 'range_not_satisfiable' });
+      expect(refused.headers['content-range']).toBe(`bytes */${whole().length}`);
+    });
+
+    it('the whole where If-Range names other bytes than these', async () => {
+      expect((await ask({ range: 'bytes=0-1', 'if-range': etag() })).status).toBe(206);
+      expect((await ask({ range: 'bytes=0-1', 'if-range': '"other"' })).bytes.equals(whole())).toBe(true);
+      expect((await ask({ range: 'bytes=0-1', 'if-range': `W/${etag()}` })).status).toBe(200);
+    });
+
+    it('304 without a body where If-None-Match names them, before any range', async () => {
+      for (const tags of [etag(), `W/${etag()}`, `"a", ${etag()}`, '*']) {
+        const { status, bytes, headers } = await ask({ 'if-none-match': tags, range: 'bytes=99999999-' });
+        expect([status, bytes.length, headers['etag']]).toEqual([304, 0, etag()]);
+      }
+      expect((await ask({ 'if-none-match': '"other"' })).status).toBe(200);
+    });
+
+    it('HEAD tells the size, whatever range it names', async () => {
+      const { status, headers } = await ask({ range: 'bytes=0-1' }, 'HEAD');
+      expect([status, headers['content-length'], headers['accept-ranges']]).toEqual([
+        200,
+        String(whole().length),
+        'bytes',
+      ]);
+    });
+  });
+
   it('404 for what is not there, and 400 for what is no id', async () => {
     const [{ id }] = messages as [MessageBody];
     for (const path of [UNKNOWN, `${UNKNOWN}/raw`, `${UNKNOWN}/attachments/att_1`, `${id}/attachments/att_99999`]) {

@@ -52,6 +52,17 @@ export function describeBlobStore(title: string, create: () => Promise<BlobStore
       expect(stream && content.equals(await buffer(stream))).toBe(true);
     });
 
+    test('gives a range of a blob, both ends included, and of a blob that is not there none', async () => {
+      await put(store, NAME, '0123456789');
+      const range = async (start: number, end: number): Promise<string> =>
+        (await buffer((await store.open(NAME, { start, end }))!)).toString();
+      expect(await range(0, 0)).toBe('0');
+      expect(await range(3, 6)).toBe('3456');
+      expect(await range(9, 9)).toBe('9');
+      expect(await range(0, 9)).toBe('0123456789');
+      expect(await store.open({ ...NAME, id: 'msg_none' }, { start: 0, end: 1 })).toBeNull();
+    });
+
     test('is done with a chunk before it asks for the next: it is empty by then', async () => {
       async function* lent(): AsyncGenerator<Buffer> {
         for (let part = 0; part < 50; part += 1) {
