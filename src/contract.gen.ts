@@ -770,6 +770,8 @@ export interface components {
     };
     requestBodies: never;
     headers: {
+        /** @description The SHA-256 of all bytes. */
+        readonly ETag: string;
         /** @description Where the fetch is. */
         readonly Location: string;
         /** @description The wait that was granted, as `wait=N`. */
@@ -977,8 +979,7 @@ export interface operations {
             /** @description The raw message. */
             readonly 200: {
                 headers: {
-                    /** @description The SHA-256 of the bytes. */
-                    readonly ETag: string;
+                    readonly ETag: components["headers"]["ETag"];
                     readonly [name: string]: unknown;
                 };
                 content: {
@@ -988,8 +989,7 @@ export interface operations {
             /** @description The range that was asked for. */
             readonly 206: {
                 headers: {
-                    /** @description The SHA-256 of all bytes. */
-                    readonly ETag: string;
+                    readonly ETag: components["headers"]["ETag"];
                     /** @description As `bytes 0-65535/4711000`. */
                     readonly "Content-Range": string;
                     readonly [name: string]: unknown;

@@ -30,6 +30,7 @@ export async function respondWithBytes(
 ): Promise<Response | null> {
   const described = { ...headers, etag, 'accept-ranges': 'bytes' };
   if (matchesAny(header['if-none-match'], etag)) return new Response(null, { status: 304, headers: described });
+  // §14.2: for HEAD there is no range.
   const range = method === 'GET' ? readRange(header, size, etag) : null;
   const length = range ? range.end - range.start + 1 : size;
   const answer = {
@@ -40,10 +41,13 @@ export async function respondWithBytes(
       ...(range && { 'content-range': `bytes ${range.start}-${range.end}/${size}` }),
     },
   };
-  // A file that nobody reads would stay open.
-  if (method === 'HEAD') return new Response(null, answer);
   const bytes = await open(range ?? undefined);
-  return bytes && new Response(Readable.toWeb(bytes) as ReadableStream<Uint8Array>, answer);
+  return bytes && respondWithStream(bytes, answer);
+}
+
+/** Bytes as they come; their size need not be known. */
+export function respondWithStream(bytes: Readable, answer: ResponseInit): Response {
+  return new Response(Readable.toWeb(bytes) as ReadableStream<Uint8Array>, answer);
 }
 
 /** §13.1.2: compared weakly, so that `W/` in front makes no difference. */

@@ -1,10 +1,10 @@
 /** `/v1/messages`: JSON, raw bytes and attachments. Mail is untrusted: no browser may run or show what is sent here. */
 import { create as contentDisposition } from 'content-disposition';
-import { Readable } from 'node:stream';
+import type { Readable } from 'node:stream';
 import { AppError } from '../errors.ts';
 import type { ByteRange } from '../message/blob-store.ts';
 import type { Message, MessageRecord } from '../message/message.ts';
-import { respondWithBytes } from './byte-response.ts';
+import { respondWithBytes, respondWithStream } from './byte-response.ts';
 import type { Handlers } from './route.ts';
 
 export interface MessagePorts {
@@ -60,17 +60,15 @@ export function messageHandlers({
     async getAttachment({ principal, path }) {
       const found = await messages.openAttachment(principal.tenant, path.messageId, path.attachmentId);
       if (!found) throw notFound(`attachment ${path.attachmentId} of message ${path.messageId}`);
-      return stream(found.stream, {
-        ...UNTRUSTED,
-        'content-type': found.contentType,
-        'content-disposition': contentDisposition(found.filename ?? path.attachmentId),
+      return respondWithStream(found.stream, {
+        headers: {
+          ...UNTRUSTED,
+          'content-type': found.contentType,
+          'content-disposition': contentDisposition(found.filename ?? path.attachmentId),
+        },
       });
     },
   };
-}
-
-function stream(bytes: Readable, headers: Record<string, string>): Response {
-  return new Response(Readable.toWeb(bytes) as ReadableStream<Uint8Array>, { headers });
 }
 
 function notFound(what: string): AppError {
