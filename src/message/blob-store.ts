@@ -1,11 +1,15 @@
-/** The blob store: where mail bytes are. One interface for all kinds of storage. */
+/**
+ * The blob store: where mail bytes are. One interface for all kinds of storage; what the bytes mean, and that they are
+ * sealed, is no business of it.
+ *
+ * A blob is written once under a name that was never used before, and never changed.
+ */
 import type { Readable } from 'node:stream';
 
 export interface BlobName {
   tenant: string;
-  /** The id of the message. */
+  /** Lower-case letters, digits and underscores, five at least. */
   id: string;
-  kind: 'raw' | 'content';
 }
 
 /** Offsets in bytes, both inclusive. */
@@ -15,30 +19,21 @@ export interface ByteRange {
 }
 
 export interface BlobStore {
+  /** @throws AppError `storage_failed` where nothing can be written: better at the start than in every fetch. */
+  check(): Promise<void>;
   /**
-   * Writes a blob as it comes, before its name is known; durable when this resolves. Memory does not grow with its size: a
-   * chunk of the source may be empty once the next is asked for, so that none may be held back.
+   * Writes a blob as it comes. Nothing is seen of it before it is whole, and it is durable when this resolves. Memory does
+   * not grow with its size: a chunk of the source may be empty once the next is asked for, so that none may be held back.
    * @throws what the source throws; AppError `storage_failed` when the storage refuses. Nothing is left behind.
    */
-  write(tenant: string, source: AsyncIterable<Uint8Array>): Promise<BlobDraft>;
+  write(name: BlobName, source: AsyncIterable<Uint8Array> | Iterable<Uint8Array>): Promise<void>;
   /** The blob's bytes, or those of a range within it; null where there is no such blob. */
   open(name: BlobName, range?: ByteRange): Promise<Readable | null>;
   has(name: BlobName): Promise<boolean>;
+  /** Nothing happens where it is not there. */
   delete(name: BlobName): Promise<void>;
-  /**
-   * Deletes what was last written before `beforeMs` (epoch) and belongs to no live message. Resolves with how many blobs
-   * that were.
-   */
-  sweep(beforeMs: number, isLive: (tenant: string, id: string) => Promise<boolean>): Promise<number>;
-}
-
-export interface BlobDraft {
-  bytes: number;
-  /** SHA-256 in hex. */
-  sha256: string;
-  /** The bytes just written. */
-  open(): Promise<Readable>;
-  /** Gives the blob its name, in place of what had it; durable when this resolves. */
-  keep(name: Omit<BlobName, 'tenant'>): Promise<void>;
-  discard(): Promise<void>;
+  /** All blobs that were written before a time (epoch, milliseconds), in no order. */
+  list(beforeMs: number): AsyncIterable<BlobName>;
+  /** Takes away what writers that have died left half written, where it is older than the time. */
+  discardUnfinished(beforeMs: number): Promise<void>;
 }
