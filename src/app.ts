@@ -4,7 +4,6 @@
 import { randomBytes, randomUUID } from 'node:crypto';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
-import { buffer } from 'node:stream/consumers';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Redis } from 'ioredis';
 import type { Logger } from 'pino';
@@ -137,6 +136,7 @@ async function buildParts(options: AppOptions, keys: Keys, lifecycle: Lifecycle)
   const { config, logger } = options;
   const egress = createEgressPolicy({ allow: parseEgressAllow(config.egressAllow) });
   const sealer = createSealer(keys.master);
+  const clock = { now: () => Date.now(), sleep: async (ms: number): Promise<void> => sleep(ms) };
 
   const address = config.redisUrl ?? (await startEmbedded(options, onClose));
   const openStore = async (): Promise<Redis> => {
@@ -159,14 +159,18 @@ async function buildParts(options: AppOptions, keys: Keys, lifecycle: Lifecycle)
   return {
     config,
     logger,
-    clock: { now: () => Date.now(), sleep: async (ms) => sleep(ms) },
+    clock,
     egress,
     redis,
     openStore,
     openBlocking,
-    records: createFetchStore(redis, config.retentionMs),
+    records: createFetchStore(redis),
     credentials: createCredentialStore(redis, sealer, credentialsTtlMs),
-    messages: createMessageStore(redis, createFileBlobStore(join(config.dataDir, 'blobs')), config.retentionMs),
+    messages: createMessageStore({
+      ...{ redis, sealer, clock },
+      blobs: createFileBlobStore(join(config.dataDir, 'blobs')),
+      quota: config.quota,
+    }),
     subscriptions,
     webhookQueue,
     checks: new Map([
@@ -194,7 +198,7 @@ async function startWorkers(parts: Parts): Promise<void> {
   onClose(() => mime.close());
   await checkParser(mime);
   await messages.checkStorage();
-  const sweeper = createSweeper({ sweep: () => messages.sweep(clock.now()), logger });
+  const sweeper = createSweeper({ sweep: messages.sweep, audit: messages.audit, logger });
   onClose(() => sweeper.close());
 
   const fetchPorts: FetchPorts = {
@@ -205,7 +209,7 @@ async function startWorkers(parts: Parts): Promise<void> {
     leases: createLeases(redis),
     credentials: parts.credentials,
     messages,
-    parse: async (raw) => mime.parse(await buffer(await raw.open())),
+    parse: mime.parse,
     durability: createDurability(await parts.openStore(), clock),
     announce: (event) => webhookQueue.announce(messageReceived(event)),
     isStorageAway: isRedisUnavailable,
@@ -287,6 +291,7 @@ async function startApi(parts: Parts, access: Access): Promise<string> {
       },
       messages,
       messageBytesMax: config.messageBytesMax,
+      retentionMs: config.retentionMs,
       shutdown: shutdown.signal,
       checkReadiness: () => runChecks(checks),
       access,

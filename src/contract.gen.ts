@@ -253,6 +253,8 @@ export interface components {
             readonly delete: components["schemas"]["DeletePolicy"];
             /** @default {} */
             readonly limits: components["schemas"]["FetchLimits"];
+            /** @description How long the fetch and its messages are kept. What the service is set to (7 days by default), unless given. */
+            readonly retentionDays?: number;
             readonly webhook?: components["schemas"]["WebhookRequest"];
         };
         /** @description Where the mail is. */
@@ -290,7 +292,7 @@ export interface components {
              * @default 1073741824
              */
             readonly bytes: number;
-            /** @description A larger message is not retrieved, and counts as failed with `message_too_large`. At most, and unless given, what the service is set to (50 MiB by default). */
+            /** @description Of a larger message only the header section is taken, by TOP, and it becomes a message whose `omitted` says so (or, where the server has no TOP, a failure `message_too_large`). At most, and unless given, what the service is set to (50 MiB by default). */
             readonly messageBytes?: number;
             /**
              * @description How long one session with the server may last.
@@ -327,6 +329,8 @@ export interface components {
                 readonly listed: number;
                 /** @description Messages stored by this fetch, over all its attempts. */
                 readonly retrieved: number;
+                /** @description Messages too large to be retrieved, of which the header section was stored. */
+                readonly omitted: number;
                 /** @description Messages left for another fetch because a limit was reached. */
                 readonly skipped: number;
                 /** @description Messages that could not be retrieved; `failures` says why. */
@@ -377,11 +381,12 @@ export interface components {
          *     | `cancelled` | cancelled by DELETE |
          *     | `lease_lost` | another worker took the maildrop over |
          *     | `storage_failed` | Redis or the blob store failed; nothing was deleted upstream |
+         *     | `quota_exceeded` | the tenant has as many messages or bytes as it may; nothing was deleted upstream |
          *     | `credentials_unavailable` | the sealed credentials have expired, or their master key is gone |
          *     | `internal_error` | a fault of ours; the log has the details |
          * @enum {string}
          */
-        readonly FailureCode: "upstream_auth_failed" | "upstream_locked" | "upstream_unavailable" | "upstream_unreachable" | "upstream_timeout" | "upstream_tls_failed" | "upstream_not_pop3" | "upstream_protocol_error" | "upstream_command_failed" | "upstream_closed" | "egress_blocked" | "message_too_large" | "cancelled" | "lease_lost" | "storage_failed" | "credentials_unavailable" | "internal_error";
+        readonly FailureCode: "upstream_auth_failed" | "upstream_locked" | "upstream_unavailable" | "upstream_unreachable" | "upstream_timeout" | "upstream_tls_failed" | "upstream_not_pop3" | "upstream_protocol_error" | "upstream_command_failed" | "upstream_closed" | "egress_blocked" | "message_too_large" | "cancelled" | "lease_lost" | "storage_failed" | "quota_exceeded" | "credentials_unavailable" | "internal_error";
         readonly Failure: {
             readonly code: components["schemas"]["FailureCode"];
             /** @description What happened, where, and what to do. What the server said is quoted, escaped and cut. */

@@ -23,6 +23,7 @@ const IS_RETRYABLE = {
   cancelled: false,
   lease_lost: true,
   storage_failed: true,
+  quota_exceeded: true,
   credentials_unavailable: false,
   internal_error: false,
 } as const;

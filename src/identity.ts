@@ -53,6 +53,11 @@ export function fetchId(nowMs: number, random: (bytes: number) => Buffer): strin
   return `fch_${base32(bytes, 26)}`;
 }
 
+/** Never used before: a blob is written once. It spreads evenly by its first characters. */
+export function blobId(random: (bytes: number) => Buffer): string {
+  return `blb_${base32(random(15), 24)}`;
+}
+
 /** Each part is framed by its length, so that no two lists of parts give the same text. */
 function derive(prefix: string, ...parts: string[]): string {
   const hash = createHash('sha256').update(prefix);

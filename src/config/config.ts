@@ -24,6 +24,8 @@ export interface Config {
   readonly webhookConcurrency: number;
   readonly messageBytesMax: number;
   readonly retentionMs: number;
+  /** What a tenant may have; 0 is without bound. */
+  readonly quota: { readonly messages: number; readonly bytes: number };
   readonly shutdownMs: number;
   readonly logLevel: Settings['POPBRIDGE_LOG_LEVEL'];
 }
@@ -58,6 +60,7 @@ function toConfig(settings: Settings): Config {
     webhookConcurrency: settings.POPBRIDGE_WEBHOOK_CONCURRENCY,
     messageBytesMax: settings.POPBRIDGE_MESSAGE_BYTES_MAX,
     retentionMs: settings.POPBRIDGE_RETENTION_DAYS * 24 * 60 * 60 * 1000,
+    quota: { messages: settings.POPBRIDGE_QUOTA_MESSAGES, bytes: settings.POPBRIDGE_QUOTA_BYTES },
     shutdownMs: settings.POPBRIDGE_SHUTDOWN_SECONDS * 1000,
     logLevel: settings.POPBRIDGE_LOG_LEVEL,
   });

@@ -71,23 +71,23 @@ const writeFrom = defineScript(`
   end
   return 0`);
 
-/** KEYS: record, ledger, order. ARGV: token, message key, entry, message id, number, bytes, ttl. Counts a message once. */
+/** KEYS: record, ledger, order. ARGV: token, message key, entry, message id, number, count, bytes, ttl. Counts a message once. */
 const commitEntry = defineScript(`
   if redis.call('HGET', KEYS[1], 'fence') ~= ARGV[1] then return 0 end
   local before = redis.call('HGET', KEYS[2], ARGV[2])
   redis.call('HSET', KEYS[2], ARGV[2], ARGV[3])
-  redis.call('PEXPIRE', KEYS[2], ARGV[7])
+  redis.call('PEXPIRE', KEYS[2], ARGV[8])
   if ARGV[4] ~= '' then
     redis.call('ZADD', KEYS[3], 'NX', ARGV[5], ARGV[4])
-    redis.call('PEXPIRE', KEYS[3], ARGV[7])
+    redis.call('PEXPIRE', KEYS[3], ARGV[8])
     if not (before and cjson.decode(before).state == 'stored') then
-      redis.call('HINCRBY', KEYS[1], 'retrieved', 1)
-      redis.call('HINCRBY', KEYS[1], 'retrievedBytes', ARGV[6])
+      redis.call('HINCRBY', KEYS[1], ARGV[6], 1)
+      redis.call('HINCRBY', KEYS[1], 'retrievedBytes', ARGV[7])
     end
   end
   return 1`);
 
-export function createFetchStore(redis: Redis, retentionMs: number): FetchStore {
+export function createFetchStore(redis: Redis): FetchStore {
   const keysOf = ({ tenant, id }: FetchRef) => fetchKeys(tenant, id);
   const fenced = async (done: Promise<unknown>): Promise<void> => {
     if ((await done) === 0) throw new AppError('lease_lost', 'Another worker has taken this fetch over.');
@@ -104,7 +104,7 @@ export function createFetchStore(redis: Redis, retentionMs: number): FetchStore 
       await redis
         .multi()
         .hset(record, { request: JSON.stringify(request), state: 'queued', createdAt })
-        .pexpire(record, retentionMs)
+        .pexpire(record, request.retentionMs)
         .exec();
     },
     find,
@@ -132,10 +132,10 @@ export function createFetchStore(redis: Redis, retentionMs: number): FetchStore 
       const fields = await redis.hgetall(keysOf(ref).ledger);
       return new Map(Object.entries(fields).map(([key, json]) => [key, JSON.parse(json) as LedgerEntry]));
     },
-    commit(ref, token, key, entry, size = 0) {
-      const { record, ledger, order } = keysOf(ref);
+    commit(fetch, token, key, entry, { as, bytes } = { as: 'retrieved', bytes: 0 }) {
+      const { record, ledger, order } = keysOf(fetch);
       const stored = entry.state === 'stored' ? entry.messageId : '';
-      const args = [token, key, JSON.stringify(entry), stored, entry.number, size, retentionMs];
+      const args = [token, key, JSON.stringify(entry), stored, entry.number, as, bytes, fetch.retentionMs];
       return fenced(commitEntry(redis, [record, ledger, order], args));
     },
   };
@@ -174,6 +174,7 @@ function readRecord({ tenant, id }: FetchRef, fields: Record<string, string>): F
     listedBytes: count('listedBytes'),
     retrieved: count('retrieved'),
     retrievedBytes: count('retrievedBytes'),
+    omitted: count('omitted'),
     skipped: count('skipped'),
     failed: count('failed'),
     deleted: count('deleted'),

@@ -28,6 +28,8 @@ export interface FetchRequest {
   ca: string | null;
   delete: DeletePolicy;
   limits: FetchLimits;
+  /** Milliseconds that the fetch and its messages are kept. */
+  retentionMs: number;
 }
 
 export interface Failure {
@@ -60,6 +62,8 @@ export interface FetchProgress {
   listedBytes: number;
   retrieved: number;
   retrievedBytes: number;
+  /** Messages of which only the header section was taken. */
+  omitted: number;
   skipped: number;
   failed: number;
   deleted: number;

@@ -7,12 +7,26 @@ export type LedgerEntry =
   | { state: 'stored'; number: number; messageId: string; bytes: number | null }
   /** It will fail the same way however often it is tried. */
   | { state: 'failed'; number: number; code: FailureCode; detail: string }
+  /** Larger than the server had said: the next attempt takes its header section only. */
+  | { state: 'oversize'; number: number }
   /** The session broke while it was retrieved: the next attempt leaves it for last. */
   | { state: 'suspect'; number: number };
+
+/** What a stored message is counted as, once. */
+export interface Retrieved {
+  as: 'retrieved' | 'omitted';
+  bytes: number;
+}
 
 export interface Ledger {
   /** By message key; see `identity.ts`. */
   readLedger(ref: FetchRef): Promise<Map<string, LedgerEntry>>;
-  /** Marks a message, and counts a stored one with its `size` in bytes. @throws AppError `lease_lost` when fenced off. */
-  commit(ref: FetchRef, token: number, key: string, entry: LedgerEntry, size?: number): Promise<void>;
+  /** Marks a message, and counts a stored one. @throws AppError `lease_lost` when fenced off. */
+  commit(
+    fetch: FetchRef & { retentionMs: number },
+    token: number,
+    key: string,
+    entry: LedgerEntry,
+    count?: Retrieved,
+  ): Promise<void>;
 }

@@ -15,6 +15,12 @@ export const pipeliningMemoryMs = 24 * 60 * 60 * 1000;
 export const failuresMax = 100;
 /** Characters of one failure's detail. */
 export const detailCharsMax = 1000;
+/** Messages, and their bytes, that are committed together at most; and how long the first of them waits for the others. */
+export const commitMessagesMax = 64;
+export const commitBytesMax = 1024 * 1024;
+export const commitAfterMs = 100;
+/** Bytes that are kept of the header section of a message too large to be retrieved. */
+export const headersBytesMax = 256 * 1024;
 /** How often the progress of a running fetch is written. */
 export const progressEveryMs = 250;
 /** Attempts in a row whose session broke without a single message settled. */

@@ -43,6 +43,8 @@ const RULES: Readonly<Record<FailureCode, Rule>> = {
   cancelled: never,
   lease_lost: () => 1000,
   storage_failed: ({ fruitless }) => (fruitless < storageAttemptsMax ? 2_000 * 2 ** fruitless : null),
+  // Room comes with time or by the owner's hand, and neither is a matter of seconds.
+  quota_exceeded: never,
   credentials_unavailable: never,
   internal_error: never,
 };

@@ -25,6 +25,8 @@ export interface StoredMessage extends PlannedMessage {
 
 export interface Plan {
   retrieve: readonly PlannedMessage[];
+  /** Too large to be retrieved: their header section tells what they are. */
+  headersOnly: readonly PlannedMessage[];
   /** Stored by an earlier attempt of this fetch, and still listed. */
   stored: readonly StoredMessage[];
   failures: readonly MessageFailure[];
@@ -61,6 +63,7 @@ export function planFetch(
 ): Plan {
   const fresh: PlannedMessage[] = [];
   const suspects: PlannedMessage[] = [];
+  const oversize: PlannedMessage[] = [];
   const stored: StoredMessage[] = [];
   const failures: MessageFailure[] = [];
 
@@ -69,14 +72,23 @@ export function planFetch(
     const message = { ...keyed, isSuspect: entry?.state === 'suspect' };
     if (entry?.state === 'stored' && isSame(entry, keyed)) stored.push({ ...message, messageId: entry.messageId });
     else if (entry?.state === 'failed') failures.push(failureOf(keyed, entry.code, entry.detail));
-    else if (keyed.bytes !== null && keyed.bytes > limits.messageBytes) failures.push(tooLarge(keyed, limits));
-    else (message.isSuspect ? suspects : fresh).push(message);
+    else if (entry?.state === 'oversize' || (keyed.bytes !== null && keyed.bytes > limits.messageBytes)) {
+      oversize.push(message);
+    } else (message.isSuspect ? suspects : fresh).push(message);
   }
 
   // One message that breaks the session must not keep the others from coming.
   const wanted = [...fresh, ...suspects];
   const { count, limitReached } = countWithin(wanted, limits, before);
-  return { retrieve: wanted.slice(0, count), stored, failures, skipped: wanted.length - count, limitReached };
+  const headersOnly = oversize.slice(0, Math.max(0, limits.messages - before.messages - count));
+  return {
+    retrieve: wanted.slice(0, count),
+    headersOnly,
+    stored,
+    failures,
+    skipped: wanted.length + oversize.length - count - headersOnly.length,
+    limitReached: headersOnly.length < oversize.length ? 'messages' : limitReached,
+  };
 }
 
 /** Servers reuse unique-ids, though they must not (RFC 1939 §7). What is not surely the same mail is retrieved again. */

@@ -17,6 +17,7 @@ export interface NewFetch {
   source: { host: string; port: number; tls: TlsMode; username: string; password: string; ca: string | null };
   delete: DeletePolicy;
   limits: FetchLimits;
+  retentionMs: number;
 }
 
 export interface FetchServicePorts {
@@ -26,7 +27,7 @@ export interface FetchServicePorts {
   credentials: { put(ref: FetchRef, password: string): Promise<void>; delete(ref: FetchRef): Promise<void> };
   messages: {
     findRecord(tenant: string, id: string): Promise<MessageRecord | null>;
-    delete(tenant: string, id: string): Promise<void>;
+    delete(tenant: string, id: string): Promise<boolean>;
   };
   leases: Leases;
   uniqueId(): string;

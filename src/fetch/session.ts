@@ -1,12 +1,9 @@
 /**
- * One session with the upstream server on behalf of a fetch: log in, list, plan, and for each message retrieve, store,
- * announce, mark. It knows neither leases nor queues: the signal ends it, and the token of the lease goes with each write.
+ * One session with the upstream server on behalf of a fetch: log in, list, plan, retrieve, delete. What becomes of a message once
+ * it is here is `group-commit.ts`. It knows neither leases nor queues: the signal ends it, and the token of the lease goes with
+ * each write.
  */
 import { AppError } from '../errors.ts';
-import { messageId, messageKey, type MessageIdentity } from '../identity.ts';
-import type { BlobDraft } from '../message/blob-store.ts';
-import type { MessageRecord } from '../message/message.ts';
-import type { ParsedMessage } from '../mime/message.ts';
 import {
   Pop3Client,
   Pop3ConnectionError,
@@ -16,6 +13,7 @@ import {
 } from '../pop3/index.ts';
 import type { Fetch, FetchProgress, FetchRef, MessageFailure, PhaseTimings } from './fetch.ts';
 import type { Ledger, LedgerEntry } from './ledger.ts';
+import { GroupCommit, type CommitPorts } from './group-commit.ts';
 import { detailCharsMax, failuresMax, progressEveryMs, sessionGraceMs } from './limits.ts';
 import {
   countGone,
@@ -28,29 +26,17 @@ import {
 } from './plan.ts';
 
 /** What the session needs of others. */
-export interface SessionPorts {
-  clock: { now(): number };
+export interface SessionPorts extends CommitPorts {
   resolve: AddressResolver;
   pipelining: PipeliningMemory;
   records: Ledger & { writeProgress(ref: FetchRef, token: number, progress: Partial<FetchProgress>): Promise<void> };
-  messages: {
-    findRecord(tenant: string, id: string): Promise<MessageRecord | null>;
+  messages: CommitPorts['messages'] & {
+    /** @throws AppError `quota_exceeded`. */
+    checkQuota(tenant: string): Promise<void>;
     /** Of these ids, those whose record and raw bytes are there. */
     findHeld(tenant: string, ids: readonly string[]): Promise<Set<string>>;
-    write(tenant: string, source: AsyncIterable<Uint8Array>): Promise<BlobDraft>;
-    store(tenant: string, record: MessageRecord, parsed: ParsedMessage, raw: BlobDraft): Promise<void>;
   };
-  parse(raw: BlobDraft): Promise<ParsedMessage>;
   durability: { begin(): Promise<{ confirm(): Promise<void> }> };
-  announce(event: ReceivedMessage): Promise<void>;
-}
-
-/** What is announced once a message is stored. */
-export interface ReceivedMessage {
-  tenant: string;
-  fetchId: string;
-  mailboxId: string;
-  messageId: string;
 }
 
 export interface SessionJob {
@@ -67,24 +53,32 @@ export class FetchSession {
   readonly #startedMs: number;
   readonly #phases: PhaseTimings = {};
   readonly #failures: MessageFailure[] = [];
-  /** How many messages with these bytes and no unique-id this session has met. */
-  readonly #digests = new Map<string, number>();
+  readonly #commit: GroupCommit;
   #progressDueMs = 0;
   /** What earlier attempts have deleted, as far as is known by now. */
   #deletedBefore: number;
   /** The session got as far as asking for a message. */
   hadBegun = false;
-  /** Messages whose fate this session has found out: stored, or known to fail. */
-  settled = 0;
+  /** Messages that failed by themselves, and will again. */
+  #foundFailing = 0;
 
   constructor(ports: SessionPorts, job: SessionJob) {
     this.#ports = ports;
     this.#job = job;
     this.#startedMs = ports.clock.now();
     this.#deletedBefore = job.fetch.deleted;
+    this.#commit = new GroupCommit(ports, job);
   }
 
-  /** @throws AppError: a Pop3Error, the reason of the signal, `storage_failed`, `lease_lost`, `message_too_large`. */
+  /** Messages whose fate this session has found out: stored, or known to fail. */
+  get settled(): number {
+    return this.#commit.committed.length + this.#foundFailing;
+  }
+
+  /**
+   * @throws AppError: a Pop3Error, the reason of the signal, `storage_failed`, `quota_exceeded`, `lease_lost`,
+   * `message_too_large`.
+   */
   async run(): Promise<void> {
     const { fetch } = this.#job;
     const durable = fetch.delete === 'stored' ? await this.#ports.durability.begin() : null;
@@ -102,6 +96,7 @@ export class FetchSession {
       });
     } finally {
       client.close();
+      await this.#commit.close();
       await this.#write({ phases: this.#phases, ...this.#failureCounts() });
     }
   }
@@ -126,6 +121,7 @@ export class FetchSession {
       bytes: hasUidl ? fetch.retrievedBytes : 0,
     });
     this.#failures.push(...plan.failures);
+    if (plan.retrieve.length > 0) await this.#ports.messages.checkQuota(fetch.tenant);
     await this.#write({
       listed: Math.max(fetch.listed, listing.length),
       listedBytes: Math.max(
@@ -137,31 +133,44 @@ export class FetchSession {
       ...this.#failureCounts(),
       ...(fetch.deletion === 'unknown' && hasUidl && this.#settleDeletion(countGone(listing, ledger))),
     });
-    const retrieved = await this.#timed('retrieveMs', () => this.#retrieve(client, plan));
-    return [...plan.stored, ...retrieved];
+    await this.#timed('retrieveMs', async () => {
+      await this.#retrieve(client, plan);
+      await this.#retrieveHeaders(client, plan);
+      await this.#commit.flush();
+    });
+    return [...plan.stored, ...this.#commit.committed];
   }
 
-  /** Resolves with the messages that are committed; one that failed by itself is noted, and the session goes on. */
-  async #retrieve(client: Pop3Client, plan: Plan): Promise<readonly StoredMessage[]> {
-    const committed: StoredMessage[] = [];
+  /** A message that failed by itself is noted, and the session goes on. */
+  async #retrieve(client: Pop3Client, plan: Plan): Promise<void> {
     let done = 0;
     try {
       for await (const { message, body, error } of client.retrieveAll(this.#untilTimeIsUp(plan.retrieve))) {
         if (error) this.#addFailure({ ...identify(message), code: error.code, detail: error.message });
-        else {
-          committed.push({ ...message, messageId: await this.#store(message, body) });
-        }
+        else await this.#commit.take(message, this.#bounded(body, message));
         done += 1;
         await this.#writeSometimes();
       }
     } catch (error) {
       const broken = plan.retrieve[done];
-      if (broken && isMessagesFault(error)) await this.#markBroken(broken, error);
+      if (broken && isMessagesFault(error)) {
+        // What was retrieved before is as good as if nothing had broken.
+        await this.#commit.flush();
+        await this.#markBroken(broken, error);
+      }
       throw error;
     }
     const left = plan.retrieve.length - done;
     if (left > 0) await this.#write({ skipped: plan.skipped + left, limitReached: 'seconds' });
-    return committed;
+  }
+
+  /** TOP (RFC 1939 §7) of what is too large: an optional command, without which there is nothing but the failure. */
+  async #retrieveHeaders(client: Pop3Client, { headersOnly }: Plan): Promise<void> {
+    for await (const { message, body, error } of client.topAll(headersOnly, 0)) {
+      if (error) this.#addFailure(tooLarge(message, this.#job.fetch.limits));
+      else await this.#commit.takeHeaders(message, this.#bounded(body, message));
+      await this.#writeSometimes();
+    }
   }
 
   *#untilTimeIsUp(messages: readonly PlannedMessage[]): Generator<PlannedMessage, void> {
@@ -174,74 +183,16 @@ export class FetchSession {
     }
   }
 
-  /** Resolves with the id under which the message is committed. */
-  async #store(message: PlannedMessage, body: AsyncIterable<Buffer>): Promise<string> {
-    const raw = await this.#ports.messages.write(this.#job.fetch.tenant, this.#bounded(body, message));
-    try {
-      return await this.#commit(message, raw);
-    } finally {
-      await raw.discard();
-    }
-  }
-
-  async #commit(message: PlannedMessage, raw: BlobDraft): Promise<string> {
-    const { fetch, token } = this.#job;
-    const { clock, records, messages } = this.#ports;
-    const identity = this.#identify(message, raw);
-    const record: MessageRecord = {
-      id: await this.#chooseId(identity, raw.sha256),
-      mailboxId: fetch.mailboxId,
-      fetchId: fetch.id,
-      uidl: message.uidl,
-      size: raw.bytes,
-      digest: raw.sha256,
-      fetchedAt: new Date(clock.now()).toISOString(),
-    };
-    const parsed = await this.#ports.parse(raw);
-    this.#job.signal.throwIfAborted();
-    await messages.store(fetch.tenant, record, parsed, raw);
-    await this.#ports.announce({
-      tenant: fetch.tenant,
-      fetchId: fetch.id,
-      mailboxId: fetch.mailboxId,
-      messageId: record.id,
-    });
-    const { number, bytes } = message;
-    const entry: LedgerEntry = { state: 'stored', number, messageId: record.id, bytes };
-    await records.commit(fetch, token, messageKey(identity), entry, raw.bytes);
-    this.settled += 1;
-    return record.id;
-  }
-
-  /** A unique-id that a server has given to another mail before (or gives to two) must not put one in the other's place. */
-  async #chooseId(identity: MessageIdentity, digest: string): Promise<string> {
-    const { mailboxId, tenant } = this.#job.fetch;
-    const id = messageId(mailboxId, identity);
-    const holder = await this.#ports.messages.findRecord(tenant, id);
-    return holder && holder.digest !== digest ? messageId(mailboxId, { ...identity, digest }) : id;
-  }
-
-  #identify({ uidl, occurrence }: PlannedMessage, raw: BlobDraft): MessageIdentity {
-    if (uidl !== null) return { uidl, occurrence };
-    const met = this.#digests.get(raw.sha256) ?? 0;
-    this.#digests.set(raw.sha256, met + 1);
-    return { digest: raw.sha256, occurrence: met };
-  }
-
   /** The session broke on this message. The next attempt leaves it for last, or out where it can only fail again. */
   async #markBroken(message: PlannedMessage, error: Pop3Error | AppError<'message_too_large'>): Promise<void> {
     const { fetch, token } = this.#job;
-    const { code: cause } = error;
-    const tooBig = cause === 'message_too_large';
-    const failure = tooBig
-      ? tooLarge(message, fetch.limits)
-      : { ...identify(message), code: cause, detail: error.message };
-    this.#addFailure(failure);
+    const { number } = message;
+    const tooBig = error.code === 'message_too_large';
+    if (!tooBig) this.#addFailure({ ...identify(message), code: error.code, detail: error.message });
+    else if (message.key === null) this.#addFailure(tooLarge(message, fetch.limits));
     if (message.key === null) return;
-    const { number, code, detail } = failure;
-    const entry: LedgerEntry = tooBig ? { state: 'failed', number, code, detail } : { state: 'suspect', number };
-    await this.#ports.records.commit(fetch, token, message.key, entry);
-    if (tooBig || !message.isSuspect) this.settled += 1;
+    await this.#ports.records.commit(fetch, token, message.key, { state: tooBig ? 'oversize' : 'suspect', number });
+    if (tooBig || !message.isSuspect) this.#foundFailing += 1;
   }
 
   /** Lets go what is held here, asks the server whether it is gone, and leaves the rest for another fetch. */

@@ -21,9 +21,13 @@ export interface FetchPorts {
   messages: { find(tenant: string, id: string): Promise<Message | null> };
   /** The largest message that the service retrieves, in bytes. */
   messageBytesMax: number;
+  /** How long fetches and messages are kept where the request does not say, in milliseconds. */
+  retentionMs: number;
   /** Aborted when the process stops: who waits is answered at once. */
   shutdown: AbortSignal;
 }
+
+const DAY_MS = 24 * 60 * 60 * 1000;
 
 type FetchHandlers = Pick<Handlers, 'createFetch' | 'getFetch' | 'deleteFetch' | 'listFetchMessages'>;
 
@@ -71,6 +75,7 @@ export function fetchHandlers(ports: FetchPorts): FetchHandlers {
           ...body.limits,
           messageBytes: Math.min(body.limits.messageBytes ?? ports.messageBytesMax, ports.messageBytesMax),
         },
+        retentionMs: body.retentionDays === undefined ? ports.retentionMs : body.retentionDays * DAY_MS,
       });
       if (body.webhook) await webhooks.register(created, body.webhook);
       await fetches.enqueue(created);
@@ -144,6 +149,7 @@ function toBody(fetch: Fetch, webhook: DeliverySummary | null): FetchBody {
     counts: {
       listed: fetch.listed,
       retrieved: fetch.retrieved,
+      omitted: fetch.omitted,
       skipped: fetch.skipped,
       failed: fetch.failed,
       deleted: fetch.deleted,

@@ -1,8 +1,35 @@
 /** Bounds of stored messages. */
 
-/** How often the sweeper looks for blobs past their retention, in milliseconds. */
-export const sweepEveryMs = 60 * 60 * 1000;
-/** A half-written blob that is older than this, in milliseconds, belongs to no living process. */
+/** How often the sweeper looks for messages past their retention, in milliseconds. */
+export const sweepEveryMs = 10 * 60 * 1000;
+/** How often all blobs are held against what they hold, in milliseconds: what a killed writer left is found then. */
+export const auditEveryMs = 24 * 60 * 60 * 1000;
+/** A blob, or a half-written one, that is older than this, in milliseconds, is in no living writer's hands. */
 export const draftAgeMsMax = 24 * 60 * 60 * 1000;
 /** Folders that a blob store remembers to be on disk: forgetting one costs two syncs. */
 export const settledFoldersMax = 100_000;
+/** Expired messages that are looked up at once. */
+export const sweepPageMessages = 500;
+
+/** Bytes of plain text that are compressed and sealed as one piece, and so read as one. */
+export const pieceBytes = 64 * 1024;
+/** A piece is kept compressed where that takes off this share of it at least. */
+export const compressionGainMin = 1 / 16;
+/** Messages up to this many bytes share a blob with others of their fetch; a larger one gets a blob of its own. */
+export const packedBytesMax = 256 * 1024;
+/** How long a tenant's data key stays in memory: as long as its mail may stay readable after the key was deleted. */
+export const dataKeyCacheMs = 30_000;
+export const dataKeysCachedMax = 10_000;
+
+/** Slots of Redis Cluster that a tenant's index of messages, and the index of what expires, are spread over. */
+export const indexShards = 16;
+/** Records that one page of a filtered list reads at most: it then says where to go on. */
+export const listScanMax = 2_000;
+/** Records that are read at once. */
+export const listChunk = 250;
+/** Addresses of a kind that the record keeps; the content has all. */
+export const recordAddressesMax = 10;
+/** Characters of a subject, a name or an id that the record keeps. */
+export const recordTextCharsMax = 512;
+/** A message that expires within this time, in milliseconds, is stored anew where it is fetched again. */
+export const expiryMarginMs = 60 * 60 * 1000;

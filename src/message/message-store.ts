@@ -1,91 +1,166 @@
 /**
- * Messages: the record in Redis, raw bytes and parsed content in the blob store. It stores and finds; it does not decide
- * when, and parses nothing.
- *
- * A message is stored content first, record last: a record never stands for bytes that are not there.
+ * Messages: a sealed record of each in Redis, its raw bytes and parsed content sealed in the blob store. It stores, finds, lists and
+ * deletes; it does not decide when, and parses nothing.
  */
 import type { Redis } from 'ioredis';
 import type { Readable } from 'node:stream';
 import { text } from 'node:stream/consumers';
+import { AppError } from '../errors.ts';
 import { openAttachment, type OpenAttachment } from '../mime/attachment.ts';
 import type { ParsedMessage } from '../mime/message.ts';
-import { messageKey } from '../redis/keys.ts';
-import type { BlobDraft, BlobStore, ByteRange } from './blob-store.ts';
+import { auditKey } from '../redis/keys.ts';
+import { createBlobMembers } from './blob-members.ts';
+import type { BlobStore, ByteRange } from './blob-store.ts';
+import { createDataKeys, type DataKeyPorts } from './data-keys.ts';
+import { deleteMessage } from './deletion.ts';
+import { openExtent } from './extent.ts';
+import { auditEveryMs } from './limits.ts';
+import { createMessageIndex, type Usage } from './message-index.ts';
+import { listMessages, type MessageListPage, type MessageQuery } from './message-list.ts';
 import type { Message, MessageRecord } from './message.ts';
+import type { NewMessage } from './new-message.ts';
+import { writeRaw, type RawDraft } from './raw-draft.ts';
+import { createRecordCodec } from './record-codec.ts';
+import { createRecordStore, type ReadRecord } from './record-store.ts';
+import type { StreamKind } from './sealed-pieces.ts';
+import { storeMessages, type StoredOutcome } from './store-messages.ts';
+import { auditBlobs, sweepExpired, type SweepResult } from './sweep.ts';
 
 export interface MessageStore {
   /** @throws AppError `storage_failed` where the blob store cannot be written: better at the start than in every fetch. */
   checkStorage(): Promise<void>;
-  /** Writes the raw bytes as they come; see `BlobStore.write`. */
-  write(tenant: string, source: AsyncIterable<Uint8Array>): Promise<BlobDraft>;
-  /** Gives the raw bytes their name and writes content and record. Idempotent. */
-  store(tenant: string, record: MessageRecord, parsed: ParsedMessage, raw: BlobDraft): Promise<void>;
+  /** Takes in raw bytes as they come; see `writeRaw`. */
+  write(tenant: string, source: AsyncIterable<Uint8Array>): Promise<RawDraft>;
+  /** Stores several messages, which become durable and found together; see `storeMessages`. */
+  store(tenant: string, messages: readonly NewMessage[]): Promise<StoredOutcome[]>;
+  /** @throws AppError `quota_exceeded` where the tenant may have no more. */
+  checkQuota(tenant: string, more?: Usage): Promise<void>;
   /** Null where there is no such message, or no longer. */
   find(tenant: string, id: string): Promise<Message | null>;
   findRecord(tenant: string, id: string): Promise<MessageRecord | null>;
+  /** @throws AppError `invalid_request` for a cursor that is none. */
+  list(tenant: string, query: MessageQuery): Promise<MessageListPage>;
   /** Of these ids, those whose record and raw bytes are there. */
   findHeld(tenant: string, ids: readonly string[]): Promise<Set<string>>;
+  /** Null where there is none, or where the bytes were omitted. */
   openRaw(tenant: string, id: string, range?: ByteRange): Promise<Readable | null>;
   /** Streams an attachment out of the raw bytes; null where there is none of that id. */
   openAttachment(tenant: string, id: string, attachmentId: string): Promise<OpenAttachment | null>;
-  delete(tenant: string, id: string): Promise<void>;
-  /** Deletes the bytes of messages whose records have expired. Resolves with how many blobs that were. */
-  sweep(nowMs: number): Promise<number>;
+  /** Says that the owner has it. Resolves with when that was said first; null where there is no such message. */
+  acknowledge(tenant: string, id: string): Promise<string | null>;
+  /** Resolves with whether it was there. */
+  delete(tenant: string, id: string): Promise<boolean>;
+  /** Deletes the messages whose time is over. */
+  sweep(): Promise<SweepResult>;
+  /** Once a day: deletes blobs that no message has. Null where it is not due. */
+  audit(): Promise<SweepResult | null>;
 }
 
-export function createMessageStore(redis: Redis, blobs: BlobStore, retentionMs: number): MessageStore {
-  const findRecord = async (tenant: string, id: string): Promise<MessageRecord | null> => {
-    const json = await redis.get(messageKey(tenant, id));
-    return json === null ? null : (JSON.parse(json) as MessageRecord);
+export interface MessageStorePorts extends DataKeyPorts {
+  redis: Redis;
+  blobs: BlobStore;
+  /** What a tenant may have; 0 is without bound. */
+  quota: Usage;
+}
+
+export function createMessageStore(given: MessageStorePorts): MessageStore {
+  const { redis, blobs, quota, clock } = given;
+  const records = createRecordStore(redis, createRecordCodec(createDataKeys(given)));
+  const index = createMessageIndex(redis);
+  const ports = { blobs, records, index, members: createBlobMembers(redis), clock, checkQuota };
+
+  async function checkQuota(tenant: string, more: Usage = { messages: 1, bytes: 1 }): Promise<void> {
+    if (quota.messages === 0 && quota.bytes === 0) return;
+    const used = await index.usage(tenant);
+    for (const what of ['messages', 'bytes'] as const) {
+      if (quota[what] > 0 && more[what] > 0 && used[what] + more[what] > quota[what])
+        throw quotaExceeded(what, used, quota);
+    }
+  }
+
+  async function readOne(tenant: string, id: string): Promise<ReadRecord | null> {
+    const [read = null] = await records.read(tenant, [id]);
+    return read && Date.parse(read.record.expiresAt) > clock.now() ? read : null;
+  }
+
+  const openStream = (tenant: string, record: MessageRecord, kind: StreamKind, range?: ByteRange) => {
+    const extent = record[kind];
+    const key = { key: Buffer.from(record.key, 'base64'), kind, tenant };
+    return extent && openExtent(blobs, extent, key, range);
   };
 
   return {
-    async checkStorage() {
-      const draft = await blobs.write('default', chunk('{}'));
-      await draft.discard();
-    },
-    write: (tenant, source) => blobs.write(tenant, source),
-    async store(tenant, record, parsed, raw) {
-      const { id } = record;
-      await raw.keep({ id, kind: 'raw' });
-      const content = await blobs.write(tenant, chunk(JSON.stringify(parsed)));
-      await content.keep({ id, kind: 'content' });
-      await redis.set(messageKey(tenant, id), JSON.stringify(record), 'PX', retentionMs);
-    },
+    checkStorage: () => blobs.check(),
+    write: (tenant, source) => writeRaw(blobs, tenant, source),
+    store: (tenant, messages) => storeMessages(ports, tenant, messages),
+    checkQuota,
     async find(tenant, id) {
-      const record = await findRecord(tenant, id);
-      const content = record && (await blobs.open({ tenant, id, kind: 'content' }));
-      return content && { ...record, ...(JSON.parse(await text(content)) as ParsedMessage) };
+      const read = await readOne(tenant, id);
+      const content = read && (await openStream(tenant, read.record, 'content'));
+      if (!content) return null;
+      return toMessage(read.record, JSON.parse(await text(content)) as ParsedMessage);
     },
-    findRecord,
+    findRecord: async (tenant, id) => (await readOne(tenant, id))?.record ?? null,
+    list: (tenant, query) => listMessages(ports, tenant, query),
     async findHeld(tenant, ids) {
-      const held = new Set<string>();
-      for (const id of ids) {
-        const isHeld = (await findRecord(tenant, id)) !== null && (await blobs.has({ tenant, id, kind: 'raw' }));
-        if (isHeld) held.add(id);
-      }
-      return held;
+      const present = new Map<string, Promise<boolean>>();
+      const read = await Promise.all(ids.map((id) => readOne(tenant, id)));
+      const held = await Promise.all(
+        read.map(async (found) => {
+          const blob = found?.record.raw?.blob;
+          if (blob === undefined) return false;
+          const isThere = present.get(blob) ?? blobs.has({ tenant, id: blob });
+          present.set(blob, isThere);
+          return isThere;
+        }),
+      );
+      return new Set(ids.filter((_, at) => held[at]));
     },
-    openRaw: (tenant, id, range) => blobs.open({ tenant, id, kind: 'raw' }, range),
+    async openRaw(tenant, id, range) {
+      const read = await readOne(tenant, id);
+      return read && openStream(tenant, read.record, 'raw', range);
+    },
     async openAttachment(tenant, id, attachmentId) {
-      const raw = await blobs.open({ tenant, id, kind: 'raw' });
+      const read = await readOne(tenant, id);
+      const raw = read && (await openStream(tenant, read.record, 'raw'));
       return raw && openAttachment(raw, attachmentId);
     },
-    async delete(tenant, id) {
-      await redis.del(messageKey(tenant, id));
-      await blobs.delete({ tenant, id, kind: 'content' });
-      await blobs.delete({ tenant, id, kind: 'raw' });
+    async acknowledge(tenant, id) {
+      for (;;) {
+        const read = await readOne(tenant, id);
+        if (!read || read.record.acknowledgedAt !== null) return read?.record.acknowledgedAt ?? null;
+        const acknowledgedAt = new Date(clock.now()).toISOString();
+        if (await records.replace(tenant, read, { ...read.record, acknowledgedAt })) return acknowledgedAt;
+      }
     },
-    // A record is written after its blobs and expires by its own clock: a day's margin keeps the order.
-    // And a record that was written under a longer retention still stands for its bytes.
-    sweep: (nowMs) =>
-      blobs.sweep(
-        nowMs - retentionMs - 24 * 60 * 60 * 1000,
-        async (tenant, id) => (await redis.exists(messageKey(tenant, id))) === 1,
-      ),
+    async delete(tenant, id) {
+      for (;;) {
+        const read = await readOne(tenant, id);
+        if (!read) return false;
+        if (await deleteMessage(ports, tenant, read)) return true;
+      }
+    },
+    sweep: () => sweepExpired(ports),
+    async audit() {
+      const isDue = await redis.set(auditKey, '', 'PX', auditEveryMs, 'NX');
+      return isDue === null ? null : auditBlobs(ports);
+    },
   };
 }
 
-async function* chunk(json: string): AsyncGenerator<Buffer> {
-  yield Buffer.from(json);
+function toMessage(record: MessageRecord, parsed: ParsedMessage): Message {
+  const { id, mailboxId, fetchId, uidl, size, digest, fetchedAt, expiresAt } = record;
+  const { acknowledgedAt, duplicateOf, omitted } = record;
+  return {
+    ...{ id, mailboxId, fetchId, uidl, size, digest, fetchedAt, expiresAt, acknowledgedAt, duplicateOf, omitted },
+    ...parsed,
+  };
+}
+
+function quotaExceeded(what: keyof Usage, used: Usage, quota: Usage): AppError {
+  return new AppError(
+    'quota_exceeded',
+    `The tenant's quota of ${quota[what]} ${what} is used up (${used[what]} are stored). Delete messages, shorten the ` +
+      `retention, or raise POPBRIDGE_QUOTA_${what.toUpperCase()}. Nothing was deleted upstream.`,
+  );
 }

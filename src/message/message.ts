@@ -1,19 +1,70 @@
-/** A message as popbridge holds it: a small record, the parsed content, and the raw bytes. */
-import type { ParsedMessage } from '../mime/message.ts';
+/** A message as popbridge holds it: a small record in Redis, and in the blob store its raw bytes and the parsed content. */
+import type { Address, ParsedMessage } from '../mime/message.ts';
+import type { Extent } from './extent.ts';
 
-/** What is known of a message without reading its content. */
-export interface MessageRecord {
+/** What a message is, beside mail of a person to a person. */
+export type MessageKind =
+  | 'auto_reply'
+  | 'bulk'
+  | 'list'
+  | 'delivery_status'
+  | 'feedback'
+  | 'read_receipt'
+  | 'calendar'
+  | 'signed'
+  | 'encrypted';
+
+/** Times are ISO 8601. */
+export interface MessageIdentityFields {
   id: string;
   mailboxId: string;
-  /** The fetch that stored it last. */
+  /** The fetch that found it last. */
   fetchId: string;
   uidl: string | null;
-  /** Of the raw message, in bytes. */
+  /** Of the raw message, in bytes; where it was omitted, as the server states it. */
   size: number;
-  /** SHA-256 of the raw bytes, in hex. */
-  digest: string;
-  /** ISO 8601. */
+  /** SHA-256 of the raw bytes, in hex; null where they were omitted. */
+  digest: string | null;
+  /** When it was stored first. */
   fetchedAt: string;
+  /** When it is deleted here. */
+  expiresAt: string;
+  acknowledgedAt: string | null;
+  /** The id of the message of this mailbox that has the same bytes, where there was one before. */
+  duplicateOf: string | null;
+  /** Why only the header section is here. */
+  omitted: 'too_large' | null;
 }
 
-export type Message = MessageRecord & ParsedMessage;
+/** A message without its content: what lists show. */
+export interface MessageSummary extends MessageIdentityFields {
+  messageId: string;
+  messageIdSynthesised: boolean;
+  date: string | null;
+  receivedAt: string | null;
+  subject: string | null;
+  /** The first ten of each. */
+  from: readonly Address[];
+  to: readonly Address[];
+  cc: readonly Address[];
+  threadKey: string;
+  attachmentCount: number;
+  kinds: readonly MessageKind[];
+  parseStatus: ParsedMessage['parse']['status'];
+}
+
+/** What is kept in Redis. */
+export interface MessageRecord extends MessageSummary {
+  /** Null where the raw bytes were omitted. */
+  raw: Extent | null;
+  content: Extent;
+  /** Under which both are sealed: 32 bytes in base64. The record itself is sealed under the tenant's data key. */
+  key: string;
+}
+
+export type Message = MessageIdentityFields & ParsedMessage;
+
+/** The ids of the blobs that its bytes are in. */
+export function blobsOf({ raw, content }: MessageRecord): Set<string> {
+  return new Set(raw === null ? [content.blob] : [raw.blob, content.blob]);
+}

@@ -1,19 +1,35 @@
-/** Calls the sweep at start and from time to time. A sweep that fails is logged, and tried again at its next time. */
+/** Calls the sweep at start and from time to time, and once a day, by one process of all, the audit of the blobs. */
 import type { Logger } from 'pino';
+import { toError } from '../errors.ts';
 import { sweepEveryMs } from './limits.ts';
+import type { SweepResult } from './sweep.ts';
 
 export interface Sweeper {
   close(): Promise<void>;
 }
 
-export function createSweeper({ sweep, logger }: { sweep(): Promise<number>; logger: Logger }): Sweeper {
-  const run = async (): Promise<void> => {
+export interface SweeperPorts {
+  sweep(): Promise<SweepResult>;
+  /** Null where it is not yet due, or another process has done it. */
+  audit(): Promise<SweepResult | null>;
+  logger: Logger;
+}
+
+export function createSweeper({ sweep, audit, logger }: SweeperPorts): Sweeper {
+  const attempt = async (what: string, work: () => Promise<SweepResult | null>): Promise<void> => {
     try {
-      const deleted = await sweep();
-      if (deleted > 0) logger.info({ deleted }, 'Blobs past their retention deleted');
+      const result = await work();
+      if (!result) return;
+      const { deleted, failed, error } = result;
+      if (deleted > 0) logger.info({ deleted }, `${what} deleted`);
+      if (failed > 0) logger.error({ err: error, failed }, `${what} not deleted; tried again`);
     } catch (error) {
-      logger.error({ err: error }, 'Sweep failed');
+      logger.error({ err: toError(error) }, `${what}: the sweep failed`);
     }
+  };
+  const run = async (): Promise<void> => {
+    await attempt('Messages past their retention', sweep);
+    await attempt('Blobs of no message', audit);
   };
   let running = run();
   const timer = setInterval(() => {

@@ -33,9 +33,52 @@ export function fetchKeys(tenant: string, fetchId: string): FetchKeys {
   };
 }
 
-/** String: the message record as JSON. */
+/** String: the sealed message record. */
 export function messageKey(tenant: string, messageId: string): string {
   return `${PREFIX}:{${tenant}/${messageId}}:message`;
+}
+
+/** Hash: the ids of the messages whose bytes are in the blob. */
+export function blobMembersKey(tenant: string, blobId: string): string {
+  return `${PREFIX}:{${tenant}/${blobId}}:members`;
+}
+
+/** Hash: the tenant's data keys by id, wrapped; and `current`, the id of the one to seal with. */
+export function dataKeysKey(tenant: string): string {
+  return `${PREFIX}:{${tenant}}:dataKeys`;
+}
+
+export interface MessageIndexKeys {
+  /** Sorted sets: ids of messages by when they were fetched, and by when they were received; epoch milliseconds. */
+  fetched: string;
+  received: string;
+  /** Hash: how many messages and bytes these are. */
+  usage: string;
+}
+
+/** Of one shard of all of a tenant's messages. */
+export function tenantIndexKeys(tenant: string, shard: number): MessageIndexKeys {
+  return indexKeys(`${tenant}/${shard}`);
+}
+
+/** Of the messages of a mailbox. */
+export function mailboxIndexKeys(tenant: string, mailboxId: string): MessageIndexKeys {
+  return indexKeys(`${tenant}/${mailboxId}`);
+}
+
+function indexKeys(owner: string): MessageIndexKeys {
+  const tag = `${PREFIX}:{${owner}}`;
+  return { fetched: `${tag}:fetched`, received: `${tag}:received`, usage: `${tag}:usage` };
+}
+
+/** Hash: the beginning of a message's digest to the id of the first message of the mailbox that has it. */
+export function digestsKey(tenant: string, mailboxId: string): string {
+  return `${PREFIX}:{${tenant}/${mailboxId}}:digests`;
+}
+
+/** Sorted set: `tenant/message id` by when it expires, of one shard of the messages of all tenants. */
+export function expiryKey(shard: number): string {
+  return `${PREFIX}:{expiry/${shard}}:messages`;
 }
 
 /** String: the owner of the maildrop's lease; and the last fencing token that was given out for it. */
@@ -43,6 +86,9 @@ export function leaseKeys(tenant: string, mailboxId: string): { owner: string; f
   const tag = `${PREFIX}:{${tenant}/${mailboxId}}`;
   return { owner: `${tag}:lease`, fence: `${tag}:fence` };
 }
+
+/** String: there while all blobs have been held against their messages within the last day. */
+export const auditKey = `${PREFIX}:{audit}:done`;
 
 /** String: written and gone again when the server is asked what is on its disk. Of no tenant, as it says nothing. */
 export const durabilityKey = `${PREFIX}:{durability}:mark`;

@@ -1,0 +1,180 @@
+/**
+ * The commit: messages that are here become stored, announced and marked in the ledger, in this order, several at a time. What
+ * makes them durable, a sync or an object, is so paid once for many. A message waits for the others of its group a tenth of a
+ * second at most, however slow the server is.
+ */
+import { messageKey, type MessageIdentity } from '../identity.ts';
+import type { NewMessage, OmittedRaw } from '../message/new-message.ts';
+import type { RawDraft } from '../message/raw-draft.ts';
+import type { StoredOutcome } from '../message/store-messages.ts';
+import type { ParsedMessage } from '../mime/message.ts';
+import { createHash } from 'node:crypto';
+import type { Readable } from 'node:stream';
+import type { Fetch } from './fetch.ts';
+import type { Ledger } from './ledger.ts';
+import { commitAfterMs, commitBytesMax, commitMessagesMax, headersBytesMax } from './limits.ts';
+import type { PlannedMessage, StoredMessage } from './plan.ts';
+
+export interface CommitPorts {
+  clock: { now(): number };
+  records: Ledger;
+  messages: {
+    write(tenant: string, source: AsyncIterable<Uint8Array>): Promise<RawDraft>;
+    store(tenant: string, messages: readonly NewMessage[]): Promise<StoredOutcome[]>;
+  };
+  /** The bytes are given away. */
+  parse(raw: Uint8Array | Readable): Promise<ParsedMessage>;
+  announce(event: ReceivedMessage): Promise<void>;
+}
+
+/** What is announced once a message is stored. */
+export interface ReceivedMessage {
+  tenant: string;
+  fetchId: string;
+  mailboxId: string;
+  messageId: string;
+}
+
+export interface CommitJob {
+  fetch: Fetch;
+  /** The fencing token of the maildrop's lease. */
+  token: number;
+  signal: AbortSignal;
+}
+
+/** A message that is here and not yet stored. */
+interface Waiting {
+  message: PlannedMessage;
+  identity: MessageIdentity;
+  raw: RawDraft | OmittedRaw;
+  /** Bytes that were retrieved. */
+  bytes: number;
+  parsed: Promise<ParsedMessage>;
+}
+
+export class GroupCommit {
+  readonly committed: StoredMessage[] = [];
+  readonly #ports: CommitPorts;
+  readonly #job: CommitJob;
+  /** How many messages with these bytes and no unique-id this session has met. */
+  readonly #digests = new Map<string, number>();
+  #waiting: Waiting[] = [];
+  #waitingBytes = 0;
+  #timer: NodeJS.Timeout | null = null;
+  /** One flush after the other. One that fails lets all that come after it fail. */
+  #flushed: Promise<void> = Promise.resolve();
+
+  constructor(ports: CommitPorts, job: CommitJob) {
+    this.#ports = ports;
+    this.#job = job;
+  }
+
+  /** Takes a message in. It is stored when its group is. @throws what `body` and `flush` throw. */
+  async take(message: PlannedMessage, body: AsyncIterable<Buffer>): Promise<void> {
+    const raw = await this.#ports.messages.write(this.#job.fetch.tenant, body);
+    const parsed = raw.open().then((opened) => this.#ports.parse(opened));
+    await this.#wait({ message, identity: this.#identify(message, raw.sha256), raw, bytes: raw.bytes, parsed });
+  }
+
+  /** Takes the header section of a message in whose body is too large. */
+  async takeHeaders(message: PlannedMessage, head: AsyncIterable<Buffer>): Promise<void> {
+    const bytes = await readStart(head, headersBytesMax);
+    const digest = createHash('sha256').update(bytes).digest('hex');
+    const raw: OmittedRaw = { omitted: 'too_large', bytes: message.bytes ?? bytes.length };
+    const parsed = this.#ports.parse(bytes);
+    await this.#wait({ message, identity: this.#identify(message, digest), raw, bytes: bytes.length, parsed });
+  }
+
+  /** Resolves when all that was taken in is committed. @throws AppError `storage_failed`, `quota_exceeded`, `lease_lost`. */
+  flush(): Promise<void> {
+    if (this.#timer) clearTimeout(this.#timer);
+    this.#timer = null;
+    this.#flushed = this.#flushed.then(() => this.#flush());
+    return this.#flushed;
+  }
+
+  /** Gives up what was not committed. */
+  async close(): Promise<void> {
+    if (this.#timer) clearTimeout(this.#timer);
+    await this.#flushed.catch(() => undefined);
+    await discard(this.#waiting.splice(0));
+  }
+
+  async #wait(waiting: Waiting): Promise<void> {
+    waiting.parsed.catch(() => undefined); // Looked at when its group is.
+    this.#waiting.push(waiting);
+    this.#waitingBytes += waiting.bytes;
+    if (this.#waiting.length >= commitMessagesMax || this.#waitingBytes >= commitBytesMax) return this.flush();
+    this.#timer ??= setTimeout(() => void this.flush().catch(() => undefined), commitAfterMs);
+  }
+
+  async #flush(): Promise<void> {
+    const group = this.#waiting.splice(0);
+    this.#waitingBytes = 0;
+    if (group.length === 0) return;
+    const messages = await this.#finish(group);
+    const { tenant, id: fetchId, mailboxId } = this.#job.fetch;
+    const outcomes = await this.#ports.messages.store(tenant, messages);
+    const stored = group.map((waiting, at) => ({ ...waiting, ...(outcomes[at] as StoredOutcome) }));
+    await Promise.all(
+      stored
+        // The same mail under another unique-id is nothing new.
+        .filter(({ isDuplicate }) => !isDuplicate)
+        .map(({ id: messageId }) => this.#ports.announce({ tenant, fetchId, mailboxId, messageId })),
+    );
+    await Promise.all(stored.map((each) => this.#mark(each)));
+    this.committed.push(...stored.map(({ message, id }) => ({ ...message, messageId: id })));
+  }
+
+  async #finish(group: readonly Waiting[]): Promise<NewMessage[]> {
+    const { id: fetchId, mailboxId, retentionMs } = this.#job.fetch;
+    try {
+      const parsed = await Promise.all(group.map((waiting) => waiting.parsed));
+      this.#job.signal.throwIfAborted();
+      return group.map(({ identity, message: { uidl }, raw }, at) => ({
+        ...{ identity, mailboxId, fetchId, uidl, retentionMs, raw },
+        parsed: parsed[at] as ParsedMessage,
+      }));
+    } catch (error) {
+      await discard(group);
+      throw error;
+    }
+  }
+
+  async #mark({ message, identity, raw, bytes, id }: Waiting & StoredOutcome): Promise<void> {
+    const { fetch, token } = this.#job;
+    const { number, bytes: listedBytes } = message;
+    await this.#ports.records.commit(
+      fetch,
+      token,
+      messageKey(identity),
+      { state: 'stored', number, messageId: id, bytes: listedBytes },
+      { as: 'omitted' in raw ? 'omitted' : 'retrieved', bytes },
+    );
+  }
+
+  #identify({ uidl, occurrence }: PlannedMessage, digest: string): MessageIdentity {
+    if (uidl !== null) return { uidl, occurrence };
+    const met = this.#digests.get(digest) ?? 0;
+    this.#digests.set(digest, met + 1);
+    return { digest, occurrence: met };
+  }
+}
+
+async function discard(group: readonly Waiting[]): Promise<void> {
+  for (const { raw, parsed } of group) {
+    await parsed.catch(() => undefined); // It may still be reading the bytes.
+    if (!('omitted' in raw)) await raw.discard();
+  }
+}
+
+/** Reads to the end, and keeps the first bytes. */
+async function readStart(source: AsyncIterable<Buffer>, bytesMax: number): Promise<Uint8Array> {
+  const kept: Buffer[] = [];
+  let bytes = 0;
+  for await (const chunk of source) {
+    if (bytes < bytesMax) kept.push(Buffer.from(chunk.subarray(0, bytesMax - bytes)));
+    bytes += chunk.length;
+  }
+  return new Uint8Array(Buffer.concat(kept));
+}

@@ -1,0 +1,63 @@
+/** What is to become of each message of a batch: under which id, and what of it is here already. It only reads. */
+import { messageId } from '../identity.ts';
+import { expiryMarginMs } from './limits.ts';
+import type { MessageIndex } from './message-index.ts';
+import type { MessageRecord } from './message.ts';
+import { digestOf, type NewMessage } from './new-message.ts';
+import type { ReadRecord, RecordStore } from './record-store.ts';
+
+export interface BatchPlan {
+  message: NewMessage;
+  id: string;
+  /** This very message, where it is here and stays for a while. */
+  held: ReadRecord | null;
+  /** What stands under the id and is to be written over: about to expire, or without its bytes. */
+  previous: ReadRecord | null;
+  /** Another message of the mailbox with the same bytes. */
+  first: MessageRecord | null;
+}
+
+interface PlanPorts {
+  records: Pick<RecordStore, 'read'>;
+  index: Pick<MessageIndex, 'findByDigest'>;
+  clock: { now(): number };
+}
+
+export async function planBatch(
+  { records, index, clock }: PlanPorts,
+  tenant: string,
+  messages: readonly NewMessage[],
+): Promise<BatchPlan[]> {
+  const lastsMs = clock.now() + expiryMarginMs;
+  const lasts = ({ expiresAt }: MessageRecord): boolean => Date.parse(expiresAt) > lastsMs;
+  const ids = messages.map(({ mailboxId, identity }) => messageId(mailboxId, identity));
+  const found = await records.read(tenant, ids);
+  return Promise.all(
+    messages.map(async (message, at): Promise<BatchPlan> => {
+      const digest = digestOf(message);
+      let [id = '', holder = null] = [ids[at], found[at]];
+      if (digest !== null && holder?.record.digest && holder.record.digest !== digest) {
+        // A unique-id that a server has given to another mail before must not put one in the other's place.
+        id = messageId(message.mailboxId, { ...message.identity, digest });
+        [holder = null] = await records.read(tenant, [id]);
+      }
+      const isHeld = holder !== null && lasts(holder.record) && isSame(holder.record, message);
+      const first = digest === null || isHeld ? null : await findFirst(message, id, digest);
+      return { message, id, held: isHeld ? holder : null, previous: isHeld ? null : holder, first };
+    }),
+  );
+
+  async function findFirst({ mailboxId }: NewMessage, id: string, digest: string): Promise<MessageRecord | null> {
+    const firstId = await index.findByDigest(tenant, mailboxId, digest);
+    if (firstId === null || firstId === id) return null;
+    const [first = null] = await records.read(tenant, [firstId]);
+    // The index knows the beginning of the digest only.
+    return first && first.record.digest === digest && lasts(first.record) ? first.record : null;
+  }
+}
+
+/** The same bytes; or of both only the header section, of messages of one size. */
+function isSame(record: MessageRecord, message: NewMessage): boolean {
+  const digest = digestOf(message);
+  return record.digest === digest && (digest !== null || record.size === message.raw.bytes);
+}

@@ -1,0 +1,79 @@
+/**
+ * Records in Redis, one key each. What is written over a record that was read is written only where it still is the one that
+ * was read: a sweeper and a fetch may want the same message at the same moment.
+ */
+import type { Redis } from 'ioredis';
+import { messageKey } from '../redis/keys.ts';
+import { defineScript } from '../redis/script.ts';
+import type { MessageRecord } from './message.ts';
+import { isTombstone, tombstoneOf, type RecordCodec } from './record-codec.ts';
+
+/** A record and the very bytes that it was read from. */
+export interface ReadRecord {
+  record: MessageRecord;
+  sealed: Buffer;
+  /** The message is being deleted. */
+  isTombstone: boolean;
+}
+
+export interface RecordStore {
+  /** In the order of the ids; null for none, and for one that is being deleted. Expired ones are there. */
+  read(tenant: string, ids: readonly string[]): Promise<(ReadRecord | null)[]>;
+  /** The same for one, tombstones included; `unreadable` where its data key was deleted. */
+  readAny(tenant: string, id: string): Promise<ReadRecord | 'unreadable' | null>;
+  /** Whatever was there. */
+  write(tenant: string, record: MessageRecord): Promise<void>;
+  /** False where it is no longer the record that was read. */
+  replace(tenant: string, read: ReadRecord, record: MessageRecord): Promise<boolean>;
+  /** Puts a tombstone in its place: the record, or the tombstone, that is to be deleted. Null where it is another by now. */
+  bury(tenant: string, read: ReadRecord): Promise<ReadRecord | null>;
+  /** Takes the tombstone away, where it still is that one. */
+  erase(tenant: string, tombstone: ReadRecord): Promise<void>;
+  /** Takes away whatever is there. */
+  drop(tenant: string, id: string): Promise<void>;
+}
+
+/** ARGV: expected, new. An empty new value deletes. */
+const swap = defineScript(`
+  if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+  if ARGV[2] == '' then redis.call('DEL', KEYS[1]) else redis.call('SET', KEYS[1], ARGV[2]) end
+  return 1`);
+
+export function createRecordStore(redis: Redis, codec: RecordCodec): RecordStore {
+  const swapped = async (tenant: string, read: ReadRecord, value: Buffer | string): Promise<boolean> =>
+    (await swap(redis, [messageKey(tenant, read.record.id)], [read.sealed, value])) === 1;
+
+  return {
+    read: async (tenant, ids) =>
+      Promise.all(
+        ids.map(async (id) => {
+          const sealed = await redis.getBuffer(messageKey(tenant, id));
+          if (sealed === null || isTombstone(sealed)) return null;
+          const record = await codec.decode(tenant, id, sealed);
+          return record && { record, sealed, isTombstone: false };
+        }),
+      ),
+    async readAny(tenant, id) {
+      const sealed = await redis.getBuffer(messageKey(tenant, id));
+      if (sealed === null) return null;
+      const record = await codec.decode(tenant, id, sealed);
+      return record ? { record, sealed, isTombstone: isTombstone(sealed) } : 'unreadable';
+    },
+    async write(tenant, record) {
+      await redis.set(messageKey(tenant, record.id), await codec.encode(tenant, record));
+    },
+    replace: async (tenant, read, record) => swapped(tenant, read, await codec.encode(tenant, record)),
+    async bury(tenant, read) {
+      const tombstone = tombstoneOf(read.sealed);
+      return (await swapped(tenant, read, tombstone))
+        ? { record: read.record, sealed: tombstone, isTombstone: true }
+        : null;
+    },
+    async erase(tenant, tombstone) {
+      await swapped(tenant, tombstone, '');
+    },
+    async drop(tenant, id) {
+      await redis.del(messageKey(tenant, id));
+    },
+  };
+}

@@ -1,0 +1,147 @@
+/**
+ * The form in which bytes lie in a blob: pieces of 64 KiB, each compressed where that pays and sealed by itself (AES-256-GCM,
+ * NIST SP 800-38D), so that a range is read without the rest. It knows no blob store; see `extent.ts`.
+ *
+ * A piece is sealed as one byte that says how it is packed, and the bytes. Its nonce is its place, which the key, made for
+ * one message and used for nothing else, allows. Where there are several, a table of their sealed lengths follows, sealed alike.
+ */
+import { createCipheriv, createDecipheriv } from 'node:crypto';
+import { constants, zstdCompressSync, zstdDecompressSync } from 'node:zlib';
+import { AppError } from '../errors.ts';
+import { compressionGainMin, pieceBytes } from './limits.ts';
+
+/** What is sealed under a message's key: the raw bytes and the content are two streams of pieces. */
+export type StreamKind = 'raw' | 'content';
+
+export interface PieceKey {
+  /** 32 bytes, of one message and one storing of it. */
+  key: Buffer;
+  kind: StreamKind;
+  tenant: string;
+}
+
+const NONCE_BYTES = 12;
+const TAG_BYTES = 16;
+/** Of a sealed piece: the byte that says how it is packed, and the tag. */
+const OVERHEAD_BYTES = 1 + TAG_BYTES;
+const TABLE_INDEX = 0xff_ff_ff_ff;
+const ENTRY_BYTES = 4;
+const KIND_BYTES: Readonly<Record<StreamKind, number>> = { raw: 1, content: 2 };
+const PACKED = { plain: 0, zstd: 1 } as const;
+const LEVEL = { params: { [constants.ZSTD_c_compressionLevel]: 1 } };
+
+export function countPieces(size: number): number {
+  return Math.max(1, Math.ceil(size / pieceBytes));
+}
+
+/** Of the table of `count` pieces. */
+export function tableBytes(count: number): number {
+  return count === 1 ? 0 : count * ENTRY_BYTES + OVERHEAD_BYTES;
+}
+
+/** Bytes as sealed pieces. They are copied before the next chunk is asked for. */
+export async function* sealPieces(source: AsyncIterable<Uint8Array>, key: PieceKey): AsyncGenerator<Buffer, void> {
+  const sealer = new PieceSealer(key);
+  for await (const chunk of source) yield* sealer.add(chunk);
+  yield* sealer.end();
+}
+
+/** The push form of `sealPieces`: what is given in comes out sealed as soon as a piece is full. */
+export class PieceSealer {
+  readonly #key: PieceKey;
+  readonly #lengths: number[] = [];
+  #filled = 0;
+  #piece: Buffer | null = null;
+
+  constructor(key: PieceKey) {
+    this.#key = key;
+  }
+
+  *add(chunk: Uint8Array): Generator<Buffer, void> {
+    for (let start = 0; start < chunk.length;) {
+      // Full only once more comes: the last piece may be full, too.
+      if (this.#filled === pieceBytes) yield this.#seal();
+      this.#piece ??= Buffer.allocUnsafe(pieceBytes);
+      const part = chunk.subarray(start, start + pieceBytes - this.#filled);
+      this.#piece.set(part, this.#filled);
+      this.#filled += part.length;
+      start += part.length;
+    }
+  }
+
+  *end(): Generator<Buffer, void> {
+    yield this.#seal();
+    if (this.#lengths.length === 1) return;
+    const table = Buffer.alloc(this.#lengths.length * ENTRY_BYTES);
+    for (const [index, length] of this.#lengths.entries()) table.writeUInt32BE(length, index * ENTRY_BYTES);
+    yield seal(this.#key, TABLE_INDEX, PACKED.plain, table);
+  }
+
+  #seal(): Buffer {
+    const plain = this.#piece?.subarray(0, this.#filled) ?? Buffer.alloc(0);
+    const packed = compress(plain);
+    const sealed =
+      packed === null
+        ? seal(this.#key, this.#lengths.length, PACKED.plain, plain)
+        : seal(this.#key, this.#lengths.length, PACKED.zstd, packed);
+    this.#lengths.push(sealed.length);
+    this.#filled = 0;
+    return sealed;
+  }
+}
+
+/** One piece of a small stream, whole. */
+export function sealSmall(plain: Uint8Array, key: PieceKey): Buffer[] {
+  const sealer = new PieceSealer(key);
+  return [...sealer.add(plain), ...sealer.end()];
+}
+
+/** @throws AppError `storage_failed` where the bytes are not those that were sealed. */
+export function openPiece(key: PieceKey, index: number, sealed: Buffer): Buffer {
+  const opened = open(key, index, sealed);
+  const bytes = opened.subarray(1);
+  if (opened[0] === PACKED.plain) return bytes;
+  return zstdDecompressSync(bytes, { maxOutputLength: pieceBytes });
+}
+
+/** Where the pieces begin, and last where they end, counted from the first. @throws AppError `storage_failed`. */
+export function openTable(key: PieceKey, sealed: Buffer): number[] {
+  const table = open(key, TABLE_INDEX, sealed).subarray(1);
+  const starts = [0];
+  for (let at = 0; at < table.length; at += ENTRY_BYTES) starts.push((starts.at(-1) ?? 0) + table.readUInt32BE(at));
+  return starts;
+}
+
+/** Null where it does not pay. */
+function compress(plain: Buffer): Buffer | null {
+  const packed = zstdCompressSync(plain, LEVEL);
+  return packed.length <= plain.length * (1 - compressionGainMin) ? packed : null;
+}
+
+function seal(key: PieceKey, index: number, packing: number, bytes: Uint8Array): Buffer {
+  const cipher = createCipheriv('aes-256-gcm', key.key, nonceOf(key, index)).setAAD(Buffer.from(key.tenant));
+  const parts = [cipher.update(Uint8Array.of(packing)), cipher.update(bytes), cipher.final()];
+  return Buffer.concat([...parts, cipher.getAuthTag()]);
+}
+
+function open(key: PieceKey, index: number, sealed: Buffer): Buffer {
+  try {
+    const decipher = createDecipheriv('aes-256-gcm', key.key, nonceOf(key, index), { authTagLength: TAG_BYTES })
+      .setAAD(Buffer.from(key.tenant))
+      .setAuthTag(sealed.subarray(-TAG_BYTES));
+    return Buffer.concat([decipher.update(sealed.subarray(0, -TAG_BYTES)), decipher.final()]);
+  } catch (error) {
+    throw damaged(error);
+  }
+}
+
+function nonceOf({ kind }: PieceKey, index: number): Buffer {
+  const nonce = Buffer.alloc(NONCE_BYTES);
+  nonce[0] = KIND_BYTES[kind];
+  nonce.writeUInt32BE(index, NONCE_BYTES - 4);
+  return nonce;
+}
+
+export function damaged(cause?: unknown): AppError {
+  return new AppError('storage_failed', 'A blob is damaged: its seal does not fit its bytes.', { cause });
+}

@@ -1,0 +1,108 @@
+/**
+ * Messages of one fetch that become durable together: their sealed bytes are one blob, a pack, written and synced once. When that
+ * is, and what is announced of it, others decide.
+ *
+ * Order keeps the promise that a record never stands for bytes that are not there, and that nothing is left for good: bytes,
+ * when they expire and whose they are, records, indexes.
+ */
+import { planBatch, type BatchPlan } from './batch-plan.ts';
+import { release, type DeletionPorts } from './deletion.ts';
+import { blobsOf, type MessageRecord } from './message.ts';
+import { hasBytes, type NewMessage } from './new-message.ts';
+import { createPack, type Pack } from './pack.ts';
+import type { ReadRecord } from './record-store.ts';
+
+export interface BatchPorts extends DeletionPorts {
+  /** @throws AppError `quota_exceeded`. */
+  checkQuota(tenant: string, more: { messages: number; bytes: number }): Promise<void>;
+}
+
+export interface StoredOutcome {
+  id: string;
+  /** The bytes are another message's of this mailbox. */
+  isDuplicate: boolean;
+}
+
+/**
+ * Resolves, in the order of the messages, when all are durable and found. Where it fails none is surely stored, and nothing that
+ * was written stays for good.
+ * @throws AppError `storage_failed`, `quota_exceeded`.
+ */
+export async function storeMessages(
+  ports: BatchPorts,
+  tenant: string,
+  messages: readonly NewMessage[],
+): Promise<StoredOutcome[]> {
+  const { blobs, records, index, members } = ports;
+  const pack = createPack(tenant);
+  let isSafe = false;
+  try {
+    const plans = await planBatch(ports, tenant, messages);
+    const fresh = plans.filter(({ held }) => held === null).map(({ message }) => message.raw.bytes);
+    await ports.checkQuota(tenant, { messages: fresh.length, bytes: fresh.reduce((sum, size) => sum + size, 0) });
+
+    const outcomes: StoredOutcome[] = [];
+    for (const plan of plans) outcomes.push(await settle(ports, tenant, pack, plan));
+    const { made, overwritten } = pack;
+    if (pack.pieces.length > 0) await blobs.write({ tenant, id: pack.blob }, pack.pieces);
+    await Promise.all([
+      ...made.map(({ id, expiresAt }) => index.expireAt(tenant, id, Date.parse(expiresAt))),
+      ...[...pack.membersOfBlobs()].map(([blob, ids]) => members.add(tenant, blob, ids)),
+    ]);
+    isSafe = true;
+    await Promise.all(made.map((record) => records.write(tenant, record)));
+    await Promise.all(overwritten.map((record) => release(ports, tenant, record)));
+    await Promise.all(made.map((record) => index.add(tenant, record)));
+    return outcomes;
+  } finally {
+    // What has a blob of its own and no record that says so.
+    const kept = isSafe ? new Set(pack.made.map(({ raw }) => raw?.blob)) : new Set();
+    const drafts = messages.flatMap(({ raw }) => (hasBytes(raw) && 'blob' in raw.place ? [raw] : []));
+    for (const draft of drafts) if ('blob' in draft.place && !kept.has(draft.place.blob)) await draft.discard();
+  }
+}
+
+/** Resolves when the message is in the pack, or need not be. */
+async function settle(ports: BatchPorts, tenant: string, pack: Pack, plan: BatchPlan): Promise<StoredOutcome> {
+  const { message, id, held, first } = plan;
+  const nowMs = ports.clock.now();
+  const expiresAt = new Date(nowMs + message.retentionMs).toISOString();
+  if (held && (await extend(ports, tenant, held, { fetchId: message.fetchId, expiresAt }))) {
+    return { id, isDuplicate: held.record.duplicateOf !== null };
+  }
+  const original = pack.find(message) ?? (first && (await share(ports, tenant, id, first)) ? first : null);
+  const facts = {
+    id,
+    mailboxId: message.mailboxId,
+    fetchId: message.fetchId,
+    uidl: message.uidl,
+    fetchedAt: new Date(nowMs).toISOString(),
+    expiresAt,
+  };
+  if (plan.previous) pack.overwritten.push(plan.previous.record);
+  if (original) pack.addCopy(message, facts, original);
+  else pack.add(message, facts);
+  return { id, isDuplicate: original !== null };
+}
+
+/** Of a message that is held already there is nothing to write but that it was met again. */
+async function extend(
+  { records, index }: BatchPorts,
+  tenant: string,
+  held: ReadRecord,
+  { fetchId, expiresAt }: Pick<MessageRecord, 'fetchId' | 'expiresAt'>,
+): Promise<boolean> {
+  const { record } = held;
+  const later = expiresAt > record.expiresAt ? expiresAt : record.expiresAt;
+  // The later time first: should this end here, the sweeper finds a record whose time has not come, and corrects itself.
+  await index.expireAt(tenant, record.id, Date.parse(later));
+  return records.replace(tenant, held, { ...record, fetchId, expiresAt: later });
+}
+
+/** False where the original is just being deleted. */
+async function share({ members }: BatchPorts, tenant: string, id: string, original: MessageRecord): Promise<boolean> {
+  for (const blob of blobsOf(original)) {
+    if (!(await members.join(tenant, blob, id, original.id))) return false;
+  }
+  return true;
+}

@@ -1,0 +1,81 @@
+/**
+ * What is deleted without being asked: messages whose time is over, and blobs that belong to no message. Each may be killed
+ * anywhere and goes on where it was; several at once are in nobody's way. One message that fails keeps none from going.
+ */
+import type { BlobName } from './blob-store.ts';
+import { deleteMessage, type DeletionPorts } from './deletion.ts';
+import { draftAgeMsMax, indexShards, sweepPageMessages } from './limits.ts';
+import type { ExpiryEntry } from './message-index.ts';
+import { blobsOf } from './message.ts';
+
+export interface SweepResult {
+  deleted: number;
+  /** What went wrong, the first of it; the rest is counted. */
+  failed: number;
+  error: unknown;
+}
+
+/** Messages whose time is over. */
+export async function sweepExpired(ports: DeletionPorts): Promise<SweepResult> {
+  const result: SweepResult = { deleted: 0, failed: 0, error: null };
+  for (let shard = 0; shard < indexShards; shard += 1) {
+    const failedBefore = result.failed;
+    for (;;) {
+      const offset = result.failed - failedBefore;
+      const page = await ports.index.listExpired(shard, ports.clock.now(), offset, sweepPageMessages);
+      for (const entry of page) await counted(result, () => expire(ports, entry));
+      if (page.length < sweepPageMessages) break;
+    }
+  }
+  return result;
+}
+
+/** Blobs, a day old at least, that no record stands for: writers that died have left them, or a Redis that lost its last second. */
+export async function auditBlobs(ports: DeletionPorts): Promise<SweepResult> {
+  const result: SweepResult = { deleted: 0, failed: 0, error: null };
+  const beforeMs = ports.clock.now() - draftAgeMsMax;
+  for await (const name of ports.blobs.list(beforeMs)) await counted(result, () => deleteOrphan(ports, name));
+  await ports.blobs.discardUnfinished(beforeMs);
+  return result;
+}
+
+async function expire(ports: DeletionPorts, { tenant, id, atMs }: ExpiryEntry): Promise<boolean> {
+  const { records, index, clock } = ports;
+  const read = await records.readAny(tenant, id);
+  if (read === null) {
+    await index.removeUnknown(tenant, id);
+    await index.forgetExpiry(tenant, id, atMs);
+    return false;
+  }
+  if (read === 'unreadable') {
+    await records.drop(tenant, id);
+    await index.removeUnknown(tenant, id);
+    await index.forgetExpiry(tenant, id, atMs);
+    return true;
+  }
+  const expiresMs = Date.parse(read.record.expiresAt);
+  if (!read.isTombstone && expiresMs > clock.now()) {
+    await index.expireAt(tenant, id, expiresMs);
+    return false;
+  }
+  return deleteMessage(ports, tenant, read);
+}
+
+async function deleteOrphan({ blobs, members, records }: DeletionPorts, { tenant, id }: BlobName): Promise<boolean> {
+  for (const member of await members.list(tenant, id)) {
+    const read = await records.readAny(tenant, member);
+    if (read !== null && read !== 'unreadable' && blobsOf(read.record).has(id)) return false;
+    await members.leave(tenant, id, member);
+  }
+  await blobs.delete({ tenant, id });
+  return true;
+}
+
+async function counted(result: SweepResult, work: () => Promise<boolean>): Promise<void> {
+  try {
+    if (await work()) result.deleted += 1;
+  } catch (error) {
+    result.failed += 1;
+    result.error ??= error;
+  }
+}
