@@ -3,7 +3,7 @@
  * expire. All of it can be made anew from the records; none of it says what a message is.
  *
  * A tenant's index is spread over shards by the message's id, so that no slot of Redis Cluster has to hold all of a tenant's.
- * An entry is taken out only where it stands for the record that is deleted: its time must be that record's.
+ * An entry is taken out only where it stands for the record that is deleted, or one before it: a later one has a later time.
  */
 import type { Redis } from 'ioredis';
 import { digestsKey, expiryKey, mailboxIndexKeys, tenantIndexKeys, type MessageIndexKeys } from '../redis/keys.ts';
@@ -42,6 +42,7 @@ export interface ExpiryEntry {
 }
 
 export interface MessageIndex {
+  /** Puts right what is there of it. */
   add(tenant: string, record: MessageRecord): Promise<void>;
   remove(tenant: string, record: MessageRecord): Promise<void>;
   /** Takes out what is known of a message by its id alone. */
@@ -61,8 +62,8 @@ export interface MessageIndex {
 
 /** KEYS: index. ARGV: id, score, score, bytes, ttl. The keys of a mailbox that gets no mail any more go by themselves. */
 const addEntry = defineScript(`
-  local added = redis.call('ZADD', KEYS[1], 'NX', ARGV[2], ARGV[1])
-  redis.call('ZADD', KEYS[2], 'NX', ARGV[3], ARGV[1])
+  local added = redis.call('ZADD', KEYS[1], ARGV[2], ARGV[1])
+  redis.call('ZADD', KEYS[2], ARGV[3], ARGV[1])
   if added == 1 then
     redis.call('HINCRBY', KEYS[3], 'messages', 1)
     redis.call('HINCRBY', KEYS[3], 'bytes', ARGV[4])
@@ -72,15 +73,15 @@ const addEntry = defineScript(`
   end
   return added`);
 
-/** KEYS: index. ARGV: id, fetched score, bytes. An empty score is any. */
+/** KEYS: index. ARGV: id, fetched score, minus its bytes. What was fetched later under this id stays. */
 const removeEntry = defineScript(`
   local score = redis.call('ZSCORE', KEYS[1], ARGV[1])
   if not score then return 0 end
-  if ARGV[2] ~= '' and tonumber(score) ~= tonumber(ARGV[2]) then return 0 end
+  if tonumber(score) > tonumber(ARGV[2]) then return 0 end
   redis.call('ZREM', KEYS[1], ARGV[1])
   redis.call('ZREM', KEYS[2], ARGV[1])
   redis.call('HINCRBY', KEYS[3], 'messages', -1)
-  redis.call('HINCRBY', KEYS[3], 'bytes', -ARGV[3])
+  redis.call('HINCRBY', KEYS[3], 'bytes', ARGV[3])
   if redis.call('EXISTS', KEYS[1]) == 0 then redis.call('DEL', KEYS[3]) end
   return 1`);
 
@@ -161,7 +162,7 @@ export function createMessageIndex(redis: Redis): MessageIndex {
     },
     async remove(tenant, record) {
       const { id, mailboxId, digest, size } = record;
-      const args = [bare(id), timesOf(record).fetched, size];
+      const args = [bare(id), timesOf(record).fetched, -size];
       await Promise.all([
         ...indexesOf(tenant, id, mailboxId).map((keys) => removeEntry(redis, Object.values(keys), args)),
         digest !== null && forgetDigest(redis, [digestsKey(tenant, mailboxId)], [short(digest), bare(id)]),
@@ -169,7 +170,11 @@ export function createMessageIndex(redis: Redis): MessageIndex {
     },
     async removeUnknown(tenant, id) {
       // Its bytes stay counted: how many they were is nowhere to be read. They go with the tenant's last message.
-      await removeEntry(redis, Object.values(tenantIndexKeys(tenant, shardOf(id))), [bare(id), '', 0]);
+      await removeEntry(redis, Object.values(tenantIndexKeys(tenant, shardOf(id))), [
+        bare(id),
+        Number.MAX_SAFE_INTEGER,
+        0,
+      ]);
     },
     async list(tenant, mailboxId, { sort, order, from, until, after }, limit) {
       const indexes =

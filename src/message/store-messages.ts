@@ -96,7 +96,11 @@ async function extend(
   const later = expiresAt > record.expiresAt ? expiresAt : record.expiresAt;
   // The later time first: should this end here, the sweeper finds a record whose time has not come, and corrects itself.
   await index.expireAt(tenant, record.id, Date.parse(later));
-  return records.replace(tenant, held, { ...record, fetchId, expiresAt: later });
+  const extended = { ...record, fetchId, expiresAt: later };
+  if (!(await records.replace(tenant, held, extended))) return false;
+  // Whoever stored it may have died before it came to that.
+  await index.add(tenant, extended);
+  return true;
 }
 
 /** False where the original is just being deleted. */

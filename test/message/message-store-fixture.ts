@@ -1,0 +1,90 @@
+/** A message store on a real Redis and a folder, with a clock that stands until it is moved. */
+import { Redis } from 'ioredis';
+import { mkdtemp, readdir, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, afterEach, beforeAll, beforeEach } from 'vitest';
+import { createSealer } from '../../src/mailbox/sealing.ts';
+import type { BlobStore } from '../../src/message/blob-store.ts';
+import { createFileBlobStore } from '../../src/message/file-blob-store.ts';
+import { createMessageStore, type MessageStore, type MessageStorePorts } from '../../src/message/message-store.ts';
+import type { NewMessage } from '../../src/message/new-message.ts';
+import { parseMessage } from '../../src/mime/parse.ts';
+import { startRedis, type TestRedis } from '../support/redis.ts';
+import { chunks } from './blob-store-suite.ts';
+
+export const TENANT = 'default';
+export const MAILBOX = `mbx_${'0'.repeat(32)}`;
+export const HOUR_MS = 60 * 60 * 1000;
+export const DAY_MS = 24 * HOUR_MS;
+export const START_MS = Date.parse('2026-11-27T12:00:00.000Z');
+
+export interface MessageFixture {
+  redis: Redis;
+  blobs: BlobStore;
+  messages: MessageStore;
+  clock: { nowMs: number; now(): number };
+  /** A store on the same Redis and folder, as another process has it. */
+  open(ports?: Partial<MessageStorePorts>): MessageStore;
+  /** A message ready to be stored. */
+  prepare(raw: Buffer | string, facts?: Partial<NewMessage>, into?: MessageStore): Promise<NewMessage>;
+  /** Stores mails as one group, with their place as unique-id, and gives their ids. */
+  storeAll(raws: readonly (Buffer | string)[], facts?: Partial<NewMessage>): Promise<string[]>;
+  /** The names of all files under the folder. */
+  listFiles(): Promise<string[]>;
+}
+
+export function useMessageStore(): MessageFixture {
+  let server: TestRedis;
+  let folder: string;
+  const clock = { nowMs: START_MS, now: () => clock.nowMs };
+  const sealer = createSealer(`m1:${Buffer.alloc(32, 1).toString('base64')}`);
+
+  const fixture = {
+    clock,
+    open: (ports = {}) => {
+      const { redis, blobs } = fixture;
+      return createMessageStore({ redis, blobs, sealer, clock, quota: { messages: 0, bytes: 0 }, ...ports });
+    },
+    async prepare(raw, facts = {}, into = fixture.messages) {
+      const bytes = Buffer.from(raw);
+      return {
+        identity: { uidl: 'uid-1', occurrence: 0 },
+        ...{ mailboxId: MAILBOX, fetchId: 'fch_1', uidl: 'uid-1', retentionMs: 7 * DAY_MS },
+        parsed: await parseMessage(bytes),
+        raw: await into.write(TENANT, chunks(bytes)),
+        ...facts,
+      };
+    },
+    async storeAll(raws, facts = {}) {
+      const prepared: NewMessage[] = [];
+      for (const [place, raw] of raws.entries()) {
+        const uidl = `uid-${place}`;
+        prepared.push(await fixture.prepare(raw, { identity: { uidl, occurrence: 0 }, uidl, ...facts }));
+      }
+      return (await fixture.messages.store(TENANT, prepared)).map(({ id }) => id);
+    },
+    async listFiles() {
+      const entries = await readdir(folder, { recursive: true, withFileTypes: true });
+      return entries.filter((entry) => entry.isFile()).map(({ name }) => name);
+    },
+  } as MessageFixture;
+
+  beforeAll(async () => {
+    server = await startRedis();
+    fixture.redis = new Redis(server.url);
+  });
+  afterAll(async () => {
+    fixture.redis.disconnect();
+    await server.close();
+  });
+  beforeEach(async () => {
+    await fixture.redis.flushall();
+    clock.nowMs = START_MS;
+    folder = await mkdtemp(join(tmpdir(), 'popbridge-test-'));
+    fixture.blobs = createFileBlobStore(folder);
+    fixture.messages = fixture.open();
+  });
+  afterEach(() => rm(folder, { recursive: true, force: true }));
+  return fixture;
+}
