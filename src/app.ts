@@ -8,6 +8,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Redis } from 'ioredis';
 import type { Logger } from 'pino';
 import { createAccess, type Access } from './access/access.ts';
+import { createSignedLinks, type SignedLinks } from './access/signed-links.ts';
 import type { Config } from './config/config.ts';
 import { keepMasterKeys, keepOperatorKey, type MadeKey } from './config/keys.ts';
 import { parseEgressAllow } from './egress/allow-rule.ts';
@@ -26,7 +27,7 @@ import { createFetchWorker } from './fetch/worker.ts';
 import { createHttpApp } from './http/app.ts';
 import { startHttpServer } from './http/server.ts';
 import { createCredentialStore, type CredentialStore } from './mailbox/credentials.ts';
-import { createSealer } from './mailbox/sealing.ts';
+import { createSealer, parseMasterKeys } from './mailbox/sealing.ts';
 import { createFileBlobStore } from './message/file-blob-store.ts';
 import { createMessageStore, type MessageStore } from './message/message-store.ts';
 import { createSweeper } from './message/sweeper.ts';
@@ -114,6 +115,8 @@ interface Parts extends Lifecycle {
   messages: MessageStore;
   subscriptions: SubscriptionStore;
   webhookQueue: WebhookQueue;
+  mime: MimePool;
+  links: SignedLinks;
   /** What readiness asks, by name: `ok`, or what is wrong. */
   checks: Map<string, () => Promise<string>>;
 }
@@ -156,6 +159,14 @@ async function buildParts(options: AppOptions, keys: Keys, lifecycle: Lifecycle)
   const subscriptions = createSubscriptionStore(redis, sealer);
   const webhookQueue = createWebhookQueue(redis, subscriptions, logger);
   onClose(() => webhookQueue.close());
+  const mime = createMimePool({
+    threads: Math.min(availableParallelism(), parserThreadsMax),
+    // An API may never be asked to parse or sanitise.
+    isLazy: config.role === 'api',
+    onFailure: (error) => logger.warn({ err: error }, 'A message ended its parser thread'),
+  });
+  onClose(() => mime.close());
+  const clock = { now: () => Date.now(), sleep: async (ms: number) => sleep(ms) };
   return {
     config,
     logger,
@@ -173,6 +184,8 @@ async function buildParts(options: AppOptions, keys: Keys, lifecycle: Lifecycle)
     }),
     subscriptions,
     webhookQueue,
+    mime,
+    links: createSignedLinks(parseMasterKeys(keys.master), clock),
     checks: new Map([
       ['redis', async () => ((await redis.ping().catch(() => '')) === 'PONG' ? 'ok' : 'Redis does not answer')],
     ]),
@@ -189,13 +202,20 @@ async function startEmbedded({ config, logger, env, onProgress }: AppOptions, on
 }
 
 async function startWorkers(parts: Parts): Promise<void> {
-  const { config, logger, clock, egress, redis, messages, subscriptions, webhookQueue, checks, onDrain, onClose } =
-    parts;
-  const mime = createMimePool({
-    threads: Math.min(availableParallelism(), parserThreadsMax),
-    onFailure: (error) => logger.warn({ err: error }, 'A message ended its parser thread'),
-  });
-  onClose(() => mime.close());
+  const {
+    config,
+    logger,
+    clock,
+    egress,
+    redis,
+    messages,
+    subscriptions,
+    webhookQueue,
+    mime,
+    checks,
+    onDrain,
+    onClose,
+  } = parts;
   await checkParser(mime);
   await messages.checkStorage();
   const sweeper = createSweeper({ sweep: messages.sweep, audit: messages.audit, logger });
@@ -261,6 +281,8 @@ async function startApi(parts: Parts, access: Access): Promise<string> {
     credentials,
     messages,
     subscriptions,
+    mime,
+    links,
     checks,
     onDrain,
     onClose,
@@ -290,6 +312,10 @@ async function startApi(parts: Parts, access: Access): Promise<string> {
         check: (url) => void egress.checkWebhookUrl(url),
       },
       messages,
+      parser: { parse: async (source) => mime.parse(await buffer(source)) },
+      sanitizer: mime,
+      links,
+      publicUrl: config.publicUrl ?? null,
       messageBytesMax: config.messageBytesMax,
       retentionMs: config.retentionMs,
       shutdown: shutdown.signal,

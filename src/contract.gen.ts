@@ -78,6 +78,28 @@ export interface paths {
         readonly patch?: never;
         readonly trace?: never;
     };
+    readonly "/v1/messages": {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path?: never;
+            readonly cookie?: never;
+        };
+        /**
+         * Find messages
+         * @description Summaries of all messages that are kept, newest first unless asked otherwise. Filters are all to be met. One look-up
+         *     reads a bounded number of messages: a page may hold fewer than `limit`, even none, and the next one more. Only
+         *     `nextCursor` tells whether that was all.
+         */
+        readonly get: operations["listMessages"];
+        readonly put?: never;
+        readonly post?: never;
+        readonly delete?: never;
+        readonly options?: never;
+        readonly head?: never;
+        readonly patch?: never;
+        readonly trace?: never;
+    };
     readonly "/v1/messages/{messageId}": {
         readonly parameters: {
             readonly query?: never;
@@ -92,6 +114,59 @@ export interface paths {
         readonly get: operations["getMessage"];
         readonly put?: never;
         readonly post?: never;
+        /**
+         * Delete a message
+         * @description Its record, bytes and content. Where the server still has the mail, a later fetch stores it again, under the same id.
+         */
+        readonly delete: operations["deleteMessage"];
+        readonly options?: never;
+        readonly head?: never;
+        readonly patch?: never;
+        readonly trace?: never;
+    };
+    readonly "/v1/messages/{messageId}/ack": {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path: {
+                /** @description The id of a message. */
+                readonly messageId: components["parameters"]["MessageId"];
+            };
+            readonly cookie?: never;
+        };
+        readonly get?: never;
+        readonly put?: never;
+        /**
+         * Acknowledge a message
+         * @description Says that the caller has what it needs of the message. The first time counts; asking again changes nothing.
+         *     `GET /v1/messages?acknowledged=false` lists what is left.
+         */
+        readonly post: operations["acknowledgeMessage"];
+        readonly delete?: never;
+        readonly options?: never;
+        readonly head?: never;
+        readonly patch?: never;
+        readonly trace?: never;
+    };
+    readonly "/v1/messages/{messageId}/links": {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path: {
+                /** @description The id of a message. */
+                readonly messageId: components["parameters"]["MessageId"];
+            };
+            readonly cookie?: never;
+        };
+        readonly get?: never;
+        readonly put?: never;
+        /**
+         * Make links that need no API key
+         * @description For a browser, or a service that is not to have the key: each link opens one thing for reading until it expires, for
+         *     whoever has it. It cannot be called back before, but by deleting the message or by taking its master key out of
+         *     `POPBRIDGE_MASTER_KEYS`. Links are whole where `POPBRIDGE_PUBLIC_URL` is set, else paths on this host.
+         */
+        readonly post: operations["createMessageLinks"];
         readonly delete?: never;
         readonly options?: never;
         readonly head?: never;
@@ -111,7 +186,7 @@ export interface paths {
         /**
          * The bytes that the server held
          * @description Dots unstuffed, CRLF line ends, nothing added and nothing taken away. One range of it can be asked for (RFC 9110 14);
-         *     several at once are answered with the whole.
+         *     several at once are answered with the whole. 404 where the bytes were not kept (`omitted`).
          */
         readonly get: operations["getMessageRaw"];
         readonly put?: never;
@@ -137,11 +212,34 @@ export interface paths {
         /**
          * An attachment, decoded
          * @description Always sent as a download that no browser runs or shows: `Content-Disposition: attachment`, `nosniff` and a
-         *     sandboxing content security policy, because mail is untrusted.
+         *     sandboxing content security policy, because mail is untrusted. The file name is the sender's, without what could
+         *     name another place or look like another type.
          */
         readonly get: operations["getAttachment"];
         readonly put?: never;
         readonly post?: never;
+        readonly delete?: never;
+        readonly options?: never;
+        readonly head?: never;
+        readonly patch?: never;
+        readonly trace?: never;
+    };
+    readonly "/v1/parse": {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path?: never;
+            readonly cookie?: never;
+        };
+        readonly get?: never;
+        readonly put?: never;
+        /**
+         * Parse a message without keeping it
+         * @description The body is one raw message, as large as the service retrieves (`POPBRIDGE_MESSAGE_BYTES_MAX`). The answer is what a
+         *     stored message would say of it; nothing is stored. A message that cannot be parsed is answered all the same, with
+         *     `parse.status` and warnings.
+         */
+        readonly post: operations["parseMessage"];
         readonly delete?: never;
         readonly options?: never;
         readonly head?: never;
@@ -459,6 +557,107 @@ export interface components {
             /** @description Give it as `cursor` for the next page; null on the last. */
             readonly nextCursor: string | null;
         };
+        readonly MessageSummaryPage: {
+            readonly items: readonly components["schemas"]["MessageSummary"][];
+            /** @description Give it as `cursor` for the next page; null on the last. */
+            readonly nextCursor: string | null;
+        };
+        /** @enum {string} */
+        readonly MessageKind: "auto_reply" | "bulk" | "list" | "delivery_status" | "feedback" | "read_receipt" | "calendar" | "signed" | "encrypted";
+        /** @description SHA-256 of the raw bytes; null where they were not kept. */
+        readonly Digest: string | null;
+        /**
+         * Format: date-time
+         * @description When a consumer acknowledged it first.
+         */
+        readonly AcknowledgedAt: string | null;
+        /** @description The message of the same mailbox that has the same bytes and came first. */
+        readonly DuplicateOf: string | null;
+        /**
+         * @description Why its bytes were not kept.
+         * @enum {string|null}
+         */
+        readonly Omitted: "too_large" | null;
+        /** @description What a list says of a message. */
+        readonly MessageSummary: {
+            readonly id: components["schemas"]["MessageId"];
+            readonly mailboxId: components["schemas"]["MailboxId"];
+            /** @description The fetch that stored it last. */
+            readonly fetchId: components["schemas"]["FetchId"];
+            /** @description The server's unique-id (RFC 1939), null where it has none. */
+            readonly uidl: string | null;
+            /** @description Of the raw message, in bytes. */
+            readonly size: number;
+            readonly digest: components["schemas"]["Digest"];
+            /** Format: date-time */
+            readonly fetchedAt: string;
+            /**
+             * Format: date-time
+             * @description When it is deleted here.
+             */
+            readonly expiresAt: string;
+            readonly acknowledgedAt: components["schemas"]["AcknowledgedAt"];
+            readonly duplicateOf: components["schemas"]["DuplicateOf"];
+            readonly omitted: components["schemas"]["Omitted"];
+            /** @description The Message-ID field, or one made up where it has none. */
+            readonly messageId: string;
+            /** @description Whether it is made up. */
+            readonly messageIdSynthesised: boolean;
+            /**
+             * Format: date-time
+             * @description The Date field.
+             */
+            readonly date: string | null;
+            /**
+             * Format: date-time
+             * @description When the last server says that it took the mail.
+             */
+            readonly receivedAt: string | null;
+            readonly subject: string | null;
+            /** @description The first 10. */
+            readonly from: readonly components["schemas"]["Address"][];
+            /** @description The first 10. */
+            readonly to: readonly components["schemas"]["Address"][];
+            /** @description The first 10. */
+            readonly cc: readonly components["schemas"]["Address"][];
+            /** @description The same for all messages of a thread. */
+            readonly threadKey: string;
+            readonly attachmentCount: number;
+            readonly kinds: readonly components["schemas"]["MessageKind"][];
+            /** @enum {string} */
+            readonly parseStatus: "ok" | "partial" | "failed";
+        };
+        readonly Acknowledgement: {
+            readonly id: components["schemas"]["MessageId"];
+            /** Format: date-time */
+            readonly acknowledgedAt: string;
+        };
+        readonly MessageLinksRequest: {
+            /**
+             * @description A week at most.
+             * @default 3600
+             */
+            readonly expiresInSeconds: number;
+        };
+        readonly MessageLinks: {
+            /** Format: date-time */
+            readonly expiresAt: string;
+            /**
+             * Format: uri-reference
+             * @description The message as JSON.
+             */
+            readonly message: string;
+            /**
+             * Format: uri-reference
+             * @description Its bytes; null where they were not kept.
+             */
+            readonly raw: string | null;
+            readonly attachments: readonly {
+                readonly id: string;
+                /** Format: uri-reference */
+                readonly url: string;
+            }[];
+        };
         readonly Address: {
             readonly name: string | null;
             readonly address: string | null;
@@ -482,56 +681,81 @@ export interface components {
             /** @description Decoded, in bytes. */
             readonly size: number;
             readonly sha256: string;
+            /** @description The path of its bytes. Not in webhooks, and not where the message is not kept. */
+            readonly url?: string;
         };
-        readonly Message: {
-            readonly id: components["schemas"]["MessageId"];
-            readonly mailboxId: components["schemas"]["MailboxId"];
+        readonly Message: WithRequired<components["schemas"]["RecordFields"], "id" | "mailboxId" | "fetchId" | "uidl" | "size" | "digest" | "fetchedAt" | "expiresAt" | "acknowledgedAt" | "duplicateOf" | "omitted"> & WithRequired<components["schemas"]["ParsedFields"], "messageId" | "date" | "rawDate" | "subject" | "from" | "sender" | "replyTo" | "to" | "cc" | "bcc" | "inReplyTo" | "references" | "headers" | "derived" | "authenticationResults" | "classification" | "text" | "html" | "textTruncated" | "htmlTruncated" | "snippet" | "attachments" | "parse">;
+        /** @description Some fields of a message. */
+        readonly PartialMessage: components["schemas"]["RecordFields"] & components["schemas"]["ParsedFields"];
+        readonly ParsedMessage: WithRequired<components["schemas"]["ParsedFields"], "messageId" | "date" | "rawDate" | "subject" | "from" | "sender" | "replyTo" | "to" | "cc" | "bcc" | "inReplyTo" | "references" | "headers" | "derived" | "authenticationResults" | "classification" | "text" | "html" | "textTruncated" | "htmlTruncated" | "snippet" | "attachments" | "parse">;
+        /** @description What is known of a stored message without reading its content. */
+        readonly RecordFields: {
+            readonly id?: components["schemas"]["MessageId"];
+            readonly mailboxId?: components["schemas"]["MailboxId"];
             /** @description The fetch that stored it last. */
-            readonly fetchId: components["schemas"]["FetchId"];
+            readonly fetchId?: components["schemas"]["FetchId"];
             /** @description The server's unique-id (RFC 1939), null where it has none. */
-            readonly uidl: string | null;
+            readonly uidl?: string | null;
             /** @description Of the raw message, in bytes. */
-            readonly size: number;
-            /** @description SHA-256 of the raw bytes. */
-            readonly digest: string;
+            readonly size?: number;
+            readonly digest?: components["schemas"]["Digest"];
             /** Format: date-time */
-            readonly fetchedAt: string;
+            readonly fetchedAt?: string;
+            /**
+             * Format: date-time
+             * @description When it is deleted here.
+             */
+            readonly expiresAt?: string;
+            readonly acknowledgedAt?: components["schemas"]["AcknowledgedAt"];
+            readonly duplicateOf?: components["schemas"]["DuplicateOf"];
+            readonly omitted?: components["schemas"]["Omitted"];
+            /** @description The path of its bytes. Not in webhooks. */
+            readonly rawUrl?: string;
+        };
+        /** @description What a message says. */
+        readonly ParsedFields: {
             /** @description The Message-ID field. */
-            readonly messageId: string | null;
+            readonly messageId?: string | null;
             /**
              * Format: date-time
              * @description The Date field.
              */
-            readonly date: string | null;
+            readonly date?: string | null;
             /** @description The Date field as written. */
-            readonly rawDate: string | null;
-            readonly subject: string | null;
-            readonly from: readonly components["schemas"]["Address"][];
-            readonly sender: readonly components["schemas"]["Address"][];
-            readonly replyTo: readonly components["schemas"]["Address"][];
-            readonly to: readonly components["schemas"]["Address"][];
-            readonly cc: readonly components["schemas"]["Address"][];
-            readonly bcc: readonly components["schemas"]["Address"][];
-            readonly inReplyTo: string | null;
-            readonly references: readonly string[];
+            readonly rawDate?: string | null;
+            readonly subject?: string | null;
+            readonly from?: readonly components["schemas"]["Address"][];
+            readonly sender?: readonly components["schemas"]["Address"][];
+            readonly replyTo?: readonly components["schemas"]["Address"][];
+            readonly to?: readonly components["schemas"]["Address"][];
+            readonly cc?: readonly components["schemas"]["Address"][];
+            readonly bcc?: readonly components["schemas"]["Address"][];
+            readonly inReplyTo?: string | null;
+            readonly references?: readonly string[];
             /** @description All of them, in order, unfolded and decoded. */
-            readonly headers: readonly {
+            readonly headers?: readonly {
                 readonly name: string;
                 readonly value: string;
             }[];
-            readonly derived: components["schemas"]["DerivedFields"];
-            readonly authenticationResults: readonly components["schemas"]["AuthenticationResults"][];
-            readonly classification: components["schemas"]["Classification"];
+            readonly derived?: components["schemas"]["DerivedFields"];
+            readonly authenticationResults?: readonly components["schemas"]["AuthenticationResults"][];
+            readonly classification?: components["schemas"]["Classification"];
             /** @description The text part; made from the HTML where there is none. */
-            readonly text: string | null;
-            /** @description As the mail has it: untrusted, not sanitised. */
-            readonly html: string | null;
-            readonly textTruncated: boolean;
-            readonly htmlTruncated: boolean;
+            readonly text?: string | null;
+            /** @description As the mail has it: untrusted, and not sanitised unless asked for by `html=sanitized`. */
+            readonly html?: string | null;
+            readonly textTruncated?: boolean;
+            readonly htmlTruncated?: boolean;
+            /**
+             * @description Only where the message has HTML and `html` is null: not asked for, or not sanitised because it nests too deep, took too
+             *     much time or memory, or broke the sanitiser.
+             * @enum {string}
+             */
+            readonly htmlOmitted?: "not_wanted" | "too_deep" | "time_limit" | "memory_limit" | "crashed";
             /** @description The beginning of the text, white space folded. */
-            readonly snippet: string;
-            readonly attachments: readonly components["schemas"]["Attachment"][];
-            readonly parse: {
+            readonly snippet?: string;
+            readonly attachments?: readonly components["schemas"]["Attachment"][];
+            readonly parse?: {
                 /** @enum {string} */
                 readonly status: "ok" | "partial" | "failed";
                 readonly warnings: readonly {
@@ -653,7 +877,7 @@ export interface components {
             readonly title: string;
             readonly status: number;
             /** @enum {string} */
-            readonly code: "invalid_request" | "invalid_json" | "unsupported_media_type" | "body_too_large" | "range_not_satisfiable" | "unauthorized" | "not_found" | "method_not_allowed" | "conflict" | "egress_blocked" | "storage_unavailable" | "internal_error";
+            readonly code: "invalid_request" | "invalid_json" | "unsupported_media_type" | "body_too_large" | "range_not_satisfiable" | "unauthorized" | "link_expired" | "not_found" | "method_not_allowed" | "conflict" | "egress_blocked" | "storage_unavailable" | "busy" | "internal_error";
             readonly detail: string;
             /** @description The same as in the log. */
             readonly requestId?: string;
@@ -677,7 +901,7 @@ export interface components {
                 readonly "application/problem+json": components["schemas"]["Problem"];
             };
         };
-        /** @description The key is missing or wrong (`unauthorized`). */
+        /** @description The key is missing or wrong, or a link's token is not of this path (`unauthorized`), or has expired (`link_expired`). */
         readonly Unauthorized: {
             headers: {
                 /** @description The scheme, by RFC 6750. */
@@ -726,7 +950,7 @@ export interface components {
                 readonly "application/problem+json": components["schemas"]["Problem"];
             };
         };
-        /** @description The body is not declared as `application/json` (`unsupported_media_type`). */
+        /** @description The body is not declared as what is asked for, `application/json` mostly (`unsupported_media_type`). */
         readonly UnsupportedMediaType: {
             headers: {
                 readonly [name: string]: unknown;
@@ -753,7 +977,7 @@ export interface components {
                 readonly "application/problem+json": components["schemas"]["Problem"];
             };
         };
-        /** @description Redis or the blob store cannot be reached (`storage_unavailable`). Nothing was accepted; try again. */
+        /** @description Redis or the blob store cannot be reached (`storage_unavailable`), or as many messages as can be are being parsed (`busy`). Nothing was accepted; try again. */
         readonly Unavailable: {
             headers: {
                 /** @description Seconds to wait. */
@@ -772,9 +996,29 @@ export interface components {
         readonly MessageId: components["schemas"]["MessageId"];
         /** @description `wait=N` (RFC 7240): answer when the fetch has ended, or after N seconds, 60 at most. Other preferences are ignored. */
         readonly Prefer: string;
+        /** @description `bytes=0-65535`, `bytes=65536-` or `bytes=-1024`; what is malformed is ignored. */
+        readonly Range: string;
+        /** @description An `ETag`; the range is of use only where it still stands. */
+        readonly IfRange: string;
+        /** @description One or more `ETag`s that the caller has the bytes of. */
+        readonly IfNoneMatch: string;
+        /**
+         * @description How `html` is given. `raw`: as the mail has it, for programs that read it. `sanitized`: fit to be shown, in a sandboxed
+         *     frame as one more wall: no script, form, frame, SVG or style sheet, no styles but harmless ones, no links but `http`, `https`,
+         *     `mailto` and `tel`, no images but those that the mail brings along (`cid:`, `data:`); the address of a remote image, which would
+         *     tell its sender of the reading, is in its `data-remote-src`. `none`: not at all. Where there is HTML and it is not
+         *     given, `htmlOmitted` says why.
+         */
+        readonly Html: "raw" | "sanitized" | "none";
+        /** @description Only these fields of the message, as `id,subject,from`; all unless given. Those of the record alone are read much faster. */
+        readonly Fields: readonly ("id" | "mailboxId" | "fetchId" | "uidl" | "size" | "digest" | "fetchedAt" | "expiresAt" | "acknowledgedAt" | "duplicateOf" | "omitted" | "rawUrl" | "messageId" | "date" | "rawDate" | "subject" | "from" | "sender" | "replyTo" | "to" | "cc" | "bcc" | "inReplyTo" | "references" | "headers" | "derived" | "authenticationResults" | "classification" | "text" | "html" | "textTruncated" | "htmlTruncated" | "htmlOmitted" | "snippet" | "attachments" | "parse")[];
     };
     requestBodies: never;
     headers: {
+        /** @description `attachment`, with the file name by RFC 6266. */
+        readonly ContentDisposition: string;
+        /** @description As `bytes 0-65535/4711000`. */
+        readonly ContentRange: string;
         /** @description The SHA-256 of all bytes. */
         readonly ETag: string;
         /** @description Where the fetch is. */
@@ -934,7 +1178,102 @@ export interface operations {
             readonly 503: components["responses"]["Unavailable"];
         };
     };
+    readonly listMessages: {
+        readonly parameters: {
+            readonly query?: {
+                /** @description Of that mailbox. */
+                readonly mailbox?: components["schemas"]["MailboxId"];
+                /** @description Stored last by that fetch. */
+                readonly fetch?: components["schemas"]["FetchId"];
+                /** @description Part of a name or an address in From, in upper or lower case. */
+                readonly from?: string;
+                /** @description The same of To and Cc. */
+                readonly to?: string;
+                /** @description Part of the subject, in upper or lower case. */
+                readonly subject?: string;
+                /** @description Stored then or later. */
+                readonly fetchedSince?: string;
+                /** @description Stored before then. */
+                readonly fetchedUntil?: string;
+                /** @description Received then or later, by `receivedAt`. */
+                readonly receivedSince?: string;
+                /** @description Received before then. */
+                readonly receivedUntil?: string;
+                /** @description With attachments, or without. */
+                readonly hasAttachment?: boolean;
+                /** @description Of that kind among others. */
+                readonly kind?: components["schemas"]["MessageKind"];
+                /** @description Acknowledged, or not yet. */
+                readonly acknowledged?: boolean;
+                /** @description The time to order by. */
+                readonly sort?: "fetched" | "received";
+                readonly order?: "newest" | "oldest";
+                /** @description How many messages a page holds at most. */
+                readonly limit?: number;
+                /** @description The `nextCursor` of the page before, with the same filters, `sort` and `order`. Opaque. */
+                readonly cursor?: string;
+            };
+            readonly header?: never;
+            readonly path?: never;
+            readonly cookie?: never;
+        };
+        readonly requestBody?: never;
+        readonly responses: {
+            /** @description A page of summaries. */
+            readonly 200: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/json": components["schemas"]["MessageSummaryPage"];
+                };
+            };
+            readonly 400: components["responses"]["BadRequest"];
+            readonly 401: components["responses"]["Unauthorized"];
+            readonly 500: components["responses"]["InternalError"];
+            readonly 503: components["responses"]["Unavailable"];
+        };
+    };
     readonly getMessage: {
+        readonly parameters: {
+            readonly query?: {
+                /** @description Only these fields of the message, as `id,subject,from`; all unless given. Those of the record alone are read much faster. */
+                readonly fields?: components["parameters"]["Fields"];
+                /**
+                 * @description How `html` is given. `raw`: as the mail has it, for programs that read it. `sanitized`: fit to be shown, in a sandboxed
+                 *     frame as one more wall: no script, form, frame, SVG or style sheet, no styles but harmless ones, no links but `http`, `https`,
+                 *     `mailto` and `tel`, no images but those that the mail brings along (`cid:`, `data:`); the address of a remote image, which would
+                 *     tell its sender of the reading, is in its `data-remote-src`. `none`: not at all. Where there is HTML and it is not
+                 *     given, `htmlOmitted` says why.
+                 */
+                readonly html?: components["parameters"]["Html"];
+            };
+            readonly header?: never;
+            readonly path: {
+                /** @description The id of a message. */
+                readonly messageId: components["parameters"]["MessageId"];
+            };
+            readonly cookie?: never;
+        };
+        readonly requestBody?: never;
+        readonly responses: {
+            /** @description The message; with `fields`, those of it. */
+            readonly 200: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/json": components["schemas"]["Message"] | components["schemas"]["PartialMessage"];
+                };
+            };
+            readonly 400: components["responses"]["BadRequest"];
+            readonly 401: components["responses"]["Unauthorized"];
+            readonly 404: components["responses"]["NotFound"];
+            readonly 500: components["responses"]["InternalError"];
+            readonly 503: components["responses"]["Unavailable"];
+        };
+    };
+    readonly deleteMessage: {
         readonly parameters: {
             readonly query?: never;
             readonly header?: never;
@@ -946,13 +1285,39 @@ export interface operations {
         };
         readonly requestBody?: never;
         readonly responses: {
-            /** @description The message. */
+            /** @description It is gone. */
+            readonly 204: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content?: never;
+            };
+            readonly 400: components["responses"]["BadRequest"];
+            readonly 401: components["responses"]["Unauthorized"];
+            readonly 404: components["responses"]["NotFound"];
+            readonly 500: components["responses"]["InternalError"];
+            readonly 503: components["responses"]["Unavailable"];
+        };
+    };
+    readonly acknowledgeMessage: {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path: {
+                /** @description The id of a message. */
+                readonly messageId: components["parameters"]["MessageId"];
+            };
+            readonly cookie?: never;
+        };
+        readonly requestBody?: never;
+        readonly responses: {
+            /** @description It is acknowledged, now or since before. */
             readonly 200: {
                 headers: {
                     readonly [name: string]: unknown;
                 };
                 content: {
-                    readonly "application/json": components["schemas"]["Message"];
+                    readonly "application/json": components["schemas"]["Acknowledgement"];
                 };
             };
             readonly 400: components["responses"]["BadRequest"];
@@ -962,16 +1327,50 @@ export interface operations {
             readonly 503: components["responses"]["Unavailable"];
         };
     };
+    readonly createMessageLinks: {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path: {
+                /** @description The id of a message. */
+                readonly messageId: components["parameters"]["MessageId"];
+            };
+            readonly cookie?: never;
+        };
+        readonly requestBody: {
+            readonly content: {
+                readonly "application/json": components["schemas"]["MessageLinksRequest"];
+            };
+        };
+        readonly responses: {
+            /** @description The links. */
+            readonly 200: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/json": components["schemas"]["MessageLinks"];
+                };
+            };
+            readonly 400: components["responses"]["BadRequest"];
+            readonly 401: components["responses"]["Unauthorized"];
+            readonly 404: components["responses"]["NotFound"];
+            readonly 413: components["responses"]["BodyTooLarge"];
+            readonly 415: components["responses"]["UnsupportedMediaType"];
+            readonly 500: components["responses"]["InternalError"];
+            readonly 503: components["responses"]["Unavailable"];
+        };
+    };
     readonly getMessageRaw: {
         readonly parameters: {
             readonly query?: never;
             readonly header?: {
                 /** @description `bytes=0-65535`, `bytes=65536-` or `bytes=-1024`; what is malformed is ignored. */
-                readonly Range?: string;
+                readonly Range?: components["parameters"]["Range"];
                 /** @description An `ETag`; the range is of use only where it still stands. */
-                readonly "If-Range"?: string;
+                readonly "If-Range"?: components["parameters"]["IfRange"];
                 /** @description One or more `ETag`s that the caller has the bytes of. */
-                readonly "If-None-Match"?: string;
+                readonly "If-None-Match"?: components["parameters"]["IfNoneMatch"];
             };
             readonly path: {
                 /** @description The id of a message. */
@@ -995,8 +1394,7 @@ export interface operations {
             readonly 206: {
                 headers: {
                     readonly ETag: components["headers"]["ETag"];
-                    /** @description As `bytes 0-65535/4711000`. */
-                    readonly "Content-Range": string;
+                    readonly "Content-Range": components["headers"]["ContentRange"];
                     readonly [name: string]: unknown;
                 };
                 content: {
@@ -1021,7 +1419,14 @@ export interface operations {
     readonly getAttachment: {
         readonly parameters: {
             readonly query?: never;
-            readonly header?: never;
+            readonly header?: {
+                /** @description `bytes=0-65535`, `bytes=65536-` or `bytes=-1024`; what is malformed is ignored. */
+                readonly Range?: components["parameters"]["Range"];
+                /** @description An `ETag`; the range is of use only where it still stands. */
+                readonly "If-Range"?: components["parameters"]["IfRange"];
+                /** @description One or more `ETag`s that the caller has the bytes of. */
+                readonly "If-None-Match"?: components["parameters"]["IfNoneMatch"];
+            };
             readonly path: {
                 /** @description The id of a message. */
                 readonly messageId: components["parameters"]["MessageId"];
@@ -1035,17 +1440,76 @@ export interface operations {
             /** @description The decoded bytes. */
             readonly 200: {
                 headers: {
-                    /** @description `attachment`, with the file name by RFC 6266. */
-                    readonly "Content-Disposition": string;
+                    readonly ETag: components["headers"]["ETag"];
+                    readonly "Content-Disposition": components["headers"]["ContentDisposition"];
                     readonly [name: string]: unknown;
                 };
                 content: {
                     readonly "*/*": string;
                 };
             };
+            /** @description The range that was asked for. */
+            readonly 206: {
+                headers: {
+                    readonly ETag: components["headers"]["ETag"];
+                    readonly "Content-Disposition": components["headers"]["ContentDisposition"];
+                    readonly "Content-Range": components["headers"]["ContentRange"];
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "*/*": string;
+                };
+            };
+            /** @description The caller has these bytes. */
+            readonly 304: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content?: never;
+            };
             readonly 400: components["responses"]["BadRequest"];
             readonly 401: components["responses"]["Unauthorized"];
             readonly 404: components["responses"]["NotFound"];
+            readonly 416: components["responses"]["RangeNotSatisfiable"];
+            readonly 500: components["responses"]["InternalError"];
+            readonly 503: components["responses"]["Unavailable"];
+        };
+    };
+    readonly parseMessage: {
+        readonly parameters: {
+            readonly query?: {
+                /**
+                 * @description How `html` is given. `raw`: as the mail has it, for programs that read it. `sanitized`: fit to be shown, in a sandboxed
+                 *     frame as one more wall: no script, form, frame, SVG or style sheet, no styles but harmless ones, no links but `http`, `https`,
+                 *     `mailto` and `tel`, no images but those that the mail brings along (`cid:`, `data:`); the address of a remote image, which would
+                 *     tell its sender of the reading, is in its `data-remote-src`. `none`: not at all. Where there is HTML and it is not
+                 *     given, `htmlOmitted` says why.
+                 */
+                readonly html?: components["parameters"]["Html"];
+            };
+            readonly header?: never;
+            readonly path?: never;
+            readonly cookie?: never;
+        };
+        readonly requestBody: {
+            readonly content: {
+                readonly "message/rfc822": string;
+            };
+        };
+        readonly responses: {
+            /** @description What the message says. */
+            readonly 200: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/json": components["schemas"]["ParsedMessage"];
+                };
+            };
+            readonly 400: components["responses"]["BadRequest"];
+            readonly 401: components["responses"]["Unauthorized"];
+            readonly 413: components["responses"]["BodyTooLarge"];
+            readonly 415: components["responses"]["UnsupportedMediaType"];
             readonly 500: components["responses"]["InternalError"];
             readonly 503: components["responses"]["Unavailable"];
         };
@@ -1164,3 +1628,6 @@ export interface operations {
         };
     };
 }
+type WithRequired<T, K extends keyof T> = T & {
+    [P in K]-?: T[P];
+};

@@ -48,10 +48,12 @@ export const REQUEST_CODES = [
   'body_too_large',
   'range_not_satisfiable',
   'unauthorized',
+  'link_expired',
   'not_found',
   'method_not_allowed',
   'conflict',
   'storage_unavailable',
+  'busy',
 ] as const;
 
 export type ErrorCode = FailureCode | (typeof REQUEST_CODES)[number] | 'invalid_config';

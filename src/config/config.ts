@@ -13,6 +13,8 @@ export interface Config {
   readonly role: Role;
   readonly host: string;
   readonly port: number;
+  /** Without a slash at its end. */
+  readonly publicUrl: string | undefined;
   readonly operatorKey: string | undefined;
   readonly masterKeys: string | undefined;
   /** Absolute. */
@@ -38,7 +40,7 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>): C
   const ajv = new Ajv2020({ allErrors: true, coerceTypes: true, useDefaults: true });
   const validate = ajv.compile<Settings>(settingsSchema);
   const problems = validate(settings) ? [] : (validate.errors ?? []).map(explain);
-  problems.push(...unknownNames(env), ...missingKeys(settings), ...unreadableUrl(settings));
+  problems.push(...unknownNames(env), ...missingKeys(settings), ...unreadableUrls(settings));
   if (problems.length > 0) {
     throw new AppError('invalid_config', `The settings are wrong:\n${problems.map((line) => `  ${line}`).join('\n')}`);
   }
@@ -50,6 +52,7 @@ function toConfig(settings: Settings): Config {
     role: settings.POPBRIDGE_ROLE,
     host: settings.POPBRIDGE_HOST,
     port: settings.POPBRIDGE_PORT,
+    publicUrl: settings.POPBRIDGE_PUBLIC_URL?.replace(/\/+$/, ''),
     operatorKey: settings.POPBRIDGE_OPERATOR_KEY,
     masterKeys: settings.POPBRIDGE_MASTER_KEYS,
     dataDir: resolve(settings.POPBRIDGE_DATA_DIR),
@@ -88,10 +91,17 @@ function missingKeys(settings: Record<string, unknown>): string[] {
 }
 
 /** Beyond what the schema's pattern can say, so that it is not refused twice. */
-function unreadableUrl({ REDIS_URL: url }: Record<string, unknown>): string[] {
-  const isWrong = typeof url === 'string' && /^rediss?:/.test(url) && !URL.canParse(url);
-  return isWrong ? ['REDIS_URL is not a valid URL (special characters in a password must be percent-encoded)'] : [];
+function unreadableUrls({ REDIS_URL: redis, POPBRIDGE_PUBLIC_URL: own }: Record<string, unknown>): string[] {
+  const isWrong = (url: unknown, scheme: RegExp): boolean =>
+    typeof url === 'string' && scheme.test(url) && !URL.canParse(url);
+  return [
+    ...(isWrong(redis, /^rediss?:/)
+      ? ['REDIS_URL is not a valid URL (special characters in a password must be percent-encoded)']
+      : []),
+    ...(isWrong(own, PUBLIC_URL) ? ['POPBRIDGE_PUBLIC_URL is not a valid URL'] : []),
+  ];
 }
+const PUBLIC_URL = new RegExp(settingsSchema.properties.POPBRIDGE_PUBLIC_URL.pattern);
 
 const RECIPES: Readonly<Record<string, string>> = {
   POPBRIDGE_OPERATOR_KEY: 'openssl rand -hex 24',

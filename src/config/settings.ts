@@ -39,6 +39,12 @@ export const settingsSchema = {
       default: 8110,
       description: 'The port on which the API listens; `0` takes any free one and prints it.',
     },
+    POPBRIDGE_PUBLIC_URL: {
+      type: 'string',
+      maxLength: 500,
+      pattern: '^https?://[^\\s?#@\\\\]+$',
+      description: 'Where the API is for the outside, as `https://mail.example.com`: what signed links begin with.',
+    },
     POPBRIDGE_OPERATOR_KEY: {
       type: 'string',
       minLength: 16,

@@ -7,17 +7,26 @@ import { Hono } from 'hono';
 import { randomUUID } from 'node:crypto';
 import type { Logger } from 'pino';
 import type { Access } from '../access/access.ts';
+import type { SignedLinks } from '../access/signed-links.ts';
 import { AppError } from '../errors.ts';
 import { compileOperations, readContract } from './contract.ts';
 import { fetchHandlers, type FetchPorts } from './fetches.ts';
+import { messageLinkHandlers, type MessageLinkPorts } from './message-links.ts';
+import { messageListHandlers, type MessageListPorts } from './message-list.ts';
 import { messageHandlers, type MessagePorts } from './messages.ts';
+import { parseHandlers, type ParsePorts } from './parse.ts';
 import { toProblem } from './problem.ts';
 import { bindRoutes } from './route.ts';
 import { serviceHandlers, type ServicePorts } from './service.ts';
 
-export interface HttpPorts extends FetchPorts, Omit<ServicePorts, 'document'> {
-  messages: FetchPorts['messages'] & MessagePorts['messages'];
+export interface HttpPorts
+  extends FetchPorts, Omit<MessageLinkPorts, 'links'>, ParsePorts, Omit<ServicePorts, 'document'> {
+  messages: FetchPorts['messages'] &
+    MessagePorts['messages'] &
+    MessageListPorts['messages'] &
+    MessageLinkPorts['messages'];
   access: Access;
+  links: SignedLinks;
   /** True for errors that say that Redis is away. */
   isStorageAway(error: unknown): boolean;
   logger: Logger;
@@ -41,6 +50,8 @@ export function createHttpApp(ports: HttpPorts, only?: (path: string) => boolean
     await next();
     context.header('x-request-id', requestId);
     context.header('cache-control', 'no-store');
+    // An address may have a token in it.
+    context.header('referrer-policy', 'no-referrer');
     const { method, path } = context.req;
     // Hono answers HEAD as GET and drops the body: a file behind it would stay open.
     if (method === 'HEAD') await context.res.body?.cancel();
@@ -50,7 +61,8 @@ export function createHttpApp(ports: HttpPorts, only?: (path: string) => boolean
   const refuse = (error: Error, requestId: string): Response => {
     const response = toProblem(error, requestId, ports.isStorageAway);
     if (response.status === 500) logger.error({ err: error, requestId }, 'Request failed');
-    else if (response.status > 500) logger.warn({ err: error, requestId }, 'Request failed for want of storage');
+    else if (response.status > 500 && !isBusy(error))
+      logger.warn({ err: error, requestId }, 'Request failed for want of storage');
     else logger.debug({ err: error, requestId }, 'Request refused');
     return response;
   };
@@ -63,8 +75,20 @@ export function createHttpApp(ports: HttpPorts, only?: (path: string) => boolean
   bindRoutes(
     app as unknown as Hono,
     operations,
-    { ...fetchHandlers(ports), ...messageHandlers(ports), ...serviceHandlers({ ...ports, document }) },
-    (authorization) => ports.access.authenticate(authorization),
+    {
+      ...fetchHandlers(ports),
+      ...messageHandlers(ports),
+      ...messageListHandlers(ports),
+      ...messageLinkHandlers(ports),
+      ...parseHandlers(ports),
+      ...serviceHandlers({ ...ports, document }),
+    },
+    { authenticate: ports.access.authenticate, openLink: ports.links.open },
   );
   return app as unknown as Hono;
+}
+
+/** A 503 that is no trouble: too much at once, or a caller who went away. */
+function isBusy(error: Error): boolean {
+  return error instanceof AppError && (error.code === 'busy' || error.code === 'cancelled');
 }

@@ -25,7 +25,10 @@ export interface Operation {
   /** As in the contract: `/v1/fetches/{fetchId}`. */
   path: string;
   isPublic: boolean;
-  hasBody: boolean;
+  /** Whether a signed link may stand in for the key. */
+  takesLink: boolean;
+  /** The media type of the body, where it has one. */
+  bodyType: string | null;
   /** @throws AppError `invalid_request` with every violation under `errors`. Fills in defaults and converts numbers in place. */
   validate(request: RequestParts): void;
 }
@@ -41,6 +44,8 @@ interface Parameter {
   name: string;
   in: 'path' | 'query' | 'header';
   required?: boolean;
+  /** Of a list in the query: false for `a,b,c`, which is the only form here. */
+  explode?: boolean;
   schema: object;
 }
 
@@ -74,7 +79,9 @@ export function compileOperations(document: ContractDocument): Operation[] {
       const parameters = [...(item.parameters ?? []), ...(operation.parameters ?? [])].map((parameter) =>
         resolveParameter(document, parameter),
       );
+      const [bodyType = null] = Object.keys(operation.requestBody?.content ?? {});
       const body = operation.requestBody?.content['application/json']?.schema;
+      const lists = parameters.filter(({ explode }) => explode === false).map(({ name }) => name);
       const validators = (['path', 'query', 'header'] as const).map(
         (place) => [place, forParameters.compile(parametersSchema(parameters, place))] as const,
       );
@@ -85,8 +92,10 @@ export function compileOperations(document: ContractDocument): Operation[] {
           method: method.toUpperCase(),
           path,
           isPublic: operation.security?.length === 0,
-          hasBody: body !== undefined,
+          takesLink: operation.security?.some((scheme) => 'signedLink' in scheme) ?? false,
+          bodyType,
           validate(request: RequestParts) {
+            splitLists(request.query, lists);
             const violations = validators.flatMap(([place, validate]) => check(place, validate, request[place]));
             if (validateBody) violations.push(...check('body', validateBody, request.body));
             if (violations.length > 0) throw invalidRequest(violations);
@@ -116,6 +125,13 @@ function resolveParameter(document: ContractDocument, parameter: Parameter | { $
   const found = document.components.parameters[parameter.$ref.split('/').at(-1) ?? ''];
   if (!found) throw new Error(`The contract has no ${parameter.$ref}`);
   return found;
+}
+
+function splitLists(query: Record<string, unknown>, names: readonly string[]): void {
+  for (const name of names) {
+    const written = query[name];
+    if (typeof written === 'string') query[name] = written.split(',');
+  }
 }
 
 /** Header names are compared in lower case (RFC 9110 §5.1); other headers pass, other query parameters do not. */
@@ -149,7 +165,8 @@ function escapePointer(name: string): string {
   return name.slice(0, 100).replaceAll('~', '~0').replaceAll('/', '~1');
 }
 
-function invalidRequest(violations: readonly Violation[]): AppError {
+/** What is wrong beyond what a schema can say is told in the same form. */
+export function invalidRequest(violations: readonly Violation[]): AppError {
   const [first] = violations;
   const where = first ? `${first.in}${first.pointer} ${first.detail}` : 'it breaks the contract';
   const more = violations.length > 1 ? `, and ${violations.length - 1} more` : '';

@@ -3,9 +3,9 @@ import type { components } from '../contract.gen.ts';
 import { AppError } from '../errors.ts';
 import { hasEnded, type Fetch, type FetchRef } from '../fetch/fetch.ts';
 import type { FetchService } from '../fetch/service.ts';
-import type { Message } from '../message/message.ts';
 import type { DeliverySummary, Subscription } from '../webhook/subscription-store.ts';
 import { pageCharsMax, waitSecondsMax } from './limits.ts';
+import { withPaths, type MessageBody } from './message-view.ts';
 import type { Call, Handlers } from './route.ts';
 
 type FetchBody = components['schemas']['Fetch'];
@@ -18,7 +18,7 @@ export interface FetchPorts {
     /** @throws AppError `egress_blocked`. */
     check(url: string): void;
   };
-  messages: { find(tenant: string, id: string): Promise<Message | null> };
+  messages: { find(tenant: string, id: string): Promise<MessageBody | null> };
   /** The largest message that the service retrieves, in bytes. */
   messageBytesMax: number;
   /** How long fetches and messages are kept where the request does not say, in milliseconds. */
@@ -43,8 +43,8 @@ export function fetchHandlers(ports: FetchPorts): FetchHandlers {
     fetches.waitForEnd(ref, seconds * 1000, AbortSignal.any([signal, ports.shutdown]));
 
   /** One after another, and only until the page is full: a hundred large messages at once would be held in memory. */
-  const readPage = async (tenant: string, ids: readonly string[]): Promise<{ items: Message[]; read: number }> => {
-    const items: Message[] = [];
+  const readPage = async (tenant: string, ids: readonly string[]): Promise<{ items: MessageBody[]; read: number }> => {
+    const items: MessageBody[] = [];
     let chars = 0;
     let read = 0;
     for (const id of ids) {
@@ -52,7 +52,7 @@ export function fetchHandlers(ports: FetchPorts): FetchHandlers {
       read += 1;
       const message = await messages.find(tenant, id);
       if (!message) continue; // Deleted since, by another fetch; the rest of the page stands.
-      items.push(message);
+      items.push(withPaths(message));
       chars += (message.text?.length ?? 0) + (message.html?.length ?? 0);
     }
     return { items, read };

@@ -1,8 +1,8 @@
 /** Every bound of the HTTP API. Times in milliseconds. */
 
-/** Octets of a request body. */
+/** Octets of a request body that is JSON. */
 export const bodyBytesMax = 256 * 1024;
-/** Octets of a body that is too large which are read before it is refused; a longer one may lose the connection first. */
+/** Octets beyond a body's bound which are read before it is refused; a longer one may lose the connection first. */
 export const droppedBytesMax = 16 * 1024 * 1024;
 /** Characters of text and HTML at which a page of messages is full. */
 export const pageCharsMax = 4 * 1024 * 1024;
@@ -10,10 +10,15 @@ export const pageCharsMax = 4 * 1024 * 1024;
 export const waitSecondsMax = 60;
 /** Octets of all request headers. */
 export const headerBytesMax = 32 * 1024;
+/** Messages that are parsed for callers at once: each is up to `messageBytesMax` in memory. */
+export const parsesAtOnceMax = 4;
+/** Characters and UTF-8 octets of the name that a download has: what file systems take. */
+export const downloadNameCharsMax = 200;
+export const downloadNameBytesMax = 240;
 /** Violations of the contract that one problem lists. */
 export const violationsMax = 20;
-/** How long a client may take to send its request. */
-export const requestTimeoutMs = 30_000;
+/** How long a client may take to send its request, a message of 50 MiB to be parsed among them. */
+export const requestTimeoutMs = 120_000;
 export const headersTimeoutMs = 10_000;
 export const keepAliveTimeoutMs = 65_000;
 /** Seconds that a 503 asks to wait. */

@@ -1,23 +1,56 @@
-/** `/v1/messages`: JSON, raw bytes and attachments. Mail is untrusted: no browser may run or show what is sent here. */
+/**
+ * `/v1/messages/{id}`: JSON, raw bytes and attachments; acknowledging and deleting. Mail is untrusted: no browser may run or
+ * show what is sent here.
+ */
 import { create as contentDisposition } from 'content-disposition';
 import type { Readable } from 'node:stream';
 import { AppError } from '../errors.ts';
 import type { ByteRange } from '../message/blob-store.ts';
-import type { Message, MessageRecord } from '../message/message.ts';
-import { respondWithBytes, respondWithStream } from './byte-response.ts';
-import type { Handlers } from './route.ts';
+import { respondWithBytes } from './byte-response.ts';
+import { downloadName } from './download-name.ts';
+import {
+  isRecordField,
+  presentHtml,
+  selectFields,
+  withPaths,
+  withRawPath,
+  type FieldName,
+  type HtmlSanitizer,
+  type MessageBody,
+  type PartialBody,
+  type RecordBody,
+} from './message-view.ts';
+import type { Call, Handlers } from './route.ts';
+
+/** What is sent of an attachment besides its bytes. */
+export interface AttachmentBody {
+  readonly contentType: string;
+  /** As the sender wrote it. */
+  readonly filename: string | null;
+  /** Decoded bytes. */
+  readonly size: number;
+  /** Hex. */
+  readonly sha256: string;
+}
 
 export interface MessagePorts {
   messages: {
-    find(tenant: string, id: string): Promise<Message | null>;
-    findRecord(tenant: string, id: string): Promise<MessageRecord | null>;
+    find(tenant: string, id: string): Promise<MessageBody | null>;
+    findRecord(tenant: string, id: string): Promise<RecordBody | null>;
     openRaw(tenant: string, id: string, range?: ByteRange): Promise<Readable | null>;
+    findAttachment(tenant: string, id: string, attachmentId: string): Promise<AttachmentBody | null>;
     openAttachment(
       tenant: string,
       id: string,
       attachmentId: string,
-    ): Promise<{ contentType: string; filename: string | null; stream: Readable } | null>;
+      range?: ByteRange,
+    ): Promise<{ stream: Readable } | null>;
+    /** When it was acknowledged first; null where there is no such message. */
+    acknowledge(tenant: string, id: string): Promise<string | null>;
+    /** False where there is no such message. */
+    remove(tenant: string, id: string): Promise<boolean>;
   };
+  sanitizer: HtmlSanitizer;
 }
 
 const UNTRUSTED = {
@@ -25,52 +58,98 @@ const UNTRUSTED = {
   'content-security-policy': "default-src 'none'; sandbox",
 } as const;
 
-export function messageHandlers({
-  messages,
-}: MessagePorts): Pick<Handlers, 'getMessage' | 'getMessageRaw' | 'getAttachment'> {
+type MessageHandlers = Pick<
+  Handlers,
+  'getMessage' | 'getMessageRaw' | 'getAttachment' | 'acknowledgeMessage' | 'deleteMessage'
+>;
+
+export function messageHandlers({ messages, sanitizer }: MessagePorts): MessageHandlers {
+  const findWhole = async ({ principal, path, query }: Call<'getMessage'>): Promise<MessageBody | null> => {
+    const message = await messages.find(principal.tenant, path.messageId);
+    const isHtmlWanted = query.fields === undefined || query.fields.some((name) => HTML_FIELDS.has(name));
+    return message && withPaths(isHtmlWanted ? await presentHtml(message, query.html ?? 'raw', sanitizer) : message);
+  };
+  const findRecord = async ({ principal, path }: Call<'getMessage'>): Promise<PartialBody | null> => {
+    const record = await messages.findRecord(principal.tenant, path.messageId);
+    return record && withRawPath(record);
+  };
+
   return {
-    async getMessage({ principal, path }) {
-      const message = await messages.find(principal.tenant, path.messageId);
-      if (!message) throw notFound(`message ${path.messageId}`);
-      return { status: 200, body: message };
+    async getMessage(call) {
+      const { fields } = call.query;
+      const message = await (fields?.every(isRecordField) ? findRecord(call) : findWhole(call));
+      if (!message) throw noMessage(call.path.messageId);
+      return { status: 200, body: fields ? selectFields(message, fields) : message };
     },
 
     async getMessageRaw({ principal, path, ...request }) {
       const { tenant } = principal;
       const record = await messages.findRecord(tenant, path.messageId);
+      if (!record) throw noMessage(path.messageId);
+      const { id, size, digest } = record;
+      const open = (range?: ByteRange): Promise<Readable | null> => messages.openRaw(tenant, id, range);
       const response =
-        record &&
-        (await respondWithBytes(
-          request,
-          {
-            size: record.size,
-            etag: `"${record.digest}"`,
-            open: (range) => messages.openRaw(tenant, record.id, range),
-          },
-          {
-            ...UNTRUSTED,
-            'content-type': 'message/rfc822',
-            'content-disposition': contentDisposition(`${record.id}.eml`),
-          },
-        ));
-      if (!response) throw notFound(`message ${path.messageId}`);
+        digest === null
+          ? null
+          : await respondWithBytes(
+              request,
+              { size, etag: `"${digest}"`, open },
+              {
+                ...UNTRUSTED,
+                'content-type': 'message/rfc822',
+                'content-disposition': contentDisposition(`${id}.eml`),
+              },
+            );
+      if (!response) throw notFound(`The bytes of message ${id} were not kept, or no longer.`);
       return response;
     },
 
-    async getAttachment({ principal, path }) {
-      const found = await messages.openAttachment(principal.tenant, path.messageId, path.attachmentId);
-      if (!found) throw notFound(`attachment ${path.attachmentId} of message ${path.messageId}`);
-      return respondWithStream(found.stream, {
-        headers: {
-          ...UNTRUSTED,
-          'content-type': found.contentType,
-          'content-disposition': contentDisposition(found.filename ?? path.attachmentId),
-        },
-      });
+    async getAttachment({ principal, path, ...request }) {
+      const { tenant } = principal;
+      const { messageId, attachmentId } = path;
+      const found = await messages.findAttachment(tenant, messageId, attachmentId);
+      const response =
+        found &&
+        (await respondWithBytes(
+          request,
+          {
+            size: found.size,
+            etag: `"${found.sha256}"`,
+            async open(range) {
+              const opened = await messages.openAttachment(tenant, messageId, attachmentId, range);
+              return opened && opened.stream;
+            },
+          },
+          {
+            ...UNTRUSTED,
+            'content-type': found.contentType,
+            'content-disposition': contentDisposition(downloadName(found.filename) ?? attachmentId),
+          },
+        ));
+      if (!response) throw notFound(`There is no attachment ${attachmentId} of message ${messageId}, or no longer.`);
+      return response;
+    },
+
+    async acknowledgeMessage({ principal, path }) {
+      const acknowledgedAt = await messages.acknowledge(principal.tenant, path.messageId);
+      if (acknowledgedAt === null) throw noMessage(path.messageId);
+      return { status: 200, body: { id: path.messageId, acknowledgedAt } };
+    },
+
+    async deleteMessage({ principal, path }) {
+      if (!(await messages.remove(principal.tenant, path.messageId))) throw noMessage(path.messageId);
+      return new Response(null, { status: 204 });
     },
   };
 }
 
-function notFound(what: string): AppError {
-  return new AppError('not_found', `There is no ${what}, or no longer.`);
+/** Fields that depend on how the HTML is given. */
+const HTML_FIELDS: ReadonlySet<FieldName> = new Set(['html', 'htmlOmitted', 'htmlTruncated']);
+
+export function noMessage(id: string): AppError {
+  return notFound(`There is no message ${id}, or no longer.`);
+}
+
+function notFound(detail: string): AppError {
+  return new AppError('not_found', detail);
 }

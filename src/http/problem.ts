@@ -8,11 +8,8 @@ type Problem = components['schemas']['Problem'];
 const PROBLEMS: Partial<Record<ErrorCode, { status: number; title: string; headers?: Record<string, string> }>> = {
   invalid_json: { status: 400, title: 'The body is not JSON' },
   invalid_request: { status: 400, title: 'The request is not valid' },
-  unauthorized: {
-    status: 401,
-    title: 'No valid API key',
-    headers: { 'www-authenticate': 'Bearer realm="popbridge"' },
-  },
+  unauthorized: unauthorized('No valid API key'),
+  link_expired: unauthorized('The link has expired'),
   not_found: { status: 404, title: 'Not found' },
   method_not_allowed: { status: 405, title: 'Method not allowed' },
   conflict: { status: 409, title: 'Conflict' },
@@ -22,6 +19,14 @@ const PROBLEMS: Partial<Record<ErrorCode, { status: number; title: string; heade
   egress_blocked: { status: 422, title: 'Blocked by the egress policy' },
   storage_unavailable: unavailable(),
   storage_failed: unavailable(),
+  busy: unavailable('Too busy'),
+  cancelled: unavailable('Stopping'),
+};
+
+/** Codes that a fetch ends with, and the ones that a call is answered with. */
+const CALLED_ELSE: Readonly<Record<string, Problem['code']>> = {
+  storage_failed: 'storage_unavailable',
+  cancelled: 'busy',
 };
 
 /** Fields of an error that are headers of its response. */
@@ -30,10 +35,14 @@ interface NamedHeaders {
   contentRange?: string;
 }
 
-function unavailable() {
+function unauthorized(title: string) {
+  return { status: 401, title, headers: { 'www-authenticate': 'Bearer realm="popbridge"' } };
+}
+
+function unavailable(title = 'Storage is unavailable') {
   return {
     status: 503,
-    title: 'Storage is unavailable',
+    title,
     headers: { 'retry-after': String(retryAfterSeconds) },
   };
 }
@@ -43,8 +52,8 @@ export function toProblem(error: unknown, requestId: string, isStorageAway: (err
   const known = error instanceof AppError ? PROBLEMS[error.code as ErrorCode] : undefined;
   if (error instanceof AppError && known) {
     const { errors, ...headers } = error.fields as { errors?: Problem['errors'] } & NamedHeaders;
-    const code = error.code === 'storage_failed' ? 'storage_unavailable' : error.code;
-    return respond(known, code as Problem['code'], error.message, requestId, {
+    const code = CALLED_ELSE[error.code] ?? (error.code as Problem['code']);
+    return respond(known, code, error.message, requestId, {
       ...(errors && { errors }),
       ...headers,
     });

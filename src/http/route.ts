@@ -4,7 +4,7 @@ import type { operations } from '../contract.gen.ts';
 import { AppError } from '../errors.ts';
 import type { Principal } from '../access/access.ts';
 import type { Operation, OperationId } from './contract.ts';
-import { bodyBytesMax, droppedBytesMax } from './limits.ts';
+import { checkBodyType, readBytes, readJson } from './request-body.ts';
 
 type PartOf<Id extends OperationId, Place extends 'path' | 'query'> = NonNullable<operations[Id]['parameters'][Place]>;
 
@@ -12,7 +12,12 @@ type BodyOf<Id extends OperationId> = operations[Id] extends {
   requestBody: { content: { 'application/json': infer Body } };
 }
   ? Body
-  : undefined;
+  : operations[Id] extends { requestBody: object }
+    ? ByteBody
+    : undefined;
+
+/** A body that is no JSON, as it comes. @throws AppError `body_too_large`, `cancelled` where the caller goes away. */
+type ByteBody = (bytesMax: number) => AsyncIterable<Uint8Array>;
 
 /** Every status of the operation that has a JSON body, with that body. */
 type JsonReply<Id extends OperationId> = {
@@ -44,22 +49,23 @@ type ErasedHandler = (
   call: object,
 ) => Promise<{ status: number; body: unknown; headers?: Record<string, string> } | Response>;
 
-export function bindRoutes(
-  app: Hono,
-  contract: readonly Operation[],
-  handlers: Handlers,
-  authenticate: (authorization: string | undefined) => Principal,
-): void {
+/** Who may come in. Both throw AppError `unauthorized`. */
+export interface Gate {
+  authenticate(authorization: string | undefined): Principal;
+  openLink(token: string, path: string): Principal;
+}
+
+export function bindRoutes(app: Hono, contract: readonly Operation[], handlers: Handlers, gate: Gate): void {
   for (const operation of contract) {
     // Which handler belongs to which operation is checked where `Handlers` is built; here the types are erased.
     const handle = handlers[operation.id] as unknown as ErasedHandler;
     app.on(operation.method, toHonoPath(operation.path), async (context) => {
-      const principal = operation.isPublic ? { tenant: '' } : authenticate(context.req.header('authorization'));
+      const principal = identify(operation, context, gate);
       const parts = {
         path: context.req.param() as Record<string, unknown>,
-        query: readQuery(context),
+        query: readQuery(operation, context),
         header: context.req.header() as Record<string, unknown>,
-        body: operation.hasBody ? await readJson(context) : undefined,
+        body: await openBody(operation, context),
       };
       operation.validate(parts);
       const reply = await handle({
@@ -98,39 +104,22 @@ function toHonoPath(path: string): string {
   return path.replaceAll(/\{(\w+)\}/g, ':$1');
 }
 
-/** A parameter that is given twice stays a list, which no schema takes: better refused than half of it ignored. */
-function readQuery({ req }: Context): Record<string, unknown> {
-  const given = Object.entries(req.queries());
+/** A key counts before a link. What a link opens is this very path, and it comes to nothing where no link is taken. */
+function identify({ isPublic, takesLink }: Operation, { req }: Context, gate: Gate): Principal {
+  if (isPublic) return { tenant: '' };
+  const authorization = req.header('authorization');
+  const token = takesLink && authorization === undefined ? req.query('token') : undefined;
+  return token === undefined ? gate.authenticate(authorization) : gate.openLink(token, req.path);
+}
+
+/** A parameter that is given twice stays a list, which hardly a schema takes: better refused than half of it ignored. */
+function readQuery({ takesLink }: Operation, { req }: Context): Record<string, unknown> {
+  const given = Object.entries(req.queries()).filter(([name]) => !(takesLink && name === 'token'));
   return Object.fromEntries(given.map(([name, values]) => [name, values.length === 1 ? values[0] : values]));
 }
 
-async function readJson({ req }: Context): Promise<unknown> {
-  const type = req.header('content-type')?.split(';')[0]?.trim().toLowerCase();
-  if (type !== 'application/json') {
-    throw new AppError('unsupported_media_type', 'The body must be sent as "Content-Type: application/json".');
-  }
-  const bytes = await readBounded(req.raw);
-  try {
-    // Fatal: a password in another encoding must not be taken for one with replacement characters in it.
-    return JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes)) as unknown;
-  } catch {
-    const detail = bytes.length === 0 ? 'The body is empty.' : 'The body is not well-formed JSON in UTF-8.';
-    throw new AppError('invalid_json', detail);
-  }
-}
-
-/** A body over the limit is read on, and dropped: a caller who is still sending does not read why it is refused. */
-async function readBounded(request: Request): Promise<Buffer> {
-  const chunks: Uint8Array[] = [];
-  let bytes = 0;
-  // Cancelling the body would take the connection down before the answer is out.
-  for await (const chunk of request.body?.values({ preventCancel: true }) ?? []) {
-    bytes += chunk.length;
-    if (bytes <= bodyBytesMax) chunks.push(chunk);
-    else if (bytes > droppedBytesMax) break;
-  }
-  if (bytes > bodyBytesMax) {
-    throw new AppError('body_too_large', `The body is over the limit of ${bodyBytesMax} bytes.`);
-  }
-  return Buffer.concat(chunks);
+async function openBody({ bodyType }: Operation, { req }: Context): Promise<unknown> {
+  if (bodyType === null) return undefined;
+  checkBodyType(req.raw, bodyType);
+  return bodyType === 'application/json' ? readJson(req.raw) : (bytesMax: number) => readBytes(req.raw, bytesMax);
 }

@@ -52,7 +52,8 @@ export function createSealer(masterKeys: string): Sealer {
   };
 }
 
-function parseMasterKeys(text: string): [id: string, key: Buffer][] {
+/** In their order. @throws AppError `invalid_config`, which never repeats a key. */
+export function parseMasterKeys(text: string): [id: string, key: Buffer][] {
   return text.split(',').map((entry, index) => {
     const match = /^\s*([A-Za-z0-9_-]{1,64}):([A-Za-z0-9+/_-]{43}=?)\s*$/.exec(entry);
     const key = Buffer.from(match?.[2] ?? '', 'base64');

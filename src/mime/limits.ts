@@ -9,6 +9,10 @@ export const textBytesMax = 4 * 1024 * 1024;
 export const htmlToTextCharsMax = 256 * 1024;
 /** Levels of open HTML elements; the HTML parser's time grows with their square. Browsers flatten beyond 512. */
 export const htmlDepthMax = 1000;
+/** Characters of HTML that are sanitised, of one style's value in it, and milliseconds that this may keep a thread. */
+export const sanitizeCharsMax = 1024 * 1024;
+export const styleCharsMax = 200;
+export const sanitizeTimeLimitMs = 10_000;
 /** Characters of the snippet. */
 export const snippetCharsMax = 200;
 

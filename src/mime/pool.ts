@@ -7,13 +7,16 @@
 import { isMarkedAsUntransferable } from 'node:worker_threads';
 import { Piscina } from 'piscina';
 import { AppError, toError } from '../errors.ts';
-import { headerBytesMax, threadHeapMb, threadTimeLimitMs } from './limits.ts';
+import { headerBytesMax, sanitizeTimeLimitMs, threadHeapMb, threadTimeLimitMs } from './limits.ts';
 import type { ParsedMessage, ParseWarning } from './message.ts';
 import { parseHeaders } from './parse.ts';
-import type { ParseTask } from './worker.ts';
+import type { SanitizedHtml } from './sanitize.ts';
+import type { ParseTask, SanitizeTask } from './worker.ts';
 
 export interface MimePoolOptions {
   readonly threads: number;
+  /** Threads start when there is work for them, for a process that may never have any; at once unless so. */
+  readonly isLazy?: boolean;
   readonly timeLimitMs?: number;
   readonly heapMb?: number;
   /** Told of each message that ended its thread, and why. */
@@ -29,6 +32,12 @@ export interface MimePool {
    * @throws AppError `cancelled` after close, and for nothing that a message holds.
    */
   parse(bytes: Uint8Array): Promise<ParsedMessage>;
+  /**
+   * HTML fit to be shown, or why there is none.
+   *
+   * @throws AppError `cancelled` after close, and for nothing that the HTML holds.
+   */
+  sanitize(html: string): Promise<SanitizedHtml>;
   /** Waits for the messages in hand, then ends the threads. */
   close(): Promise<void>;
 }
@@ -38,9 +47,9 @@ const ownWorkerUrl = new URL(`./worker${import.meta.url.endsWith('.ts') ? '.ts' 
 
 export function createMimePool(options: MimePoolOptions): MimePool {
   const { threads, timeLimitMs = threadTimeLimitMs, heapMb = threadHeapMb, onFailure = () => {} } = options;
-  const piscina = new Piscina<ParseTask, ParsedMessage>({
+  const piscina = new Piscina<ParseTask | SanitizeTask, ParsedMessage | SanitizedHtml>({
     filename: (options.workerUrl ?? ownWorkerUrl).href,
-    minThreads: threads,
+    minThreads: options.isLazy === true ? 0 : threads,
     maxThreads: threads,
     resourceLimits: { maxOldGenerationSizeMb: heapMb },
     // Nothing of the process's environment is any business of code that handles mail, least of all its secrets.
@@ -57,7 +66,8 @@ export function createMimePool(options: MimePoolOptions): MimePool {
   async function run(task: ParseTask): Promise<ParsedMessage> {
     const { buffer } = task.bytes;
     const transferList = buffer instanceof ArrayBuffer ? [buffer] : [];
-    return piscina.run(task, { signal: AbortSignal.timeout(timeLimitMs), transferList });
+    const signal = AbortSignal.timeout(timeLimitMs);
+    return piscina.run(task, { signal, transferList }) as Promise<ParsedMessage>;
   }
 
   async function parse(bytes: Uint8Array): Promise<ParsedMessage> {
@@ -78,14 +88,29 @@ export function createMimePool(options: MimePoolOptions): MimePool {
     }
   }
 
+  async function sanitize(html: string): Promise<SanitizedHtml> {
+    await slots.take();
+    try {
+      const signal = AbortSignal.timeout(Math.min(timeLimitMs, sanitizeTimeLimitMs));
+      return (await piscina.run({ kind: 'sanitize', html }, { signal })) as SanitizedHtml;
+    } catch (thrown) {
+      return { html: null, failure: explain(toError(thrown), onFailure).code };
+    } finally {
+      slots.free();
+    }
+  }
+
+  function hold<T>(work: () => Promise<T>): Promise<T> {
+    if (isClosed)
+      return Promise.reject(new AppError('cancelled', 'The message was not parsed: the service is stopping.'));
+    const working = work();
+    inHand.add(working);
+    return working.finally(() => inHand.delete(working));
+  }
+
   return {
-    parse(bytes) {
-      if (isClosed)
-        return Promise.reject(new AppError('cancelled', 'The message was not parsed: the service is stopping.'));
-      const parsed = parse(bytes);
-      inHand.add(parsed);
-      return parsed.finally(() => inHand.delete(parsed));
-    },
+    parse: (bytes) => hold(() => parse(bytes)),
+    sanitize: (html) => hold(() => sanitize(html)),
     async close() {
       isClosed = true;
       await Promise.allSettled(inHand);
@@ -94,7 +119,9 @@ export function createMimePool(options: MimePoolOptions): MimePool {
   };
 }
 
-function explain(error: Error, onFailure: (error: Error) => void): ParseWarning {
+type ThreadFailure = ParseWarning & { readonly code: 'time_limit' | 'memory_limit' | 'crashed' };
+
+function explain(error: Error, onFailure: (error: Error) => void): ThreadFailure {
   onFailure(error);
   if (error.name === 'AbortError') {
     return { code: 'time_limit', detail: 'The message took too long to parse; only its header section was read.' };

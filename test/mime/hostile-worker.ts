@@ -1,9 +1,15 @@
 /** The real worker, with messages that make its thread misbehave. */
 import type { ParsedMessage } from '../../src/mime/message.ts';
 import runTask from '../../src/mime/worker.ts';
-import type { ParseTask } from '../../src/mime/worker.ts';
+import type { SanitizedHtml } from '../../src/mime/sanitize.ts';
+import type { ParseTask, SanitizeTask } from '../../src/mime/worker.ts';
 
-export default async function misbehave(task: ParseTask): Promise<ParsedMessage> {
+export default async function misbehave(task: ParseTask | SanitizeTask): Promise<ParsedMessage | SanitizedHtml> {
+  if (task.kind === 'sanitize') {
+    if (task.html === 'loop') for (;;);
+    if (task.html === 'exit') process.exit(1);
+    return runTask(task);
+  }
   const raw = Buffer.from(task.bytes).toString('latin1');
   if (task.kind === 'message' || raw.includes('X-Even-Alone')) {
     if (raw.includes('Subject: loop')) for (;;);

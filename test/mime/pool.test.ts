@@ -2,6 +2,7 @@ import { afterEach, describe, expect, test } from 'vitest';
 import { parseMessage } from '../../src/mime/parse.ts';
 import { createMimePool } from '../../src/mime/pool.ts';
 import type { MimePool, MimePoolOptions } from '../../src/mime/pool.ts';
+import { sanitize } from '../../src/mime/sanitize.ts';
 import { mail, multipart } from './mail.ts';
 
 const pools: MimePool[] = [];
@@ -109,6 +110,41 @@ describe('a message that', () => {
       parse: { status: 'failed', warnings: [{ code: 'time_limit' }] },
     });
   });
+});
+
+describe('sanitise', () => {
+  test('a thread gives what sanitize gives', async () => {
+    const html = '<p onclick=x>words<script>x</script>';
+    expect(await open().sanitize(html)).toEqual(sanitize(html));
+    expect(await open().sanitize('<b>'.repeat(100_000))).toEqual({ html: null, failure: 'too_deep' });
+  });
+
+  test.for([
+    ['loop', 'time_limit'],
+    ['exit', 'crashed'],
+  ] as const)(
+    'HTML that makes its thread %s comes back as a failure, and the thread with it',
+    async ([html, failure]) => {
+      const failures: Error[] = [];
+      const pool = openHostile({ timeLimitMs: 1000, onFailure: (error) => failures.push(error) });
+      expect(await pool.sanitize(html)).toEqual({ html: null, failure });
+      expect(failures).toHaveLength(1);
+      expect(await pool.sanitize('<p>next</p>')).toEqual({ html: '<p>next</p>', isCut: false });
+    },
+  );
+
+  test('is refused once the pool is closed', async () => {
+    const pool = open();
+    await pool.close();
+    await expect(pool.sanitize('x')).rejects.toMatchObject({ code: 'cancelled' });
+  });
+});
+
+test('a lazy pool starts its threads with the first work, and gives the same', async () => {
+  const pool = open({ isLazy: true, threads: 2 });
+  expect(await pool.parse(letter())).toMatchObject({ subject: 'hello' });
+  const both = await Promise.all([pool.sanitize('<p>1</p>'), pool.parse(letter())]);
+  expect(both).toMatchObject([{ html: '<p>1</p>' }, { subject: 'hello' }]);
 });
 
 describe('close', () => {
