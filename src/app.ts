@@ -4,6 +4,7 @@
 import { randomBytes, randomUUID } from 'node:crypto';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
+import { buffer } from 'node:stream/consumers';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Redis } from 'ioredis';
 import type { Logger } from 'pino';
@@ -166,7 +167,6 @@ async function buildParts(options: AppOptions, keys: Keys, lifecycle: Lifecycle)
     onFailure: (error) => logger.warn({ err: error }, 'A message ended its parser thread'),
   });
   onClose(() => mime.close());
-  const clock = { now: () => Date.now(), sleep: async (ms: number) => sleep(ms) };
   return {
     config,
     logger,

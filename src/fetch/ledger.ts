@@ -1,12 +1,9 @@
 /** The ledger: what a fetch knows of each message. Its mark is the commit point: a marked message is never fetched again. */
-import type { FailureCode } from '../errors.ts';
 import type { FetchRef } from './fetch.ts';
 
 export type LedgerEntry =
   /** `bytes` as LIST stated them: another size under the same unique-id is another mail. */
   | { state: 'stored'; number: number; messageId: string; bytes: number | null }
-  /** It will fail the same way however often it is tried. */
-  | { state: 'failed'; number: number; code: FailureCode; detail: string }
   /** Larger than the server had said: the next attempt takes its header section only. */
   | { state: 'oversize'; number: number }
   /** The session broke while it was retrieved: the next attempt leaves it for last. */

@@ -29,7 +29,6 @@ export interface Plan {
   headersOnly: readonly PlannedMessage[];
   /** Stored by an earlier attempt of this fetch, and still listed. */
   stored: readonly StoredMessage[];
-  failures: readonly MessageFailure[];
   /** Left for another fetch. */
   skipped: number;
   limitReached: 'messages' | 'bytes' | null;
@@ -65,13 +64,11 @@ export function planFetch(
   const suspects: PlannedMessage[] = [];
   const oversize: PlannedMessage[] = [];
   const stored: StoredMessage[] = [];
-  const failures: MessageFailure[] = [];
 
   for (const keyed of keyListing(listing)) {
     const entry = keyed.key === null ? undefined : ledger.get(keyed.key);
     const message = { ...keyed, isSuspect: entry?.state === 'suspect' };
     if (entry?.state === 'stored' && isSame(entry, keyed)) stored.push({ ...message, messageId: entry.messageId });
-    else if (entry?.state === 'failed') failures.push(failureOf(keyed, entry.code, entry.detail));
     else if (entry?.state === 'oversize' || (keyed.bytes !== null && keyed.bytes > limits.messageBytes)) {
       oversize.push(message);
     } else (message.isSuspect ? suspects : fresh).push(message);
@@ -85,7 +82,6 @@ export function planFetch(
     retrieve: wanted.slice(0, count),
     headersOnly,
     stored,
-    failures,
     skipped: wanted.length + oversize.length - count - headersOnly.length,
     limitReached: headersOnly.length < oversize.length ? 'messages' : limitReached,
   };
@@ -99,11 +95,7 @@ function isSame({ bytes }: { bytes: number | null }, listed: Listed): boolean {
 export function tooLarge(listed: Listed, limits: FetchLimits): MessageFailure {
   const size = listed.bytes === null || listed.bytes <= limits.messageBytes ? '' : ` of ${listed.bytes} bytes`;
   const detail = `The message${size} is over the limit of ${limits.messageBytes} bytes (limits.messageBytes). It stays on the server.`;
-  return failureOf(listed, 'message_too_large', detail);
-}
-
-function failureOf({ number, uidl }: Listed, code: MessageFailure['code'], detail: string): MessageFailure {
-  return { number, uidl, code, detail };
+  return { number: listed.number, uidl: listed.uidl, code: 'message_too_large', detail };
 }
 
 /** At least one message is taken where none has been, so that a low limit on bytes never stands still. */

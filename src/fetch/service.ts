@@ -27,7 +27,7 @@ export interface FetchServicePorts {
   credentials: { put(ref: FetchRef, password: string): Promise<void>; delete(ref: FetchRef): Promise<void> };
   messages: {
     findRecord(tenant: string, id: string): Promise<MessageRecord | null>;
-    delete(tenant: string, id: string): Promise<boolean>;
+    remove(tenant: string, id: string): Promise<boolean>;
   };
   leases: Leases;
   uniqueId(): string;
@@ -121,7 +121,7 @@ export function createFetchService(ports: FetchServicePorts): FetchService {
           const ids = await records.listMessageIds(ref, offset, pageMessagesMax);
           for (const id of ids) {
             const record = await messages.findRecord(ref.tenant, id);
-            if (record?.fetchId === ref.id) await messages.delete(ref.tenant, id);
+            if (record?.fetchId === ref.id) await messages.remove(ref.tenant, id);
           }
           if (ids.length < pageMessagesMax) break;
           if (!(await lease.renew())) throw mailboxBusy();

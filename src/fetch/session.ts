@@ -120,7 +120,6 @@ export class FetchSession {
       messages: hasUidl ? fetch.retrieved : 0,
       bytes: hasUidl ? fetch.retrievedBytes : 0,
     });
-    this.#failures.push(...plan.failures);
     if (plan.retrieve.length > 0) await this.#ports.messages.checkQuota(fetch.tenant);
     await this.#write({
       listed: Math.max(fetch.listed, listing.length),

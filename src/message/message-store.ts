@@ -6,9 +6,10 @@ import type { Redis } from 'ioredis';
 import type { Readable } from 'node:stream';
 import { text } from 'node:stream/consumers';
 import { AppError } from '../errors.ts';
-import { openAttachment, type OpenAttachment } from '../mime/attachment.ts';
-import type { ParsedMessage } from '../mime/message.ts';
+import type { OpenAttachment } from '../mime/attachment.ts';
+import type { AttachmentInfo, ParsedMessage } from '../mime/message.ts';
 import { auditKey } from '../redis/keys.ts';
+import { findAttachment, openAttachment } from './attachments.ts';
 import { createBlobMembers } from './blob-members.ts';
 import type { BlobStore, ByteRange } from './blob-store.ts';
 import { createDataKeys, type DataKeyPorts } from './data-keys.ts';
@@ -44,12 +45,14 @@ export interface MessageStore {
   findHeld(tenant: string, ids: readonly string[]): Promise<Set<string>>;
   /** Null where there is none, or where the bytes were omitted. */
   openRaw(tenant: string, id: string, range?: ByteRange): Promise<Readable | null>;
-  /** Streams an attachment out of the raw bytes; null where there is none of that id. */
-  openAttachment(tenant: string, id: string, attachmentId: string): Promise<OpenAttachment | null>;
+  /** Null where there is none of that id. */
+  findAttachment(tenant: string, id: string, attachmentId: string): Promise<AttachmentInfo | null>;
+  /** The decoded bytes of an attachment, or those of a range; null where there is none of that id. */
+  openAttachment(tenant: string, id: string, attachmentId: string, range?: ByteRange): Promise<OpenAttachment | null>;
   /** Says that the owner has it. Resolves with when that was said first; null where there is no such message. */
   acknowledge(tenant: string, id: string): Promise<string | null>;
   /** Resolves with whether it was there. */
-  delete(tenant: string, id: string): Promise<boolean>;
+  remove(tenant: string, id: string): Promise<boolean>;
   /** Deletes the messages whose time is over. */
   sweep(): Promise<SweepResult>;
   /** Once a day: deletes blobs that no message has. Null where it is not due. */
@@ -89,6 +92,11 @@ export function createMessageStore(given: MessageStorePorts): MessageStore {
     return extent && openExtent(blobs, extent, key, range);
   };
 
+  async function readContent(tenant: string, read: ReadRecord | null): Promise<ParsedMessage | null> {
+    const stream = read && (await openStream(tenant, read.record, 'content'));
+    return stream && (JSON.parse(await text(stream)) as ParsedMessage);
+  }
+
   return {
     checkStorage: () => blobs.check(),
     write: (tenant, source) => writeRaw(blobs, tenant, source),
@@ -96,9 +104,8 @@ export function createMessageStore(given: MessageStorePorts): MessageStore {
     checkQuota,
     async find(tenant, id) {
       const read = await readOne(tenant, id);
-      const content = read && (await openStream(tenant, read.record, 'content'));
-      if (!content) return null;
-      return toMessage(read.record, JSON.parse(await text(content)) as ParsedMessage);
+      const content = await readContent(tenant, read);
+      return read && content && toMessage(read.record, content);
     },
     findRecord: async (tenant, id) => (await readOne(tenant, id))?.record ?? null,
     list: (tenant, query) => listMessages(ports, tenant, query),
@@ -120,10 +127,16 @@ export function createMessageStore(given: MessageStorePorts): MessageStore {
       const read = await readOne(tenant, id);
       return read && openStream(tenant, read.record, 'raw', range);
     },
-    async openAttachment(tenant, id, attachmentId) {
+    async findAttachment(tenant, id, attachmentId) {
+      const content = await readContent(tenant, await readOne(tenant, id));
+      return content && findAttachment(content, attachmentId);
+    },
+    async openAttachment(tenant, id, attachmentId, range) {
       const read = await readOne(tenant, id);
-      const raw = read && (await openStream(tenant, read.record, 'raw'));
-      return raw && openAttachment(raw, attachmentId);
+      const content = await readContent(tenant, read);
+      const info = content && findAttachment(content, attachmentId);
+      if (!read || !info) return null;
+      return openAttachment(async (part) => openStream(tenant, read.record, 'raw', part), info, range);
     },
     async acknowledge(tenant, id) {
       for (;;) {
@@ -133,7 +146,7 @@ export function createMessageStore(given: MessageStorePorts): MessageStore {
         if (await records.replace(tenant, read, { ...read.record, acknowledgedAt })) return acknowledgedAt;
       }
     },
-    async delete(tenant, id) {
+    async remove(tenant, id) {
       for (;;) {
         const read = await readOne(tenant, id);
         if (!read) return false;

@@ -32,6 +32,7 @@ const TABLE: Record<FailureCode, Row> = {
   cancelled: [false, NEVER, NEVER],
   lease_lost: [true, LEASE, LEASE],
   storage_failed: [true, STORAGE, STORAGE],
+  quota_exceeded: [true, NEVER, NEVER],
   credentials_unavailable: [false, NEVER, NEVER],
   internal_error: [false, NEVER, NEVER],
 };

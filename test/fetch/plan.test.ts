@@ -22,7 +22,7 @@ const stored = (number: number, bytes: number | null = 10): LedgerEntry => ({
   bytes,
 });
 const suspect = (number: number): LedgerEntry => ({ state: 'suspect', number });
-const failed = (number: number): LedgerEntry => ({ state: 'failed', number, code: 'message_too_large', detail: 'big' });
+const oversize = (number: number): LedgerEntry => ({ state: 'oversize', number });
 
 function plan(
   listing: string,
@@ -34,18 +34,18 @@ function plan(
 }
 
 /** Numbers of what is retrieved, and the rest that matters. */
-function brief({ retrieve, stored, failures, skipped, limitReached }: Plan) {
+function brief({ retrieve, headersOnly, stored, skipped, limitReached }: Plan) {
   const numbers = (messages: readonly { number: number }[]): number[] => messages.map(({ number }) => number);
   return {
     retrieve: numbers(retrieve),
     stored: numbers(stored),
-    failures: numbers(failures),
+    headersOnly: numbers(headersOnly),
     skipped,
     limitReached,
   };
 }
 
-const EMPTY = { retrieve: [], stored: [], failures: [], skipped: 0, limitReached: null };
+const EMPTY = { retrieve: [], stored: [], headersOnly: [], skipped: 0, limitReached: null };
 
 describe('what is retrieved', () => {
   test.each<[what: string, plan: Plan, expected: Partial<typeof EMPTY> | object]>([
@@ -63,9 +63,9 @@ describe('what is retrieved', () => {
     ],
     ['not what is stored already', plan('a b c', { 'uidl:0:b': stored(2) }), { retrieve: [1, 3], stored: [2] }],
     [
-      'not what can only fail again, which is told again',
-      plan('a b c', { 'uidl:0:a': failed(1) }),
-      { retrieve: [2, 3], failures: [1] },
+      'of what turned out to be too large the header section',
+      plan('a b c', { 'uidl:0:a': oversize(1) }),
+      { retrieve: [2, 3], headersOnly: [1] },
     ],
     [
       'what broke the session before comes last',
@@ -85,7 +85,7 @@ describe('what is retrieved', () => {
       { retrieve: [2, 3], stored: [1, 4] },
     ],
     ['one whose size the server left out', plan('a:? b'), { retrieve: [1, 2] }],
-    ['none that is over the size, and it is told', plan('a:1001 b:1000'), { retrieve: [2], failures: [1] }],
+    ['of one that is over the size the header section', plan('a:1001 b:1000'), { retrieve: [2], headersOnly: [1] }],
     ['one that is stored is not too large after all', plan('a:1001', { 'uidl:0:a': stored(1, 1001) }), { stored: [1] }],
   ])('%s', (_what, actual, expected) => {
     expect(brief(actual)).toEqual({ ...EMPTY, ...expected });
@@ -134,9 +134,14 @@ describe('the limits', () => {
     ],
     ['sizes that are not known count nothing', plan('a:? b:? c', {}, { bytes: 10 }), { retrieve: [1, 2, 3] }],
     [
-      'what is too large or stored takes nothing from them',
-      plan('a:5000 b c d', { 'uidl:0:b': stored(2) }, { messages: 2, bytes: 20 }),
-      { retrieve: [3, 4], stored: [2], failures: [1] },
+      'what is too large takes what is left of them, and no bytes',
+      plan('a:5000 b c d', { 'uidl:0:b': stored(2) }, { messages: 3, bytes: 20 }),
+      { retrieve: [3, 4], headersOnly: [1], stored: [2] },
+    ],
+    [
+      'what is too large comes after all that is not',
+      plan('a:5000 b:5000 c d', {}, { messages: 3 }, { messages: 0, bytes: 0 }),
+      { retrieve: [3, 4], headersOnly: [1], skipped: 1, limitReached: 'messages' },
     ],
     [
       'a suspect is the first to be left out',
@@ -154,7 +159,7 @@ describe('what is gone', () => {
     ['stored before, and listed no more', 'c', { 'uidl:0:a': stored(1), 'uidl:0:b': stored(2) }, 2],
     ['stored before, and still listed', 'a', { 'uidl:0:a': stored(1) }, 0],
     ['one of two that shared a unique-id', 'a', { 'uidl:0:a': stored(1), 'uidl:1:a': stored(2) }, 1],
-    ['never stored', '', { 'uidl:0:a': suspect(1), 'uidl:0:b': failed(2) }, 0],
+    ['never stored', '', { 'uidl:0:a': suspect(1), 'uidl:0:b': oversize(2) }, 0],
     ['known by its bytes alone: nobody can tell', '', { 'digest:0:00': stored(1) }, 0],
   ])('%s: %#', (_what, listing, ledger, gone) => {
     expect(countGone(list(listing), new Map(Object.entries(ledger)))).toBe(gone);

@@ -114,7 +114,7 @@ describe('killed after any number of writes', () => {
       await reset();
       const stored = await fixture.messages.store(TENANT, await prepareAll(fixture.messages));
       const { store } = dying(writes);
-      isThrough = await Promise.all(stored.map(({ id }) => store.delete(TENANT, id))).then(
+      isThrough = await Promise.all(stored.map(({ id }) => store.remove(TENANT, id))).then(
         () => true,
         () => false,
       );
@@ -148,7 +148,7 @@ test('a message that is stored again while it is being deleted is there in the e
     const stored = await fixture.messages.store(TENANT, await prepareAll(fixture.messages));
     const again = await prepareAll(fixture.messages);
     await Promise.all([
-      ...stored.map(({ id }) => fixture.messages.delete(TENANT, id)),
+      ...stored.map(({ id }) => fixture.messages.remove(TENANT, id)),
       fixture.messages.store(TENANT, again),
     ]);
     await expectWhole();

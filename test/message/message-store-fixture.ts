@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach } from 'vitest';
 import { createSealer } from '../../src/mailbox/sealing.ts';
-import type { BlobStore } from '../../src/message/blob-store.ts';
+import type { BlobName, BlobStore } from '../../src/message/blob-store.ts';
 import { createFileBlobStore } from '../../src/message/file-blob-store.ts';
 import { createMessageStore, type MessageStore, type MessageStorePorts } from '../../src/message/message-store.ts';
 import type { NewMessage } from '../../src/message/new-message.ts';
@@ -30,6 +30,7 @@ export interface MessageFixture {
   prepare(raw: Buffer | string, facts?: Partial<NewMessage>, into?: MessageStore): Promise<NewMessage>;
   /** Stores mails as one group, with their place as unique-id, and gives their ids. */
   storeAll(raws: readonly (Buffer | string)[], facts?: Partial<NewMessage>): Promise<string[]>;
+  listBlobs(): Promise<BlobName[]>;
   /** The names of all files under the folder. */
   listFiles(): Promise<string[]>;
 }
@@ -63,6 +64,11 @@ export function useMessageStore(): MessageFixture {
         prepared.push(await fixture.prepare(raw, { identity: { uidl, occurrence: 0 }, uidl, ...facts }));
       }
       return (await fixture.messages.store(TENANT, prepared)).map(({ id }) => id);
+    },
+    async listBlobs() {
+      const names: BlobName[] = [];
+      for await (const name of fixture.blobs.list(Number.MAX_SAFE_INTEGER)) names.push(name);
+      return names;
     },
     async listFiles() {
       const entries = await readdir(folder, { recursive: true, withFileTypes: true });

@@ -51,7 +51,7 @@ describe('a stored message', () => {
     expect(await fixture.messages.find('other', id)).toBeNull();
     expect(await fixture.messages.openRaw('other', id)).toBeNull();
     expect(await fixture.messages.acknowledge('other', id)).toBeNull();
-    expect(await fixture.messages.delete('other', id)).toBe(false);
+    expect(await fixture.messages.remove('other', id)).toBe(false);
     expect(await fixture.messages.find(TENANT, id)).not.toBeNull();
   });
 
@@ -59,7 +59,7 @@ describe('a stored message', () => {
     await fixture.storeAll(['Subject: the plan\r\nFrom: boss@example.com\r\n\r\nattack at dawn\r\n']);
     const keys = await fixture.redis.keys('*');
     const dumps = await Promise.all(keys.map(async (key) => (await fixture.redis.dumpBuffer(key)).toString('latin1')));
-    const blobs = await Array.fromAsync(fixture.blobs.list(Number.MAX_SAFE_INTEGER));
+    const blobs = await fixture.listBlobs();
     const files = await Promise.all(blobs.map(async (name) => buffer((await fixture.blobs.open(name))!)));
     expect(files).toHaveLength(1);
     for (const text of [...dumps, ...files.map((file) => file.toString('latin1'))]) {
@@ -112,8 +112,8 @@ describe('a group of messages', () => {
     const ids = await fixture.storeAll([plain('a'), plain('b'), plain('c')]);
     for (const [at, id] of ids.entries()) {
       expect(await fixture.listFiles()).toHaveLength(1);
-      expect(await fixture.messages.delete(TENANT, id)).toBe(true);
-      expect(await fixture.messages.delete(TENANT, id)).toBe(false);
+      expect(await fixture.messages.remove(TENANT, id)).toBe(true);
+      expect(await fixture.messages.remove(TENANT, id)).toBe(false);
       expect(await fixture.messages.find(TENANT, id)).toBeNull();
       expect(await fixture.messages.openRaw(TENANT, id)).toBeNull();
       for (const other of ids.slice(at + 1)) expect(await fixture.messages.find(TENANT, other)).not.toBeNull();
@@ -158,7 +158,7 @@ describe('the quota', () => {
   test('has room again for what is deleted, and for what expires', async () => {
     const full = fixture.open({ quota: { messages: 2, bytes: 0 } });
     const [id = ''] = await fixture.storeAll([plain('a'), plain('b')]);
-    await fixture.messages.delete(TENANT, id);
+    await fixture.messages.remove(TENANT, id);
     await full.checkQuota(TENANT);
     fixture.clock.nowMs += 8 * DAY_MS;
     await fixture.messages.sweep();
@@ -228,10 +228,10 @@ describe('the same bytes under another unique-id', () => {
         expect(raw.equals(await readRaw(id))).toBe(true);
       }
       // The bytes stay as long as anyone has them.
-      await fixture.messages.delete(TENANT, first!.id);
+      await fixture.messages.remove(TENANT, first!.id);
       expect(raw.equals(await readRaw(second!.id))).toBe(true);
-      await fixture.messages.delete(TENANT, second!.id);
-      await fixture.messages.delete(TENANT, last!.id);
+      await fixture.messages.remove(TENANT, second!.id);
+      await fixture.messages.remove(TENANT, last!.id);
       expect(await fixture.listFiles()).toEqual([]);
     },
   );
@@ -245,7 +245,7 @@ describe('the same bytes under another unique-id', () => {
   test('are no duplicate of a message that is gone', async () => {
     const { original, copy } = await twice(mail);
     const [first] = await fixture.messages.store(TENANT, [original]);
-    await fixture.messages.delete(TENANT, first!.id);
+    await fixture.messages.remove(TENANT, first!.id);
     const [second] = await fixture.messages.store(TENANT, [copy]);
     expect(second!.isDuplicate).toBe(false);
     expect(mail.equals(await readRaw(second!.id))).toBe(true);
@@ -285,7 +285,7 @@ describe('a message whose bytes were omitted', () => {
 test('held is what has a record and its bytes', async () => {
   const ids = await fixture.storeAll([plain('a'), large('b')]);
   expect(await fixture.messages.findHeld(TENANT, [...ids, 'msg_none'])).toEqual(new Set(ids));
-  const [, alone] = await Array.fromAsync(fixture.blobs.list(Number.MAX_SAFE_INTEGER), async (name) => name);
+  const [, alone] = await fixture.listBlobs();
   await fixture.blobs.delete(alone!);
   expect((await fixture.messages.findHeld(TENANT, ids)).size).toBe(1);
 });

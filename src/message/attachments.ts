@@ -1,0 +1,39 @@
+/** Attachments of a stored message, read out of its raw bytes: nothing of them is kept beside these. */
+import { Readable } from 'node:stream';
+import { openAttachment as findInRaw, type OpenAttachment } from '../mime/attachment.ts';
+import type { AttachmentInfo, ParsedMessage } from '../mime/message.ts';
+import type { ByteRange } from './blob-store.ts';
+
+/** What reads the raw bytes, or a range of them. */
+export type OpenRaw = (range?: ByteRange) => Promise<Readable | null>;
+
+export function findAttachment(parsed: ParsedMessage, attachmentId: string): AttachmentInfo | null {
+  return parsed.attachments.find(({ id }) => id === attachmentId) ?? null;
+}
+
+/** Null where the raw bytes are gone. */
+export async function openAttachment(
+  openRaw: OpenRaw,
+  info: AttachmentInfo,
+  range?: ByteRange,
+): Promise<OpenAttachment | null> {
+  const raw = await openRaw();
+  const opened = raw && (await findInRaw(raw, info.id));
+  return opened && { ...opened, stream: range ? takeRange(opened.stream, range) : opened.stream };
+}
+
+/** What is decoded has no place that could be sought: what comes before the range is read, and dropped. */
+function takeRange(stream: Readable, { start, end }: ByteRange): Readable {
+  const taken = Readable.from(readRange(stream, start, end), { objectMode: false });
+  return taken.once('close', () => stream.destroy());
+}
+
+async function* readRange(stream: Readable, start: number, end: number): AsyncGenerator<Buffer, void> {
+  let at = 0;
+  for await (const chunk of stream as AsyncIterable<Buffer>) {
+    const wanted = chunk.subarray(Math.max(0, start - at), Math.max(0, end + 1 - at));
+    if (wanted.length > 0) yield wanted;
+    at += chunk.length;
+    if (at > end) return;
+  }
+}
