@@ -60,12 +60,33 @@ it('every operation but health and the contract itself asks for a key', () => {
 });
 
 it('every answer is described down to its last field, so that nothing slips into one unseen', () => {
-  const loose = Object.entries(document.components.schemas).filter(([, schema]) => {
-    const { type, additionalProperties } = schema as Schema;
-    return type === 'object' && additionalProperties !== false;
+  const { schemas } = document.components;
+  const loose = Object.entries(schemas).filter(([, schema]) => {
+    const { type, additionalProperties, unevaluatedProperties } = schema as Schema;
+    return type === 'object' && additionalProperties !== false && unevaluatedProperties !== false;
   });
-  // RFC 9457 §3.2: problem details may be extended.
-  expect(loose.map(([name]) => name)).toEqual(['Problem']);
+  // RFC 9457 §3.2: problem details may be extended. The others are parts of schemas that are closed.
+  expect(loose.map(([name]) => name).sort()).toEqual(['ParsedFields', 'Problem', 'RecordFields']);
+  const whole = Object.values(schemas).filter((schema) => 'allOf' in schema);
+  const uses = (text: object | string): number =>
+    JSON.stringify(text).match(/schemas\/(?:Record|Parsed)Fields"/g)?.length ?? 0;
+  expect(uses(document)).toBe(uses(whole.map((schema) => (schema as Schema)['allOf'] as object)));
+});
+
+it('every field of a message, and no other, can be asked for by its name', () => {
+  const { RecordFields, ParsedFields } = document.components.schemas as Record<string, { properties: object }>;
+  const { items } = document.components.parameters['Fields']!.schema as { items: { enum: string[] } };
+  const names = [RecordFields, ParsedFields].flatMap((schema) => Object.keys(schema!.properties));
+  expect(items.enum.toSorted()).toEqual(names.toSorted());
+});
+
+it('a signed link stands in for the key where something is read of one message, and nowhere else', () => {
+  const open = compileOperations(document).filter(({ takesLink }) => takesLink);
+  expect(open.map(({ id, method }) => [id, method])).toEqual([
+    ['getMessage', 'GET'],
+    ['getMessageRaw', 'GET'],
+    ['getAttachment', 'GET'],
+  ]);
 });
 
 it('the documented examples and defaults keep to their own schemas', () => {

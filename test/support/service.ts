@@ -226,7 +226,7 @@ interface RawResponse {
   readonly bytes: Buffer;
 }
 
-function readResponse({ status, headers, bytes }: RawResponse): ApiResponse {
+export function readResponse({ status, headers, bytes }: RawResponse): ApiResponse {
   const text = bytes.toString();
   const json = (): unknown => JSON.parse(text);
   const jsonIf = (isRight: boolean): unknown => {
@@ -248,7 +248,7 @@ function readResponse({ status, headers, bytes }: RawResponse): ApiResponse {
 }
 
 /** One request over `node:http`, which sends the path and the method as they are. */
-async function send(url: string, method: string, path: string, options: ApiOptions): Promise<RawResponse> {
+export async function send(url: string, method: string, path: string, options: ApiOptions): Promise<RawResponse> {
   const { body, key, chunked = false } = options;
   const bytes = body === undefined || typeof body === 'string' || Buffer.isBuffer(body) ? body : JSON.stringify(body);
   const { hostname, port } = new URL(url);
