@@ -229,7 +229,7 @@ async function startWorkers(parts: Parts): Promise<void> {
     leases: createLeases(redis),
     credentials: parts.credentials,
     messages,
-    parse: mime.parse,
+    parse: async (raw) => mime.parse(raw instanceof Uint8Array ? raw : await buffer(raw)),
     durability: createDurability(await parts.openStore(), clock),
     announce: (event) => webhookQueue.announce(messageReceived(event)),
     isStorageAway: isRedisUnavailable,

@@ -117,7 +117,7 @@ it('planted secrets appear in no output, answer, webhook, Redis key or file', as
   expect(found).toEqual([]);
   // The search itself: it reaches what was really written, and finds what is hidden in base64.
   expect([...seen.keys()].some((place) => place.endsWith('.aof'))).toBe(true);
-  expect([...seen.keys()].some((place) => place.endsWith('.eml'))).toBe(true);
+  expect([...seen.keys()].some((place) => place.endsWith('.blob'))).toBe(true);
   const plain = Buffer.from(`\0ann\0${password}`);
   for (const form of ['base64', 'base64url', 'hex', 'utf8'] as const) {
     expect(encodings(password).some((text) => plain.toString(form).includes(text.toString()))).toBe(true);

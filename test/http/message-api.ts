@@ -99,6 +99,7 @@ export async function startMessageApi(options: MessageApiOptions = {}): Promise<
     links: createSignedLinks([['k1', MASTER_KEY]], { now: () => clock.nowMs }),
     publicUrl: options.publicUrl ?? null,
     messageBytesMax: options.messageBytesMax ?? 1024 * 1024,
+    retentionMs: 7 * 24 * 60 * 60 * 1000,
     access: createAccess(OPERATOR_KEY),
     isStorageAway: () => false,
     checkReadiness: async () => ({}),

@@ -119,14 +119,36 @@ describe('what goes wrong midway costs one message and not the rest', () => {
     expect(server.mails.map(({ uidl }) => uidl)).toEqual(['uid-4']);
   });
 
-  it('a message that grows over its listed size is refused, and the others come', async () => {
+  it('a message that grows over its listed size is a header section, and the others come', async () => {
     const server = await fakeServer({ mails: MAILS, on: { 'RETR 2': () => big(4096) } });
+    const fetch = await service.fetchMail(request(server.port, { limits: { messageBytes: 2000 } }));
+    expect(fetch).toMatchObject({ state: 'succeeded', counts: { retrieved: 4, omitted: 1, failed: 0 }, failures: [] });
+    expect((await service.listMessages(fetch.id)).map(({ omitted }) => omitted)).toEqual([
+      null,
+      'too_large',
+      null,
+      null,
+      null,
+    ]);
+  });
+
+  it('a message that is too large, on a server without TOP, is a failure that says so, and the others come', async () => {
+    const mails = MAILS.with(1, Buffer.concat([MAILS[1]!, Buffer.alloc(4096, 'x\r\n')]));
+    const server = await fakeServer({ mails, on: { TOP: () => '-ERR unknown command' } });
     const fetch = await service.fetchMail(request(server.port, { limits: { messageBytes: 2000 } }));
     expect(fetch).toMatchObject({
       state: 'succeeded',
-      counts: { retrieved: 4, failed: 1 },
+      counts: { retrieved: 4, omitted: 0, failed: 1 },
       failures: [{ number: 2, code: 'message_too_large' }],
     });
+  });
+
+  it('a message that is too large is never deleted, whatever the policy', async () => {
+    const mails = MAILS.with(1, Buffer.concat([MAILS[1]!, Buffer.alloc(4096, 'x\r\n')]));
+    const server = await fakeServer({ mails });
+    const fetch = await service.fetchMail(request(server.port, { delete: 'stored', limits: { messageBytes: 2000 } }));
+    expect(fetch).toMatchObject({ state: 'succeeded', counts: { retrieved: 4, omitted: 1, deleted: 4 } });
+    expect(server.mails.map(({ raw }) => raw)).toEqual([mails[1]]);
   });
 
   it('QUIT without an answer leaves the deletion unknown', async () => {

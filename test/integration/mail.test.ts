@@ -114,13 +114,17 @@ describe.skipIf(!dovecotAvailable())('popbridge and Dovecot (skipped where dovec
     });
   });
 
-  it('counts a message over the size limit as failed, and fetches the others', async () => {
+  it('takes the header section of a message over the size limit, and the others whole', async () => {
     const fetch = await service.fetchMail({
       ...request('none', 'none'),
       limits: { messageBytes: 5000 },
     });
-    expect(fetch).toMatchObject({ state: 'succeeded', counts: { retrieved: MAILS.length - 1, failed: 1 } });
-    expect(fetch.failures).toMatchObject([{ code: 'message_too_large' }]);
+    expect(fetch).toMatchObject({ state: 'succeeded', counts: { retrieved: MAILS.length - 1, omitted: 1, failed: 0 } });
+    const [large] = (await service.listMessages(fetch.id)).filter(({ omitted }) => omitted !== null);
+    const whole = MAILS.find((raw) => raw.length > 5000)!;
+    expect(large).toMatchObject({ omitted: 'too_large', digest: null, text: null, attachments: [] });
+    expect(whole.toString('latin1')).toContain(`Subject: ${large!.subject}`);
+    expect((await service.api('GET', `/v1/messages/${large!.id}/raw`)).status).toBe(404);
   });
 
   it('reports a wrong password as such, without repeating it', async () => {
