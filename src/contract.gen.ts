@@ -1191,7 +1191,7 @@ export interface operations {
                 readonly fetchedSince?: string;
                 /** @description Stored before then. */
                 readonly fetchedUntil?: string;
-                /** @description Received then or later, by `receivedAt`. */
+                /** @description Received then or later, by `receivedAt`, or by `fetchedAt` where there is none. */
                 readonly receivedSince?: string;
                 /** @description Received before then. */
                 readonly receivedUntil?: string;
