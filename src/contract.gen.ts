@@ -165,6 +165,7 @@ export interface paths {
          * @description For a browser, or a service that is not to have the key: each link opens one thing for reading until it expires, for
          *     whoever has it. It cannot be called back before, but by deleting the message or by taking its master key out of
          *     `POPBRIDGE_MASTER_KEYS`. Links are whole where `POPBRIDGE_PUBLIC_URL` is set, else paths on this host.
+         *     popbridge does not log tokens; a proxy in front may.
          */
         readonly post: operations["createMessageLinks"];
         readonly delete?: never;
@@ -1195,7 +1196,7 @@ export interface operations {
                 readonly fetchedSince?: string;
                 /** @description Stored before then. */
                 readonly fetchedUntil?: string;
-                /** @description Received then or later, by `receivedAt`. */
+                /** @description Received then or later, by `receivedAt`, or by `fetchedAt` where there is none. */
                 readonly receivedSince?: string;
                 /** @description Received before then. */
                 readonly receivedUntil?: string;

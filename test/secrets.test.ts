@@ -80,7 +80,9 @@ it('planted secrets appear in no output, answer, webhook, Redis key or file', as
   hold.release();
   const right = (await call('GET', `/v1/fetches/${id}`, { headers: { prefer: 'wait=30' } })).asFetch();
   expect(right).toMatchObject({ state: 'succeeded', counts: { retrieved: 1, failed: 1 } });
-  await call('GET', `/v1/fetches/${id}/messages`);
+  const [message] = (await call('GET', `/v1/fetches/${id}/messages`)).asPage().items;
+  const links = await call('POST', `/v1/messages/${message!.id}/links`, { body: {} });
+  await call('GET', (links.json() as { raw: string }).raw, { key: null });
 
   const wait = { prefer: 'wait=30' };
   const wrong = (await call('POST', '/v1/fetches', { body: fetchWith(wrongPassword), headers: wait })).asFetch();

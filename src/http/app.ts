@@ -11,11 +11,13 @@ import type { SignedLinks } from '../access/signed-links.ts';
 import { AppError } from '../errors.ts';
 import { compileOperations, readContract } from './contract.ts';
 import { fetchHandlers, type FetchPorts } from './fetches.ts';
+import { sanitizesAtOnceMax } from './limits.ts';
 import { messageLinkHandlers, type MessageLinkPorts } from './message-links.ts';
 import { messageListHandlers, type MessageListPorts } from './message-list.ts';
 import { messageHandlers, type MessagePorts } from './messages.ts';
 import { parseHandlers, type ParsePorts } from './parse.ts';
 import { toProblem } from './problem.ts';
+import { createRoom } from './room.ts';
 import { bindRoutes } from './route.ts';
 import { serviceHandlers, type ServicePorts } from './service.ts';
 
@@ -41,6 +43,9 @@ export function createHttpApp(ports: HttpPorts, only?: (path: string) => boolean
   const { logger, clock } = ports;
   const document = readContract();
   const operations = compileOperations(document).filter(({ path }) => only?.(path) ?? true);
+  const inRoom = createRoom(sanitizesAtOnceMax, 'sanitised');
+  // Its threads may be those that fetches are waiting for.
+  const sanitizer: HttpPorts['sanitizer'] = { sanitize: (html) => inRoom(() => ports.sanitizer.sanitize(html)) };
   const app = new Hono<{ Variables: { requestId: string } }>();
 
   app.use(async (context, next) => {
@@ -77,10 +82,10 @@ export function createHttpApp(ports: HttpPorts, only?: (path: string) => boolean
     operations,
     {
       ...fetchHandlers(ports),
-      ...messageHandlers(ports),
+      ...messageHandlers({ ...ports, sanitizer }),
       ...messageListHandlers(ports),
       ...messageLinkHandlers(ports),
-      ...parseHandlers(ports),
+      ...parseHandlers({ ...ports, sanitizer }),
       ...serviceHandlers({ ...ports, document }),
     },
     { authenticate: ports.access.authenticate, openLink: ports.links.open },

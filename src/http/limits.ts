@@ -12,6 +12,8 @@ export const waitSecondsMax = 60;
 export const headerBytesMax = 32 * 1024;
 /** Messages that are parsed for callers at once: each is up to `messageBytesMax` in memory. */
 export const parsesAtOnceMax = 4;
+/** Messages whose HTML is sanitised for callers at once, waiting for a thread among them. */
+export const sanitizesAtOnceMax = 32;
 /** Characters and UTF-8 octets of the name that a download has: what file systems take. */
 export const downloadNameCharsMax = 200;
 export const downloadNameBytesMax = 240;

@@ -1,8 +1,8 @@
 /** `POST /v1/parse`: the parser for mail that popbridge has not fetched, and does not keep. */
 import type { components } from '../contract.gen.ts';
-import { AppError } from '../errors.ts';
 import { parsesAtOnceMax } from './limits.ts';
 import { presentHtml, type HtmlSanitizer } from './message-view.ts';
+import { createRoom } from './room.ts';
 import type { Handlers } from './route.ts';
 
 export interface ParsePorts {
@@ -19,23 +19,11 @@ export interface ParsePorts {
 }
 
 export function parseHandlers({ parser, sanitizer, messageBytesMax }: ParsePorts): Pick<Handlers, 'parseMessage'> {
-  let underWay = 0;
+  const inRoom = createRoom(parsesAtOnceMax, 'parsed');
   return {
     async parseMessage({ body, query, signal }) {
-      // Refused rather than queued: the caller holds the message, and can wait as well as we.
-      if (underWay >= parsesAtOnceMax) {
-        throw new AppError(
-          'busy',
-          `${parsesAtOnceMax} messages are being parsed, which is as many as can be. Try again.`,
-        );
-      }
-      underWay += 1;
-      try {
-        const parsed = await parser.parse(body(messageBytesMax), signal);
-        return { status: 200, body: await presentHtml(parsed, query?.html ?? 'raw', sanitizer) };
-      } finally {
-        underWay -= 1;
-      }
+      const parsed = await inRoom(() => parser.parse(body(messageBytesMax), signal));
+      return { status: 200, body: await presentHtml(parsed, query?.html ?? 'raw', sanitizer) };
     },
   };
 }

@@ -8,6 +8,7 @@
 import sanitizeHtml from 'sanitize-html';
 import type { Attributes, IOptions } from 'sanitize-html';
 import { htmlDepthMax, sanitizeCharsMax, styleCharsMax } from './limits.ts';
+import { clean } from './text.ts';
 
 /** Why there is no sanitised HTML; the last three are the thread's. */
 export type SanitizeFailure = 'too_deep' | 'time_limit' | 'memory_limit' | 'crashed';
@@ -23,8 +24,8 @@ export type SanitizedHtml =
 export function sanitize(html: string): SanitizedHtml {
   const depth = watchDepth();
   try {
-    const input = html.slice(0, sanitizeCharsMax);
-    return { html: sanitizeHtml(input, { ...POLICY, ...depth }), isCut: input.length < html.length };
+    const { text, cut } = clean(html, sanitizeCharsMax);
+    return { html: sanitizeHtml(text, { ...POLICY, ...depth }), isCut: cut };
   } catch (error) {
     if (error instanceof TooDeep) return { html: null, failure: 'too_deep' };
     throw error;

@@ -28,6 +28,7 @@ export interface MessageApiOptions {
   readonly messageBytesMax?: number;
   readonly parse?: HttpPorts['parser']['parse'];
   readonly list?: HttpPorts['messages']['list'];
+  readonly sanitize?: HttpPorts['sanitizer']['sanitize'];
 }
 
 export interface MessageApi {
@@ -95,7 +96,7 @@ export async function startMessageApi(options: MessageApiOptions = {}): Promise<
   const app = createHttpApp({
     messages,
     parser: { parse: options.parse ?? (async (source) => pool.parse(await buffer(source))) },
-    sanitizer: pool,
+    sanitizer: { sanitize: options.sanitize ?? pool.sanitize },
     links: createSignedLinks([['k1', MASTER_KEY]], { now: () => clock.nowMs }),
     publicUrl: options.publicUrl ?? null,
     messageBytesMax: options.messageBytesMax ?? 1024 * 1024,

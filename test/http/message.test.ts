@@ -1,6 +1,8 @@
 /** One message: fields, the forms of its HTML, its attachments, acknowledgement and deletion. Raw bytes: messages.test.ts. */
 import { parse as parseDisposition } from 'content-disposition';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { sanitizesAtOnceMax } from '../../src/http/limits.ts';
+import { eventually } from '../support/service.ts';
 import { startMessageApi, type MessageApi } from './message-api.ts';
 
 const html = '<p onclick=x>Hi<script>x</script><img src="https://t.example/i.gif"></p>';
@@ -159,6 +161,36 @@ describe('GET /v1/messages/{id}', () => {
       const message = await get(2, form);
       expect(message.html).toBeNull();
       expect(message).not.toHaveProperty('htmlOmitted');
+    });
+
+    it('503 busy where too many wait for it, and again as usual once they are done', async () => {
+      const waiting: (() => void)[] = [];
+      const slow = await startMessageApi({
+        mails: [`${HTML_HEAD}${html}`],
+        async sanitize(written) {
+          await new Promise<void>((resolve) => waiting.push(resolve));
+          return { html: written.slice(0, 2), isCut: true };
+        },
+      });
+      const ask = () => slow.api('GET', `/v1/messages/${slow.messages[0]!.id}?html=sanitized`);
+      const calls = Array.from({ length: sanitizesAtOnceMax }, ask);
+      await eventually(
+        async () => waiting.length,
+        (length) => length === sanitizesAtOnceMax,
+      );
+      expect((await ask()).asProblem()).toMatchObject({ status: 503, code: 'busy' });
+      waiting.splice(0).forEach((go) => go());
+      for (const answer of await Promise.all(calls)) {
+        expect(answer.asMessage()).toMatchObject({ html: '<p', htmlTruncated: true });
+      }
+      const next = ask();
+      await eventually(
+        async () => waiting.length,
+        (length) => length === 1,
+      );
+      waiting[0]!();
+      expect((await next).status).toBe(200);
+      await slow.close();
     });
 
     it('refuses any other form', async () => {

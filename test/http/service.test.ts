@@ -160,6 +160,13 @@ describe('X-Request-Id', () => {
     );
 });
 
+it('an API without workers parses and sanitises mail by itself', async () => {
+  const headers = { 'content-type': 'message/rfc822' };
+  const body = 'Subject: hi\r\nContent-Type: text/html\r\n\r\n<p onclick=x>words</p>';
+  const answer = await service.api('POST', '/v1/parse?html=sanitized', { body, headers });
+  expect(answer.json()).toMatchObject({ subject: 'hi', html: '<p>words</p>', text: 'words' });
+});
+
 describe('DELETE /v1/fetches/{id}', () => {
   it('cancels a fetch that no worker has taken up yet, at once, and its password and job are gone', async () => {
     const source = { host: '127.0.0.1', tls: 'none', username: 'ann', password: 'pw' };

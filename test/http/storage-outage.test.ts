@@ -36,6 +36,10 @@ it('while Redis is away everything that needs it is 503 at once, and all is well
     ['GET', `/v1/fetches/${before.id}/messages`],
     ['GET', `/v1/messages/${message!.id}`],
     ['GET', `/v1/messages/${message!.id}/raw`],
+    ['GET', '/v1/messages'],
+    ['POST', `/v1/messages/${message!.id}/ack`],
+    ['POST', `/v1/messages/${message!.id}/links`, {}],
+    ['DELETE', `/v1/messages/${message!.id}`],
   ];
   for (const [method, path, body] of calls) {
     const fromMs = performance.now();
@@ -50,6 +54,9 @@ it('while Redis is away everything that needs it is 503 at once, and all is well
   // What is refused for its form needs no Redis.
   expect((await service.api('POST', '/v1/fetches', { body: {} })).status).toBe(400);
   expect((await service.api('GET', `/v1/fetches/${before.id}`, { key: null })).status).toBe(401);
+  // Nor does what is not kept.
+  const headers = { 'content-type': 'message/rfc822' };
+  expect((await service.api('POST', '/v1/parse', { body: 'Subject: x\r\n\r\n', headers })).status).toBe(200);
   expect(await service.logged('Request failed for want of storage')).toMatchObject({ level: 'warn' });
 
   await redis.restart();

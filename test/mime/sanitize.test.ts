@@ -57,7 +57,7 @@ function harmOf(html: string): string[] {
   return trees.flatMap(harmIn);
 }
 
-const clean = (html: string): string => {
+const shown = (html: string): string => {
   const sanitized = sanitize(html);
   if (sanitized.html === null) throw new Error(sanitized.failure);
   return sanitized.html;
@@ -155,8 +155,8 @@ const MUTATIONS: readonly string[] = [
 
 describe('nothing that a browser could run, load, submit or be led by comes out of', () => {
   test.each([...ATTACKS, ...MUTATIONS].map((html) => [html]))('%s', (html) => {
-    expect(harmOf(clean(html))).toEqual([]);
-    expect(clean(clean(html))).toBe(clean(html));
+    expect(harmOf(shown(html))).toEqual([]);
+    expect(shown(shown(html))).toBe(shown(html));
   });
 
   test('these strings, in most of which it sees harm as they are', () => {
@@ -188,7 +188,7 @@ describe('nothing that a browser could run, load, submit or be led by comes out 
     );
     fc.assert(
       fc.property(fc.array(piece, { maxLength: 8 }), (pieces) => {
-        expect(harmOf(clean(pieces.join('')))).toEqual([]);
+        expect(harmOf(shown(pieces.join('')))).toEqual([]);
       }),
       { numRuns: 1000 },
     );
@@ -240,11 +240,21 @@ describe('what stays', () => {
     ['entities', '&lt;b&gt; &amp;amp; &eacute; &#128512;', '&lt;b&gt; &amp;amp; é 😀'],
     ['nothing of nothing', '', ''],
   ])('%s', (_what, html, expected) => {
-    const once = clean(html);
+    const once = shown(html);
     // Closing slashes are nobody's business.
     expect(serialize(parseFragment(once))).toBe(serialize(parseFragment(expected)));
     expect(once).not.toMatch(/undefined|\[object/);
   });
+});
+
+test('what comes out is fit for JSON, whatever was cut or written by number', () => {
+  for (const html of [
+    `${'x'.repeat(sanitizeCharsMax - 1)}😀`,
+    '<p title="&#xD800;">&#xDFFF;&#0;&#x110000;\0\uD800</p>',
+  ]) {
+    const text = shown(html);
+    expect([text.isWellFormed(), text.includes('\0')]).toEqual([true, false]);
+  }
 });
 
 describe('what is out of bounds', () => {
@@ -266,7 +276,7 @@ describe('what is out of bounds', () => {
     const fits = 'x'.repeat(sanitizeCharsMax);
     expect(sanitize(fits)).toEqual({ html: fits, isCut: false });
     expect(sanitize(`${fits}<p>y`)).toEqual({ html: fits, isCut: true });
-    expect(harmOf(clean(`${'x'.repeat(sanitizeCharsMax - 12)}<img src=x onerror=alert(1)>`))).toEqual([]);
+    expect(harmOf(shown(`${'x'.repeat(sanitizeCharsMax - 12)}<img src=x onerror=alert(1)>`))).toEqual([]);
   });
 
   test.each([
@@ -286,7 +296,7 @@ describe('what is out of bounds', () => {
   test('one attribute as long as all of it is read in a moment, too', () => {
     for (const value of ['color:red;', 'a{', '(', '/*', 'color:rgb(1)', "'", '\\']) {
       const fromMs = performance.now();
-      clean(`<b style="${value.repeat((sanitizeCharsMax - 100) / value.length)}">x</b>`);
+      shown(`<b style="${value.repeat((sanitizeCharsMax - 100) / value.length)}">x</b>`);
       expect(performance.now() - fromMs).toBeLessThan(5000);
     }
   });
