@@ -4,7 +4,6 @@
 import { randomBytes, randomUUID } from 'node:crypto';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
-import { buffer } from 'node:stream/consumers';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Redis } from 'ioredis';
 import type { Logger } from 'pino';
@@ -229,7 +228,7 @@ async function startWorkers(parts: Parts): Promise<void> {
     leases: createLeases(redis),
     credentials: parts.credentials,
     messages,
-    parse: async (raw) => mime.parse(raw instanceof Uint8Array ? raw : await buffer(raw)),
+    parse: mime.parse,
     durability: createDurability(await parts.openStore(), clock),
     announce: (event) => webhookQueue.announce(messageReceived(event)),
     isStorageAway: isRedisUnavailable,
@@ -312,7 +311,7 @@ async function startApi(parts: Parts, access: Access): Promise<string> {
         check: (url) => void egress.checkWebhookUrl(url),
       },
       messages,
-      parser: { parse: async (source) => mime.parse(await buffer(source)) },
+      parser: mime,
       sanitizer: mime,
       links,
       publicUrl: config.publicUrl ?? null,

@@ -1,25 +1,38 @@
 /** Attachments of a stored message, read out of its raw bytes: nothing of them is kept beside these. */
 import { Readable } from 'node:stream';
-import { openAttachment as findInRaw, type OpenAttachment } from '../mime/attachment.ts';
-import type { AttachmentInfo, ParsedMessage } from '../mime/message.ts';
+import { decodeAttachment, openAttachment as findInRaw, type OpenAttachment } from '../mime/attachment.ts';
+import type { ParsedMessage, StoredAttachment } from '../mime/message.ts';
 import type { ByteRange } from './blob-store.ts';
 
 /** What reads the raw bytes, or a range of them. */
 export type OpenRaw = (range?: ByteRange) => Promise<Readable | null>;
 
-export function findAttachment(parsed: ParsedMessage, attachmentId: string): AttachmentInfo | null {
+export function findAttachment(parsed: ParsedMessage, attachmentId: string): StoredAttachment | null {
   return parsed.attachments.find(({ id }) => id === attachmentId) ?? null;
 }
 
 /** Null where the raw bytes are gone. */
 export async function openAttachment(
   openRaw: OpenRaw,
-  info: AttachmentInfo,
+  attachment: StoredAttachment,
   range?: ByteRange,
 ): Promise<OpenAttachment | null> {
-  const raw = await openRaw();
-  const opened = raw && (await findInRaw(raw, info.id));
+  const opened = await (attachment.source === null ? searchRaw(openRaw, attachment) : readSource(openRaw, attachment));
   return opened && { ...opened, stream: range ? takeRange(opened.stream, range) : opened.stream };
+}
+
+async function readSource(
+  openRaw: OpenRaw,
+  { source, filename, contentType }: StoredAttachment,
+): Promise<OpenAttachment | null> {
+  const { offset, length, encoding } = source ?? { offset: 0, length: 0, encoding: 'identity' };
+  const encoded = length === 0 ? Readable.from([]) : await openRaw({ start: offset, end: offset + length - 1 });
+  return encoded && { filename, contentType, stream: decodeAttachment(encoded, encoding) };
+}
+
+async function searchRaw(openRaw: OpenRaw, { id }: StoredAttachment): Promise<OpenAttachment | null> {
+  const raw = await openRaw();
+  return raw && findInRaw(raw, id);
 }
 
 /** What is decoded has no place that could be sought: what comes before the range is read, and dropped. */

@@ -167,6 +167,8 @@ function toMessage(record: MessageRecord, parsed: ParsedMessage): Message {
   return {
     ...{ id, mailboxId, fetchId, uidl, size, digest, fetchedAt, expiresAt, acknowledgedAt, duplicateOf, omitted },
     ...parsed,
+    // Where its bytes stand is of no use to anyone who has the attachment.
+    attachments: parsed.attachments.map(({ source: _source, ...info }) => info),
   };
 }
 

@@ -6,7 +6,7 @@ import type { MessageIdentityFields, MessageKind, MessageSummary } from './messa
 export function summarise(parsed: ParsedMessage): Omit<MessageSummary, keyof MessageIdentityFields> {
   const { derived, classification, attachments } = parsed;
   return {
-    messageId: short(parsed.messageId ?? ''),
+    messageId: short(parsed.messageId),
     messageIdSynthesised: parsed.messageIdSynthesised,
     date: parsed.date,
     receivedAt: derived.receivedAt,

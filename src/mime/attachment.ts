@@ -3,12 +3,14 @@
  *
  * Nothing of an attachment is kept when a message is parsed; the same parser finds it again by its ordinal.
  */
-import type { Readable } from 'node:stream';
+import { Decoder as Base64Decoder } from 'libbase64';
+import { Decoder as QuotedPrintableDecoder } from 'libqp';
+import { PassThrough, pipeline, type Readable, type Transform } from 'node:stream';
 import { finished } from 'node:stream/promises';
 import type { AttachmentStream } from 'mailparser';
 import { toError } from '../errors.ts';
 import { attachmentFieldCharsMax } from './limits.ts';
-import type { AttachmentInfo } from './message.ts';
+import type { AttachmentInfo, AttachmentSource } from './message.ts';
 import { PartParser, runParser } from './part-parser.ts';
 import { clean } from './text.ts';
 
@@ -42,6 +44,17 @@ export function openAttachment(raw: Readable, attachmentId: string): Promise<Ope
     (thrown: unknown) => (raw.errored === null ? resolve(null) : reject(toError(thrown))),
   );
   return promise;
+}
+
+/** Decodes the bytes that an AttachmentSource points at, by the decoders that the parser itself has. */
+export function decodeAttachment(encoded: Readable, encoding: AttachmentSource['encoding']): Readable {
+  // An error of either is one of what is read.
+  return pipeline(encoded, createDecoder(encoding), () => undefined);
+}
+
+function createDecoder(encoding: AttachmentSource['encoding']): Transform {
+  if (encoding === 'identity') return new PassThrough();
+  return encoding === 'base64' ? new Base64Decoder() : new QuotedPrintableDecoder();
 }
 
 /** What is known of an attachment; size and digest once its content has ended. */

@@ -15,7 +15,7 @@ export function readDerived(
     messageId,
     inReplyTo,
     references,
-  }: { messageId: string | null; inReplyTo: string | null; references: readonly string[] },
+  }: { messageId: string; inReplyTo: string | null; references: readonly string[] },
 ): Derived {
   const first = (...names: string[]): string | null => {
     for (const name of names) {
@@ -31,7 +31,7 @@ export function readDerived(
     returnPath: stripBrackets(first('return-path')),
     deliveredTo: stripBrackets(first('delivered-to', 'x-delivered-to', 'envelope-to')),
     originalRecipient: stripBrackets(first('x-original-to', 'original-recipient')?.replace(/^rfc822;\s*/i, '') ?? null),
-    threadKey: root === null ? null : createHash('sha256').update(root).digest('hex').slice(0, 32),
+    threadKey: createHash('sha256').update(root).digest('hex').slice(0, 32),
   };
 }
 

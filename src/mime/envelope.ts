@@ -1,5 +1,6 @@
 /** The fields of the header section that everybody asks for, and the list of all of them. */
 import libmime from 'libmime';
+import { createHash } from 'node:crypto';
 import { parseAddressHeader } from 'mailparser';
 import { parseDate } from './date.ts';
 import { readAuthenticationResults, readDerived } from './derived.ts';
@@ -11,6 +12,7 @@ import { clean } from './text.ts';
 export type Envelope = Pick<
   ParsedMessage,
   | 'messageId'
+  | 'messageIdSynthesised'
   | 'date'
   | 'rawDate'
   | 'subject'
@@ -34,7 +36,8 @@ export function readEnvelope(fields: readonly RawField[], warn: Warn): Envelope 
   const first = (name: string): string | null => all(name)[0] ?? null;
   const addresses = (values: readonly (string | null)[]): readonly Address[] => readAddresses(values, warn);
 
-  const messageId = readMessageIds(first('message-id') ?? '')[0] ?? null;
+  const writtenId = readMessageIds(first('message-id') ?? '')[0] ?? null;
+  const messageId = writtenId ?? synthesiseMessageId(fields);
   const inReplyTo = readMessageIds(first('in-reply-to') ?? '')[0] ?? null;
   const subject = first('subject');
   const references = all('references').flatMap(readMessageIds);
@@ -43,6 +46,7 @@ export function readEnvelope(fields: readonly RawField[], warn: Warn): Envelope 
   }
   return {
     messageId,
+    messageIdSynthesised: writtenId === null,
     date: readDate(first('date'), warn),
     rawDate: first('date'),
     subject: subject === null ? null : decodeWords(subject),
@@ -58,6 +62,15 @@ export function readEnvelope(fields: readonly RawField[], warn: Warn): Envelope 
     derived: readDerived(fields, { messageId, inReplyTo, references }),
     authenticationResults: readAuthenticationResults(fields),
   };
+}
+
+/**
+ * An id for a message that has none, the same whenever the same header section is read. The domain is one that nobody can have
+ * (RFC 2606 §2).
+ */
+function synthesiseMessageId(fields: readonly RawField[]): string {
+  const hash = createHash('sha256').update(JSON.stringify(fields.map(({ name, value }) => [name, value])));
+  return `<${hash.digest('hex').slice(0, 32)}@synthesised.invalid>`;
 }
 
 function decodeWords(value: string): string {

@@ -35,6 +35,20 @@ export interface AttachmentInfo {
   readonly sha256: string;
 }
 
+/** Where the encoded bytes of an attachment stand in the raw message. */
+export interface AttachmentSource {
+  /** Bytes from the beginning of the message. */
+  readonly offset: number;
+  readonly length: number;
+  readonly encoding: 'base64' | 'quoted-printable' | 'identity';
+}
+
+/** An attachment as it is kept. */
+export interface StoredAttachment extends AttachmentInfo {
+  /** Null where it is found by parsing the message again only. */
+  readonly source: AttachmentSource | null;
+}
+
 /** What the header section implies. Nobody vouches for any of it. */
 export interface Derived {
   /** ISO 8601 UTC: when the last server says that it took the mail (its Received field). */
@@ -43,8 +57,8 @@ export interface Derived {
   readonly returnPath: string | null;
   readonly deliveredTo: string | null;
   readonly originalRecipient: string | null;
-  /** The same for all messages of a thread, by its first message id; null where a message names none. */
-  readonly threadKey: string | null;
+  /** The same for all messages of a thread, by its first message id. */
+  readonly threadKey: string;
 }
 
 /** RFC 8601: what a server says that it checked. Not checked again. */
@@ -135,7 +149,9 @@ export interface ParseWarning {
 
 export interface ParsedMessage {
   /** Message ids keep their angle brackets (RFC 5322 §3.6.4). */
-  readonly messageId: string | null;
+  readonly messageId: string;
+  /** The message has none: this one is made from its header section, and the same whenever that is read. */
+  readonly messageIdSynthesised: boolean;
   /** ISO 8601 UTC of the Date field; null where it is missing or no date. */
   readonly date: string | null;
   /** The Date field as written. */
@@ -160,7 +176,7 @@ export interface ParsedMessage {
   readonly html: string | null;
   readonly textTruncated: boolean;
   readonly htmlTruncated: boolean;
-  readonly attachments: readonly AttachmentInfo[];
+  readonly attachments: readonly StoredAttachment[];
   /** The beginning of the text, white space folded. */
   readonly snippet: string;
   readonly parse: {

@@ -15,33 +15,50 @@ import { classify, REPORT_TYPES, type ReportPart } from './classification.ts';
 import { readEnvelope } from './envelope.ts';
 import { readHead } from './head.ts';
 import type { RawField } from './head.ts';
-import { attachmentsMax, chunkBytes, headBytesMax, partDepthMax, partsMax, reportBytesMax } from './limits.ts';
+import {
+  attachmentsMax,
+  chunkBytes,
+  headBytesMax,
+  headerBytesMax,
+  partDepthMax,
+  partsMax,
+  reportBytesMax,
+} from './limits.ts';
 import type { AttachmentInfo, ParsedMessage, ParseWarning, Warn, WarningCode } from './message.ts';
 import { PartParser, runParser } from './part-parser.ts';
 import { decodeBytes } from './text.ts';
 
-export async function parseMessage(bytes: Uint8Array): Promise<ParsedMessage> {
+/** @throws what `raw` fails with, where it comes as a stream; and nothing for what the message holds. */
+export async function parseMessage(raw: Uint8Array | AsyncIterable<Uint8Array>): Promise<ParsedMessage> {
   const { warnings, warn } = collectWarnings();
-  const fields = readHead(bytes, warn);
+  const { head, rest } = await takeHead(raw);
+  const fields = readHead(head, warn);
   const envelope = readEnvelope(fields, warn);
   if (fields.length === 0) warn('headers_missing', 'The message has no header section.');
 
+  const prefix = lacksHead(head, fields) ? Buffer.from('\r\n') : Buffer.alloc(0);
   const parser = new PartParser();
-  const attachments: AttachmentInfo[] = [];
+  const found: AttachmentInfo[] = [];
   const reports: ReportPart[] = [];
-  const source = Readable.from(chunksOf(bytes, lacksHead(bytes, fields) ? [Buffer.from('\r\n')] : []));
+  let bytesGiven = 0;
+  const source = Readable.from(join(prefix, head, rest, (bytes) => (bytesGiven += bytes)));
   const isWhole = await runParser(parser, source, async (attachment, ordinal) => {
     const content = await readReport(attachment);
-    if (ordinal <= attachmentsMax) attachments.push(describeAttachment(attachment, ordinal));
+    if (ordinal <= attachmentsMax) found.push(describeAttachment(attachment, ordinal));
     else warn('attachments_truncated', `Attachments beyond the first ${attachmentsMax} are not listed.`);
     reports.push(describeReport(attachment, content));
   }).then(
     () => true,
     (thrown: unknown) => {
+      if (thrown instanceof SourceError) throw thrown.cause;
       warnOfFailure(toError(thrown), warn);
       return false;
     },
   );
+  const attachments = found.map((info, index) => ({
+    ...info,
+    source: parser.sourceOf(index + 1, bytesGiven, prefix.length),
+  }));
   const body = readBody(parser, warn);
   const isEmpty = body.text === null && body.html === null && attachments.length === 0;
   const status = !isWhole && isEmpty ? 'failed' : warnings.size === 0 ? 'ok' : 'partial';
@@ -100,11 +117,56 @@ function lacksHead(bytes: Uint8Array, fields: readonly RawField[]): boolean {
   return fields.length === 0 && bytes.byteLength > 0 && bytes[0] !== 0x0d && bytes[0] !== 0x0a;
 }
 
-function* chunksOf(bytes: Uint8Array, prefix: readonly Buffer[]): Generator<Buffer> {
-  yield* prefix;
-  for (let start = 0; start < bytes.byteLength; start += chunkBytes) {
-    const length = Math.min(chunkBytes, bytes.byteLength - start);
-    yield Buffer.from(bytes.buffer, bytes.byteOffset + start, length);
+/** Where the message comes from has failed: that is nothing of the message's. */
+class SourceError extends Error {
+  override readonly cause: Error;
+
+  constructor(cause: Error) {
+    super(cause.message);
+    this.cause = cause;
+  }
+}
+
+/** What the header section is read from, and what comes behind it. */
+async function takeHead(
+  raw: Uint8Array | AsyncIterable<Uint8Array>,
+): Promise<{ head: Uint8Array; rest: AsyncIterator<Uint8Array> | null }> {
+  if (raw instanceof Uint8Array) return { head: raw, rest: null };
+  const rest = raw[Symbol.asyncIterator]();
+  const chunks: Uint8Array[] = [];
+  let bytes = 0;
+  while (bytes <= headerBytesMax) {
+    const { done, value } = await rest.next();
+    if (done === true) return { head: Buffer.concat(chunks), rest: null };
+    chunks.push(value);
+    bytes += value.length;
+  }
+  return { head: Buffer.concat(chunks), rest };
+}
+
+async function* join(
+  prefix: Buffer,
+  head: Uint8Array,
+  rest: AsyncIterator<Uint8Array> | null,
+  count: (bytes: number) => void,
+): AsyncGenerator<Buffer> {
+  for (const part of [prefix, head]) {
+    for (let start = 0; start < part.byteLength; start += chunkBytes) {
+      const chunk = Buffer.from(part.buffer, part.byteOffset + start, Math.min(chunkBytes, part.byteLength - start));
+      count(chunk.length);
+      yield chunk;
+    }
+  }
+  if (rest === null) return;
+  try {
+    for (let next = await rest.next(); next.done !== true; next = await rest.next()) {
+      count(next.value.length);
+      yield Buffer.from(next.value.buffer, next.value.byteOffset, next.value.byteLength);
+    }
+  } catch (thrown) {
+    throw new SourceError(toError(thrown));
+  } finally {
+    await rest.return?.();
   }
 }
 

@@ -11,6 +11,7 @@ import { finished } from 'node:stream/promises';
 import { MailParser } from 'mailparser';
 import type { AttachmentStream, MessageText } from 'mailparser';
 import { headBytesMax, partDepthMax, partsMax, textBytesMax } from './limits.ts';
+import type { AttachmentSource } from './message.ts';
 
 /** A MIME part as MailParser keeps it. */
 export interface Part {
@@ -29,6 +30,8 @@ interface SplitNode {
   readonly charset: string | false;
   readonly encoding: string | false;
   readonly _boundary: Uint8Array | false;
+  /** Bytes of its header section, with the empty line. */
+  readonly _headerlen: number;
 }
 
 type SplitChunk =
@@ -75,6 +78,10 @@ export class PartParser extends MailParserWithInternals {
   #textBytesLeft: number;
   readonly #cut = new WeakSet<Part>();
   readonly #strays = new WeakMap<Part, Buffer[]>();
+  /** Bytes that have passed by. */
+  #bytes = 0;
+  /** Where the body of each attachment stands, in document order. */
+  readonly #bodies: BodySpan[] = [];
 
   /** @param textBytes of text parts that are decoded, all together; zero where only attachments are wanted. */
   constructor(textBytes = textBytesMax) {
@@ -98,7 +105,19 @@ export class PartParser extends MailParserWithInternals {
     return this.#cut.has(part);
   }
 
+  /**
+   * Where the attachment of that ordinal stands in what came behind a prefix; null where that cannot be told.
+   * @param bytesGiven all that the parser was given: what was counted must be as much, or it has kept some to itself.
+   */
+  sourceOf(ordinal: number, bytesGiven: number, prefixBytes: number): AttachmentSource | null {
+    const span = this.#bodies[ordinal - 1];
+    if (!span || this.#bytes !== bytesGiven || span.bytes !== span.end - span.start) return null;
+    const encoding = ENCODINGS.get(span.node.encoding || '') ?? 'identity';
+    return { offset: span.start - prefixBytes, length: span.bytes, encoding };
+  }
+
   override processChunk(chunk: SplitChunk, done: (error?: Error) => void): void {
+    this.#locate(chunk);
     if (chunk.type === 'node') {
       // MailParser makes text with String.replace, which V8 leaves as a rope of 32 bytes a line; reading flattens it.
       if (this.curnode !== false) this.curnode.textContent?.charCodeAt(0);
@@ -113,6 +132,21 @@ export class PartParser extends MailParserWithInternals {
       if (isStray) this.#keepStray(this.curnode, chunk.value);
     }
     super.processChunk(chunk, done);
+    if (chunk.type === 'node' && this.curnode !== false && this.curnode.isAttachment === true) {
+      this.#bodies.push({ node: chunk, start: this.#bytes, end: this.#bytes, bytes: 0 });
+    }
+  }
+
+  #locate(chunk: SplitChunk): void {
+    // oxlint-disable-next-line no-underscore-dangle -- mailsplit's own name
+    const length = chunk.type === 'node' ? chunk._headerlen : chunk.value.length;
+    const span = this.#bodies.at(-1);
+    if (chunk.type === 'body' && span && chunk.node === span.node) {
+      if (span.bytes === 0) span.start = this.#bytes;
+      span.bytes += length;
+      span.end = this.#bytes + length;
+    }
+    this.#bytes += length;
   }
 
   #hasRoom(part: Part, bytes: number): boolean {
@@ -129,6 +163,20 @@ export class PartParser extends MailParserWithInternals {
     else strays.push(content);
   }
 }
+
+/** Bytes from the beginning of the message. */
+interface BodySpan {
+  readonly node: SplitNode;
+  start: number;
+  end: number;
+  bytes: number;
+}
+
+/** Those that are decoded; all others are left as they are. */
+const ENCODINGS: ReadonlyMap<string, AttachmentSource['encoding']> = new Map([
+  ['base64', 'base64'],
+  ['quoted-printable', 'quoted-printable'],
+]);
 
 function depthOf(node: SplitNode): number {
   let depth = 1;

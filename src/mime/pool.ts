@@ -4,10 +4,12 @@
  * It answers every message: one that ends its thread comes back as `failed`, with the header section that another thread
  * reads alone. It does not queue with a bound; whoever calls it has as many messages in hand as it can hold.
  */
-import { isMarkedAsUntransferable } from 'node:worker_threads';
+import type { Readable } from 'node:stream';
+import { isMarkedAsUntransferable, MessageChannel } from 'node:worker_threads';
 import { Piscina } from 'piscina';
 import { AppError, toError } from '../errors.ts';
 import { headerBytesMax, sanitizeTimeLimitMs, threadHeapMb, threadTimeLimitMs } from './limits.ts';
+import { feedMessage, type MessageFeed } from './message-feed.ts';
 import type { ParsedMessage, ParseWarning } from './message.ts';
 import { parseHeaders } from './parse.ts';
 import type { SanitizedHtml } from './sanitize.ts';
@@ -27,11 +29,12 @@ export interface MimePoolOptions {
 
 export interface MimePool {
   /**
-   * `bytes` are given away: they are empty afterwards where they own their memory.
+   * The bytes are given away: they are empty afterwards where they own their memory. A large message comes as a stream, of which
+   * no more than a chunk is held; it is destroyed in any case. A slow one keeps a thread waiting: it should come from storage.
    *
-   * @throws AppError `cancelled` after close, and for nothing that a message holds.
+   * @throws AppError `cancelled` after close; what the stream fails with; and nothing for what a message holds.
    */
-  parse(bytes: Uint8Array): Promise<ParsedMessage>;
+  parse(raw: Uint8Array | Readable): Promise<ParsedMessage>;
   /**
    * HTML fit to be shown, or why there is none.
    *
@@ -63,29 +66,56 @@ export function createMimePool(options: MimePoolOptions): MimePool {
   const inHand = new Set<Promise<unknown>>();
   let isClosed = false;
 
-  async function run(task: ParseTask): Promise<ParsedMessage> {
+  async function runBytes(task: Extract<ParseTask, { bytes: Uint8Array }>): Promise<ParsedMessage> {
     const { buffer } = task.bytes;
     const transferList = buffer instanceof ArrayBuffer ? [buffer] : [];
     const signal = AbortSignal.timeout(timeLimitMs);
     return piscina.run(task, { signal, transferList }) as Promise<ParsedMessage>;
   }
 
-  async function parse(bytes: Uint8Array): Promise<ParsedMessage> {
+  /** Time in which the thread waits for the source is not the message's. */
+  async function runStream(raw: Readable): Promise<ParsedMessage> {
+    const { port1, port2 } = new MessageChannel();
+    const limit = createTimeLimit(timeLimitMs);
+    const feed = feedMessage(raw as AsyncIterable<Uint8Array>, port1, { onWait: limit.pause, onWork: limit.resume });
+    try {
+      const task: ParseTask = { kind: 'stream', port: port2 };
+      return (await piscina.run(task, { signal: limit.signal, transferList: [port2] })) as ParsedMessage;
+    } catch (thrown) {
+      throw feed.error() ?? new Interrupted(toError(thrown), feed);
+    } finally {
+      limit.pause();
+      feed.stop();
+      raw.destroy();
+    }
+  }
+
+  async function parse(raw: Uint8Array | Readable): Promise<ParsedMessage> {
     // The time limit starts when there is a thread: a message does not pay for those before it.
     await slots.take();
     try {
-      // A copy, made while the bytes are here; Buffer's own slice would be a view of what is given away.
-      const head = new Uint8Array(bytes.subarray(0, headerBytesMax));
-      return await run({ kind: 'message', bytes: ownMemory(bytes) }).catch((thrown: unknown) => {
-        const reason = explain(toError(thrown), onFailure);
-        return run({ kind: 'headers', bytes: head, reason }).catch((again: unknown) => {
-          explain(toError(again), onFailure);
-          return parseHeaders(new Uint8Array(), reason);
+      if (!(raw instanceof Uint8Array)) {
+        return await runStream(raw).catch((thrown: unknown) => {
+          if (thrown instanceof Interrupted) return readHeaders(thrown.feed.head(), thrown.reason);
+          throw thrown;
         });
-      });
+      }
+      // A copy, made while the bytes are here; Buffer's own slice would be a view of what is given away.
+      const head = new Uint8Array(raw.subarray(0, headerBytesMax));
+      const task = { kind: 'message', bytes: ownMemory(raw) } as const;
+      return await runBytes(task).catch((thrown: unknown) => readHeaders(head, toError(thrown)));
     } finally {
       slots.free();
     }
+  }
+
+  /** What is left of a message that has ended its thread. */
+  async function readHeaders(head: Uint8Array, error: Error): Promise<ParsedMessage> {
+    const reason = explain(error, onFailure);
+    return runBytes({ kind: 'headers', bytes: head, reason }).catch((again: unknown) => {
+      explain(toError(again), onFailure);
+      return parseHeaders(new Uint8Array(), reason);
+    });
   }
 
   async function sanitize(html: string): Promise<SanitizedHtml> {
@@ -109,7 +139,7 @@ export function createMimePool(options: MimePoolOptions): MimePool {
   }
 
   return {
-    parse: (bytes) => hold(() => parse(bytes)),
+    parse: (raw) => hold(() => parse(raw)),
     sanitize: (html) => hold(() => sanitize(html)),
     async close() {
       isClosed = true;
@@ -117,6 +147,37 @@ export function createMimePool(options: MimePoolOptions): MimePool {
       await piscina.destroy();
     },
   };
+}
+
+/** The thread ended before the message did. */
+class Interrupted extends Error {
+  readonly reason: Error;
+  readonly feed: MessageFeed;
+
+  constructor(reason: Error, feed: MessageFeed) {
+    super(reason.message);
+    this.reason = reason;
+    this.feed = feed;
+  }
+}
+
+/** A limit that counts while it is not paused. It begins to when the thread first has something to do. */
+function createTimeLimit(limitMs: number): { signal: AbortSignal; pause(): void; resume(): void } {
+  const controller = new AbortController();
+  let leftMs = limitMs;
+  let timer: NodeJS.Timeout | undefined;
+  let sinceMs = 0;
+  const resume = (): void => {
+    sinceMs = performance.now();
+    timer = setTimeout(() => controller.abort(), Math.max(0, leftMs));
+  };
+  const pause = (): void => {
+    if (timer === undefined) return;
+    clearTimeout(timer);
+    timer = undefined;
+    leftMs -= performance.now() - sinceMs;
+  };
+  return { signal: controller.signal, pause, resume };
 }
 
 type ThreadFailure = ParseWarning & { readonly code: 'time_limit' | 'memory_limit' | 'crashed' };

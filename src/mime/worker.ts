@@ -1,10 +1,13 @@
 /** What runs in a thread of the pool. */
+import type { MessagePort } from 'node:worker_threads';
+import { readFeed } from './message-feed.ts';
 import type { ParsedMessage, ParseWarning } from './message.ts';
 import { parseHeaders, parseMessage } from './parse.ts';
 import { sanitize, type SanitizedHtml } from './sanitize.ts';
 
 export type ParseTask =
   | { readonly kind: 'message'; readonly bytes: Uint8Array }
+  | { readonly kind: 'stream'; readonly port: MessagePort }
   | { readonly kind: 'headers'; readonly bytes: Uint8Array; readonly reason: ParseWarning };
 
 export interface SanitizeTask {
@@ -16,5 +19,6 @@ export default async function runTask(task: ParseTask): Promise<ParsedMessage>;
 export default async function runTask(task: SanitizeTask): Promise<SanitizedHtml>;
 export default async function runTask(task: ParseTask | SanitizeTask): Promise<ParsedMessage | SanitizedHtml> {
   if (task.kind === 'sanitize') return sanitize(task.html);
-  return task.kind === 'message' ? parseMessage(task.bytes) : parseHeaders(task.bytes, task.reason);
+  if (task.kind === 'headers') return parseHeaders(task.bytes, task.reason);
+  return parseMessage(task.kind === 'stream' ? readFeed(task.port) : task.bytes);
 }

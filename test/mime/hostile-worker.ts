@@ -1,4 +1,6 @@
 /** The real worker, with messages that make its thread misbehave. */
+import type { MessagePort } from 'node:worker_threads';
+import { readFeed } from '../../src/mime/message-feed.ts';
 import type { ParsedMessage } from '../../src/mime/message.ts';
 import runTask from '../../src/mime/worker.ts';
 import type { SanitizedHtml } from '../../src/mime/sanitize.ts';
@@ -9,6 +11,11 @@ export default async function misbehave(task: ParseTask | SanitizeTask): Promise
     if (task.html === 'loop') for (;;);
     if (task.html === 'exit') process.exit(1);
     return runTask(task);
+  }
+  if (task.kind === 'stream') {
+    // Reads of it what says how to misbehave, and never asks for the rest.
+    const [raw = Buffer.alloc(0)] = await readFirst(task.port);
+    return misbehave({ kind: 'message', bytes: raw });
   }
   const raw = Buffer.from(task.bytes).toString('latin1');
   if (task.kind === 'message' || raw.includes('X-Even-Alone')) {
@@ -26,4 +33,9 @@ export default async function misbehave(task: ParseTask | SanitizeTask): Promise
   }
   const message = await runTask(task);
   return raw.includes('Subject: environment') ? { ...message, text: JSON.stringify(process.env) } : message;
+}
+
+async function readFirst(port: MessagePort): Promise<Buffer[]> {
+  for await (const chunk of readFeed(port)) return [chunk];
+  return [];
 }
