@@ -104,10 +104,13 @@ const POLICY: IOptions = {
   allowedSchemesByTag: { img: ['cid', 'data'] },
   allowProtocolRelative: false,
   allowedStyles: {
-    '*': Object.fromEntries([
-      ...STYLES.map((property) => [property, [VALUE]]),
-      ...OUTWARD_STYLES.map((property) => [property, [OUTWARD_VALUE]]),
-    ]) as Record<string, RegExp[]>,
+    // Compared as written; old mailers shout.
+    '*': Object.fromEntries(
+      [
+        ...STYLES.map((name) => [name, VALUE] as const),
+        ...OUTWARD_STYLES.map((name) => [name, OUTWARD_VALUE] as const),
+      ].flatMap(([name, value]) => [name, name.toUpperCase()].map((spelling) => [spelling, [value]] as const)),
+    ),
   },
   transformTags: {
     a: (tagName, attribs) => ({ tagName, attribs: checkLink(attribs) }),

@@ -217,6 +217,7 @@ describe('what stays', () => {
       `<p style="color:#fff!important;background:#eee;font:12px/1.5 'Segoe UI',Arial;margin:0 auto;color:rgba(1,2,3,.4)">x</p>`,
       `<p style="color:#fff !important;background:#eee;font:12px/1.5 'Segoe UI',Arial;margin:0 auto;color:rgba(1,2,3,.4)">x</p>`,
     ],
+    ['styles that are shouted', '<P STYLE="COLOR: RED; POSITION: FIXED">x</P>', '<p style="COLOR:RED">x</p>'],
     [
       'links, which tell nobody where they were followed',
       '<a href="HTTPS://X.example/a b?c=1&d=2">x</a>',
