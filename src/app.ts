@@ -4,6 +4,7 @@
 import { randomBytes, randomUUID } from 'node:crypto';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
+import { addAbortSignal, Readable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Redis } from 'ioredis';
 import type { Logger } from 'pino';
@@ -31,6 +32,7 @@ import { createSealer, parseMasterKeys } from './mailbox/sealing.ts';
 import { createFileBlobStore } from './message/file-blob-store.ts';
 import { createMessageStore, type MessageStore } from './message/message-store.ts';
 import { createSweeper } from './message/sweeper.ts';
+import { withoutSources } from './mime/attachment.ts';
 import { createMimePool, type MimePool } from './mime/pool.ts';
 import { connectRedis, isRedisUnavailable, openBlockingRedis, openRedis } from './redis/connection.ts';
 import { createDurability } from './redis/durability.ts';
@@ -311,7 +313,10 @@ async function startApi(parts: Parts, access: Access): Promise<string> {
         check: (url) => void egress.checkWebhookUrl(url),
       },
       messages,
-      parser: mime,
+      parser: {
+        parse: async (source, signal) =>
+          withoutSources(await mime.parse(addAbortSignal(signal, Readable.from(source)))),
+      },
       sanitizer: mime,
       links,
       publicUrl: config.publicUrl ?? null,

@@ -685,10 +685,10 @@ export interface components {
             /** @description The path of its bytes. Not in webhooks, and not where the message is not kept. */
             readonly url?: string;
         };
-        readonly Message: WithRequired<components["schemas"]["RecordFields"], "id" | "mailboxId" | "fetchId" | "uidl" | "size" | "digest" | "fetchedAt" | "expiresAt" | "acknowledgedAt" | "duplicateOf" | "omitted"> & WithRequired<components["schemas"]["ParsedFields"], "messageId" | "date" | "rawDate" | "subject" | "from" | "sender" | "replyTo" | "to" | "cc" | "bcc" | "inReplyTo" | "references" | "headers" | "derived" | "authenticationResults" | "classification" | "text" | "html" | "textTruncated" | "htmlTruncated" | "snippet" | "attachments" | "parse">;
+        readonly Message: WithRequired<components["schemas"]["RecordFields"], "id" | "mailboxId" | "fetchId" | "uidl" | "size" | "digest" | "fetchedAt" | "expiresAt" | "acknowledgedAt" | "duplicateOf" | "omitted"> & WithRequired<components["schemas"]["ParsedFields"], "messageId" | "messageIdSynthesised" | "date" | "rawDate" | "subject" | "from" | "sender" | "replyTo" | "to" | "cc" | "bcc" | "inReplyTo" | "references" | "headers" | "derived" | "authenticationResults" | "classification" | "text" | "html" | "textTruncated" | "htmlTruncated" | "snippet" | "attachments" | "parse">;
         /** @description Some fields of a message. */
         readonly PartialMessage: components["schemas"]["RecordFields"] & components["schemas"]["ParsedFields"];
-        readonly ParsedMessage: WithRequired<components["schemas"]["ParsedFields"], "messageId" | "date" | "rawDate" | "subject" | "from" | "sender" | "replyTo" | "to" | "cc" | "bcc" | "inReplyTo" | "references" | "headers" | "derived" | "authenticationResults" | "classification" | "text" | "html" | "textTruncated" | "htmlTruncated" | "snippet" | "attachments" | "parse">;
+        readonly ParsedMessage: WithRequired<components["schemas"]["ParsedFields"], "messageId" | "messageIdSynthesised" | "date" | "rawDate" | "subject" | "from" | "sender" | "replyTo" | "to" | "cc" | "bcc" | "inReplyTo" | "references" | "headers" | "derived" | "authenticationResults" | "classification" | "text" | "html" | "textTruncated" | "htmlTruncated" | "snippet" | "attachments" | "parse">;
         /** @description What is known of a stored message without reading its content. */
         readonly RecordFields: {
             readonly id?: components["schemas"]["MessageId"];
@@ -715,8 +715,10 @@ export interface components {
         };
         /** @description What a message says. */
         readonly ParsedFields: {
-            /** @description The Message-ID field. */
-            readonly messageId?: string | null;
+            /** @description The Message-ID field; made from the header section where there is none. */
+            readonly messageId?: string;
+            /** @description The message has no Message-ID of its own. */
+            readonly messageIdSynthesised?: boolean;
             /**
              * Format: date-time
              * @description The Date field.
@@ -776,8 +778,8 @@ export interface components {
             readonly returnPath: string | null;
             readonly deliveredTo: string | null;
             readonly originalRecipient: string | null;
-            /** @description The same for all messages of a thread; null where a message names no message id at all. */
-            readonly threadKey: string | null;
+            /** @description The same for all messages of a thread. */
+            readonly threadKey: string;
         };
         /** @description What a server says that it checked (RFC 8601). Not checked again. */
         readonly AuthenticationResults: {
@@ -1012,7 +1014,7 @@ export interface components {
          */
         readonly Html: "raw" | "sanitized" | "none";
         /** @description Only these fields of the message, as `id,subject,from`; all unless given. Those of the record alone are read much faster. */
-        readonly Fields: readonly ("id" | "mailboxId" | "fetchId" | "uidl" | "size" | "digest" | "fetchedAt" | "expiresAt" | "acknowledgedAt" | "duplicateOf" | "omitted" | "rawUrl" | "messageId" | "date" | "rawDate" | "subject" | "from" | "sender" | "replyTo" | "to" | "cc" | "bcc" | "inReplyTo" | "references" | "headers" | "derived" | "authenticationResults" | "classification" | "text" | "html" | "textTruncated" | "htmlTruncated" | "htmlOmitted" | "snippet" | "attachments" | "parse")[];
+        readonly Fields: readonly ("id" | "mailboxId" | "fetchId" | "uidl" | "size" | "digest" | "fetchedAt" | "expiresAt" | "acknowledgedAt" | "duplicateOf" | "omitted" | "rawUrl" | "messageId" | "messageIdSynthesised" | "date" | "rawDate" | "subject" | "from" | "sender" | "replyTo" | "to" | "cc" | "bcc" | "inReplyTo" | "references" | "headers" | "derived" | "authenticationResults" | "classification" | "text" | "html" | "textTruncated" | "htmlTruncated" | "htmlOmitted" | "snippet" | "attachments" | "parse")[];
     };
     requestBodies: never;
     headers: {

@@ -6,7 +6,7 @@ import type { Redis } from 'ioredis';
 import type { Readable } from 'node:stream';
 import { text } from 'node:stream/consumers';
 import { AppError } from '../errors.ts';
-import type { OpenAttachment } from '../mime/attachment.ts';
+import { withoutSources, type OpenAttachment } from '../mime/attachment.ts';
 import type { AttachmentInfo, ParsedMessage } from '../mime/message.ts';
 import { auditKey } from '../redis/keys.ts';
 import { findAttachment, openAttachment } from './attachments.ts';
@@ -166,9 +166,7 @@ function toMessage(record: MessageRecord, parsed: ParsedMessage): Message {
   const { acknowledgedAt, duplicateOf, omitted } = record;
   return {
     ...{ id, mailboxId, fetchId, uidl, size, digest, fetchedAt, expiresAt, acknowledgedAt, duplicateOf, omitted },
-    ...parsed,
-    // Where its bytes stand is of no use to anyone who has the attachment.
-    attachments: parsed.attachments.map(({ source: _source, ...info }) => info),
+    ...withoutSources(parsed),
   };
 }
 

@@ -11,11 +11,7 @@ import { clean } from './text.ts';
 
 export function readDerived(
   fields: readonly RawField[],
-  {
-    messageId,
-    inReplyTo,
-    references,
-  }: { messageId: string; inReplyTo: string | null; references: readonly string[] },
+  { messageId, inReplyTo, references }: { messageId: string; inReplyTo: string | null; references: readonly string[] },
 ): Derived {
   const first = (...names: string[]): string | null => {
     for (const name of names) {

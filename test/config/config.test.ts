@@ -35,6 +35,7 @@ describe('readConfig', () => {
       webhookConcurrency: 20,
       messageBytesMax: 50 * 1024 * 1024,
       retentionMs: 7 * 24 * 3600 * 1000,
+      quota: { messages: 0, bytes: 0 },
       shutdownMs: 25_000,
       logLevel: 'info',
     });
@@ -55,6 +56,8 @@ describe('readConfig', () => {
       POPBRIDGE_WEBHOOK_CONCURRENCY: '1',
       POPBRIDGE_MESSAGE_BYTES_MAX: '1024',
       POPBRIDGE_RETENTION_DAYS: '1',
+      POPBRIDGE_QUOTA_MESSAGES: '1000',
+      POPBRIDGE_QUOTA_BYTES: '1000000000000',
       POPBRIDGE_SHUTDOWN_SECONDS: '3600',
       POPBRIDGE_LOG_LEVEL: 'silent',
       PATH: '/bin',
@@ -74,6 +77,7 @@ describe('readConfig', () => {
       webhookConcurrency: 1,
       messageBytesMax: 1024,
       retentionMs: 24 * 3600 * 1000,
+      quota: { messages: 1000, bytes: 1e12 },
       shutdownMs: 3_600_000,
       logLevel: 'silent',
     });

@@ -3,6 +3,7 @@ import { messageReceived } from '../../src/event/event.ts';
 import { bodyCharsMax } from '../../src/event/limits.ts';
 import { buildPayload } from '../../src/event/payload.ts';
 import type { Message } from '../../src/message/message.ts';
+import { withoutSources } from '../../src/mime/attachment.ts';
 import { parseMessage } from '../../src/mime/parse.ts';
 import { sandboxMails } from '../../src/sandbox/mails.ts';
 import { createContractChecker } from '../support/contract.ts';
@@ -30,7 +31,7 @@ async function makeMessage(raw: Buffer, over: Partial<Message> = {}): Promise<Me
     fetchedAt: '2026-11-23T12:00:00.000Z',
     expiresAt: '2026-11-30T12:00:00.000Z',
     ...{ acknowledgedAt: null, duplicateOf: null, omitted: null },
-    ...(await parseMessage(raw)),
+    ...withoutSources(await parseMessage(raw)),
     ...over,
   };
 }

@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { buffer } from 'node:stream/consumers';
 import { describe, expect, test } from 'vitest';
 import { packedBytesMax } from '../../src/message/limits.ts';
+import { withoutSources } from '../../src/mime/attachment.ts';
 import { parseMessage } from '../../src/mime/parse.ts';
 import { messageKey } from '../../src/redis/keys.ts';
 import { sandboxMails } from '../../src/sandbox/mails.ts';
@@ -26,7 +27,7 @@ describe('a stored message', () => {
       fetchedAt: '2026-11-27T12:00:00.000Z',
       expiresAt: '2026-12-04T12:00:00.000Z',
       ...{ acknowledgedAt: null, duplicateOf: null, omitted: null },
-      ...(await parseMessage(mail)),
+      ...withoutSources(await parseMessage(mail)),
     });
     expect(mail.equals(await readRaw(id))).toBe(true);
   });

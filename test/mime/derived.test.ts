@@ -25,11 +25,7 @@ describe('what the header section implies', () => {
   });
 
   test.each([
-    [
-      'nothing',
-      '',
-      { receivedAt: null, returnPath: null, deliveredTo: null, originalRecipient: null, threadKey: null },
-    ],
+    ['nothing', '', { receivedAt: null, returnPath: null, deliveredTo: null, originalRecipient: null }],
     ['the empty sender of a bounce', 'Return-Path: <>\n', { returnPath: null }],
     ['a Received without a date', 'Received: by a\n', { receivedAt: null }],
     ['a Received with no date behind its semicolon', 'Received: by a; soon\n', { receivedAt: null }],

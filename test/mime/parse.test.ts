@@ -226,6 +226,7 @@ describe('attachments', () => {
         inline: false,
         size: 4,
         sha256: createHash('sha256').update(content).digest('hex'),
+        source: { offset: expect.any(Number) as number, length: 8, encoding: 'base64' },
       },
       expect.objectContaining({
         id: 'att_2',

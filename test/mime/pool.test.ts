@@ -1,3 +1,5 @@
+import { Readable } from 'node:stream';
+import { setTimeout as delay } from 'node:timers/promises';
 import { afterEach, describe, expect, test } from 'vitest';
 import { parseMessage } from '../../src/mime/parse.ts';
 import { createMimePool } from '../../src/mime/pool.ts';
@@ -161,5 +163,83 @@ describe('close', () => {
     await expect(pool.parse(letter())).rejects.toThrow(
       expect.objectContaining({ name: 'AppError', code: 'cancelled' }) as Error,
     );
+  });
+});
+
+describe('a message that comes as a stream', () => {
+  const pieces = (raw: Buffer, size = 50_000): Readable =>
+    Readable.from(
+      Array.from({ length: Math.ceil(raw.length / size) }, (_, at) => raw.subarray(at * size, (at + 1) * size)),
+    );
+  const large = (subject: string): Buffer =>
+    multipart(
+      'mixed',
+      `Content-Type: text/plain\n\n${subject}`,
+      `Content-Type: application/pdf\nContent-Transfer-Encoding: base64\n\n${'YWJj'.repeat(500_000)}`,
+    );
+
+  test('is what it would be in one piece, and the stream is let go', async () => {
+    const pool = open();
+    for (const raw of [large('hello'), letter(), Buffer.alloc(0)]) {
+      const stream = pieces(raw);
+      expect(await pool.parse(stream)).toEqual(await parseMessage(raw));
+      expect(stream.destroyed).toBe(true);
+    }
+  });
+
+  test('fails with what the stream fails with: that is no fault of the message', async () => {
+    async function* broken(): AsyncGenerator<Buffer> {
+      yield letter();
+      throw new RangeError('the disk is gone');
+    }
+    const failures: Error[] = [];
+    const pool = open({ onFailure: (error) => failures.push(error) });
+    await expect(pool.parse(Readable.from(broken()))).rejects.toThrow(new RangeError('the disk is gone'));
+    expect(failures).toEqual([]);
+    expect(await pool.parse(letter())).toMatchObject({ subject: 'hello' });
+  });
+
+  test.for([
+    ['loops', 'loop', 'time_limit', { timeLimitMs: 1000 }],
+    ['ends the thread', 'exit', 'crashed', {}],
+  ] as const)('and %s is failed, with the header section of what was sent', async ([, subject, code, options]) => {
+    const pool = openHostile(options);
+    const stream = pieces(Buffer.concat([mail(`Subject: ${subject}\n\n`), large('x')]));
+    expect(await pool.parse(stream)).toMatchObject({ subject, parse: { status: 'failed', warnings: [{ code }] } });
+    expect(stream.destroyed).toBe(true);
+    expect(await pool.parse(letter())).toMatchObject({ subject: 'hello' });
+  });
+
+  test('is not the one that pays for a slow stream', async () => {
+    const pool = open({ timeLimitMs: 500 });
+    let waits = 0;
+    async function* slow(): AsyncGenerator<Buffer> {
+      for (let at = 0; at < 4; at += 1) {
+        await delay(300);
+        waits += 1;
+        yield Buffer.from(at === 0 ? 'Subject: patience\r\n\r\n' : 'a line\r\n');
+      }
+    }
+    expect(await pool.parse(Readable.from(slow()))).toMatchObject({ subject: 'patience', parse: { status: 'ok' } });
+    expect(waits).toBe(4);
+  });
+
+  test('is held a piece at a time, however fast it comes', async () => {
+    const pool = open();
+    let ahead = 0;
+    let most = 0;
+    async function* watched(): AsyncGenerator<Buffer> {
+      for (const chunk of [
+        mail('Subject: x\nContent-Type: application/pdf\n\n'),
+        ...Array.from({ length: 200 }, () => Buffer.alloc(65_536, 'x')),
+      ]) {
+        ahead += 1;
+        most = Math.max(most, ahead);
+        yield chunk;
+        ahead -= 1;
+      }
+    }
+    expect(await pool.parse(Readable.from(watched(), { highWaterMark: 1 }))).toMatchObject({ subject: 'x' });
+    expect(most).toBe(1);
   });
 });
