@@ -1,67 +1,129 @@
 /**
  * Blobs as files: written beside their place, synced, then renamed into it, so that a name stands for whole bytes on disk
  * whatever happens in between. Folders are sharded by the id, 1,024 to a tenant.
+ *
+ * It stops before the disk is full: what else is on it, Redis' append-only file first of all, must still be written.
  */
-import { createHash, randomUUID } from 'node:crypto';
-import { mkdir, open, readdir, rename, rm, stat, unlink, type FileHandle } from 'node:fs/promises';
+import { randomUUID } from 'node:crypto';
+import { mkdir, open, opendir, rename, rm, stat, unlink, type FileHandle } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
-import type { Readable } from 'node:stream';
-import { AppError, toError } from '../errors.ts';
-import type { BlobDraft, BlobName, BlobStore, ByteRange } from './blob-store.ts';
-import { draftAgeMsMax, settledFoldersMax } from './limits.ts';
+import { checkName, checkRange, isTenant, readName } from './blob-name.ts';
+import { gatherPieces } from './blob-pieces.ts';
+import type { BlobName, BlobStore } from './blob-store.ts';
+import { checkFreeSpace, guardFileSystem, isMissing } from './file-system-error.ts';
+import { fileLimits, settledFoldersMax } from './limits.ts';
 
-const EXTENSIONS = { raw: 'eml', content: 'json' } as const;
+export interface FileBlobStoreOptions {
+  /** Less free space than this, in bytes, and nothing more is written. */
+  freeBytesMin?: number;
+}
+
+type BlobSource = Parameters<BlobStore['write']>[1];
+
 const DRAFTS = '.drafts';
-/** Ids are ours, but a path is built from them: nothing else gets through. */
-const SAFE_NAME = /^[a-z0-9_]+$/;
+const EXTENSION = '.blob';
+const SHARD = /^[a-z0-9_]{2}$/;
 
-type IsLive = Parameters<BlobStore['sweep']>[1];
-
-export function createFileBlobStore(folder: string): BlobStore {
+export function createFileBlobStore(folder: string, options: FileBlobStoreOptions = {}): BlobStore {
+  const { freeBytesMin = fileLimits.freeBytesMin } = options;
   const root = resolve(folder);
+  const drafts = join(root, DRAFTS);
   const settled = new Set<string>();
-  const folderOf = (tenant: string, id: string): string => join(root, safe(tenant), safe(id).slice(4, 6));
-  const pathOf = ({ tenant, id, kind }: BlobName): string => join(folderOf(tenant, id), `${id}.${EXTENSIONS[kind]}`);
 
   return {
-    async write(tenant, source) {
-      const drafts = join(root, DRAFTS);
-      const path = join(drafts, randomUUID());
-      const written = await guarded(async () => {
-        await settleFolder(drafts);
-        return open(path, 'wx', 0o600);
-      });
-      try {
-        const { bytes, sha256 } = await copy(source, written);
-        await guarded(() => written.sync());
-        await written.close();
-        return draft(path, bytes, sha256, tenant);
-      } catch (error) {
-        await written.close().catch(() => undefined);
-        await rm(path, { force: true });
-        throw error;
-      }
+    async check() {
+      // Without the reserve: a process that cannot start takes away no old mail either.
+      await writeDraft([Buffer.from('popbridge')], 0, (path) => rm(path));
     },
-    async open(name, range) {
-      try {
-        return await openStream(pathOf(name), range);
-      } catch (error) {
-        if (isMissing(error)) return null;
-        throw storageFailed(error);
-      }
-    },
-    has: (name) =>
-      guarded(async () => {
+    async write(name, source) {
+      const path = pathOf(name);
+      await writeDraft(source, freeBytesMin, async (draft) => {
+        await settleFolder(dirname(path));
+        await rename(draft, path);
         try {
-          return (await stat(pathOf(name))).isFile();
+          await syncFolder(dirname(path));
         } catch (error) {
-          if (isMissing(error)) return false;
+          await rm(path, { force: true });
           throw error;
         }
+      });
+    },
+    async open(name, range) {
+      checkRange(range);
+      const path = pathOf(name);
+      return guardFileSystem(async () => {
+        try {
+          return (await open(path, 'r')).createReadStream(range);
+        } catch (error) {
+          if (isMissing(error)) return null;
+          throw error;
+        }
+      });
+    },
+    async has(name) {
+      const path = pathOf(name);
+      return guardFileSystem(async () => (await statFile(path)) !== null);
+    },
+    async delete(name) {
+      const path = pathOf(name);
+      await guardFileSystem(() => rm(path, { force: true }));
+    },
+    list: (beforeMs) => listBlobs(root, beforeMs),
+    discardUnfinished: (beforeMs) =>
+      guardFileSystem(async () => {
+        for await (const name of entriesOf(drafts)) {
+          const path = join(drafts, name);
+          if (await isOlder(path, beforeMs)) await unlinkIfThere(path);
+        }
       }),
-    delete: (name) => guarded(() => rm(pathOf(name), { force: true })),
-    sweep: (beforeMs, isLive) => guarded(() => sweep(root, beforeMs, isLive)),
   };
+
+  /** Not by the first characters of an id: they may be those of a clock. Nor by the very last: it may be cut short. */
+  function pathOf(name: BlobName): string {
+    checkName(name);
+    return join(root, name.tenant, name.id.slice(-3, -1), `${name.id}${EXTENSION}`);
+  }
+
+  /** Writes a file that no name stands for, syncs it, and gives it to `keep`. It is gone when that, or anything, fails. */
+  async function writeDraft(
+    source: BlobSource,
+    reserveBytes: number,
+    keep: (path: string) => Promise<void>,
+  ): Promise<void> {
+    const path = join(drafts, randomUUID());
+    const file = await guardFileSystem(async () => {
+      await settleFolder(drafts);
+      await checkFreeSpace(drafts, reserveBytes);
+      return open(path, 'wx', 0o600);
+    });
+    try {
+      await copy(source, file, reserveBytes);
+      await guardFileSystem(async () => {
+        await file.sync();
+        await file.close();
+        await keep(path);
+      });
+    } catch (error) {
+      await file.close().catch(() => undefined);
+      // What cannot be taken away now is a draft that `discardUnfinished` finds.
+      await rm(path, { force: true }).catch(() => undefined);
+      throw error;
+    }
+  }
+
+  async function copy(source: BlobSource, file: FileHandle, reserveBytes: number): Promise<void> {
+    let uncheckedBytes = 0;
+    for await (const piece of gatherPieces(source, fileLimits.pieceBytes)) {
+      await guardFileSystem(async () => {
+        if (uncheckedBytes >= fileLimits.freeCheckEveryBytes) {
+          await checkFreeSpace(drafts, reserveBytes);
+          uncheckedBytes = 0;
+        }
+        await file.appendFile(piece);
+      });
+      uncheckedBytes += piece.length;
+    }
+  }
 
   /** Makes a folder, and sees to it that it is on disk: who has made it a moment ago may not have come to that yet. */
   async function settleFolder(path: string): Promise<void> {
@@ -72,38 +134,67 @@ export function createFileBlobStore(folder: string): BlobStore {
     if (settled.size >= settledFoldersMax) settled.clear();
     settled.add(path);
   }
+}
 
-  function draft(path: string, bytes: number, sha256: string, tenant: string): BlobDraft {
-    return {
-      bytes,
-      sha256,
-      open: () => guarded(() => openStream(path)),
-      keep: (name) =>
-        guarded(async () => {
-          const folder = folderOf(tenant, name.id);
-          await settleFolder(folder);
-          await rename(path, pathOf({ tenant, ...name }));
-          await syncFolder(folder);
-        }),
-      discard: () => guarded(() => rm(path, { force: true })),
-    };
+/** What is not ours is passed over: `lost+found` where a volume is mounted, for one. */
+async function* listBlobs(root: string, beforeMs: number): AsyncGenerator<BlobName, void> {
+  for await (const tenant of entriesOf(root)) {
+    if (!isTenant(tenant)) continue;
+    for await (const shard of entriesOf(join(root, tenant))) {
+      if (!SHARD.test(shard)) continue;
+      const folder = join(root, tenant, shard);
+      for await (const file of entriesOf(folder)) {
+        const name = file.endsWith(EXTENSION) ? readName(tenant, file.slice(0, -EXTENSION.length)) : null;
+        if (name && (await guardFileSystem(() => isOlder(join(folder, file), beforeMs)))) yield name;
+      }
+    }
   }
 }
 
-async function copy(source: AsyncIterable<Uint8Array>, file: FileHandle): Promise<{ bytes: number; sha256: string }> {
-  const hash = createHash('sha256');
-  let bytes = 0;
-  for await (const chunk of source) {
-    hash.update(chunk);
-    await guarded(() => file.appendFile(chunk));
-    bytes += chunk.length;
+/** The names in a folder as they are read, in no order; none where there is no such folder, or it is a file. */
+async function* entriesOf(path: string): AsyncGenerator<string, void> {
+  const folder = await guardFileSystem(async () => {
+    try {
+      return await opendir(path, { bufferSize: fileLimits.entriesAtOnce });
+    } catch (error) {
+      if (isMissing(error) || (error as NodeJS.ErrnoException).code === 'ENOTDIR') return null;
+      throw error;
+    }
+  });
+  if (!folder) return;
+  try {
+    for (;;) {
+      const entry = await guardFileSystem(() => folder.read());
+      if (!entry) break;
+      yield entry.name;
+    }
+  } finally {
+    await folder.close();
   }
-  return { bytes, sha256: hash.digest('hex') };
 }
 
-async function openStream(path: string, range?: ByteRange): Promise<Readable> {
-  const file = await open(path, 'r');
-  return file.createReadStream(range);
+/** False where it is gone by now, or is no file. */
+async function isOlder(path: string, beforeMs: number): Promise<boolean> {
+  const file = await statFile(path);
+  return file !== null && file.mtimeMs < beforeMs;
+}
+
+async function statFile(path: string): Promise<{ mtimeMs: number } | null> {
+  try {
+    const found = await stat(path);
+    return found.isFile() ? found : null;
+  } catch (error) {
+    if (isMissing(error)) return null;
+    throw error;
+  }
+}
+
+async function unlinkIfThere(path: string): Promise<void> {
+  try {
+    await unlink(path);
+  } catch (error) {
+    if (!isMissing(error)) throw error; // Another worker takes them away, too.
+  }
 }
 
 /** A rename or a new folder is on disk only when the folder that holds it is. */
@@ -121,74 +212,4 @@ async function syncAncestors(path: string, top: string): Promise<void> {
   const parent = dirname(path);
   await syncFolder(parent);
   if (parent !== top) await syncAncestors(parent, top);
-}
-
-async function sweep(root: string, beforeMs: number, isLive: IsLive): Promise<number> {
-  let deleted = 0;
-  for (const tenant of await list(root)) {
-    if (tenant === DRAFTS) {
-      await sweepFolder(join(root, tenant), Math.min(beforeMs, Date.now() - draftAgeMsMax), async () => false);
-      continue;
-    }
-    // Not ours: `lost+found` where a volume is mounted, for one.
-    if (!SAFE_NAME.test(tenant)) continue;
-    const isBlobLive = (file: string): Promise<boolean> => isLive(tenant, file.slice(0, file.indexOf('.')));
-    for (const shard of await list(join(root, tenant)))
-      deleted += await sweepFolder(join(root, tenant, shard), beforeMs, isBlobLive);
-  }
-  return deleted;
-}
-
-async function sweepFolder(
-  folder: string,
-  beforeMs: number,
-  isLive: (file: string) => Promise<boolean>,
-): Promise<number> {
-  let deleted = 0;
-  for (const name of await list(folder)) {
-    const path = join(folder, name);
-    try {
-      if ((await stat(path)).mtimeMs >= beforeMs || (await isLive(name))) continue;
-      await unlink(path);
-      deleted += 1;
-    } catch (error) {
-      if (!isMissing(error)) throw error; // Another worker sweeps too.
-    }
-  }
-  return deleted;
-}
-
-async function list(folder: string): Promise<string[]> {
-  try {
-    return await readdir(folder);
-  } catch (error) {
-    if (isMissing(error)) return [];
-    throw error;
-  }
-}
-
-function safe(part: string): string {
-  if (!SAFE_NAME.test(part)) throw new AppError('internal_error', 'A blob name holds a character that it must not.');
-  return part;
-}
-
-async function guarded<T>(work: () => Promise<T>): Promise<T> {
-  try {
-    return await work();
-  } catch (error) {
-    throw storageFailed(error);
-  }
-}
-
-function storageFailed(error: unknown): AppError {
-  if (error instanceof AppError) return error;
-  const code = (error as NodeJS.ErrnoException).code ?? toError(error).message;
-  const advice = code === 'ENOSPC' || code === 'EDQUOT' ? 'The disk is full' : `The file system answered ${code}`;
-  return new AppError('storage_failed', `The blob store failed. ${advice}. Nothing was deleted upstream.`, {
-    cause: error,
-  });
-}
-
-function isMissing(error: unknown): boolean {
-  return (error as NodeJS.ErrnoException).code === 'ENOENT';
 }
