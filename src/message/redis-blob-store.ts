@@ -151,16 +151,14 @@ async function openBlob(
   start: number,
   end: number,
 ): Promise<AsyncGenerator<Buffer, void> | null> {
-  const [exists, length, first] = await readTogether(redis, key, start, lastOf(start, end));
-  if (!exists) return null;
-  return readPieces(redis, key, { start, end: Math.min(end, length - 1) }, first);
-}
-
-async function readTogether(redis: Redis, key: string, start: number, end: number): Promise<[boolean, number, Buffer]> {
-  const answers = (await redis.multi().exists(key).strlen(key).getrangeBuffer(key, start, end).exec()) ?? [];
+  // No transaction: Redis refuses them while its memory is full. What is there after the rest was there all along.
+  const asked = redis.pipeline().strlen(key).getrangeBuffer(key, start, lastOf(start, end)).exists(key);
+  const answers = (await asked.exec()) ?? [];
   for (const [error] of answers) if (error) throw error;
-  const [exists, length, first] = answers.map(([, answer]) => answer);
-  return [exists === 1, Number(length), first as Buffer];
+  const [length, first, exists] = answers.map(([, answer]) => answer);
+  return exists === 1
+    ? readPieces(redis, key, { start, end: Math.min(end, Number(length) - 1) }, first as Buffer)
+    : null;
 }
 
 async function* readPieces(

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join, relative } from 'node:path';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import { createFileBlobStore } from '../../src/message/file-blob-store.ts';
-import { put } from './blob-store-suite.ts';
+import { chunks } from './blob-store-suite.ts';
 
 /** What is made durable, and when, in order: the real file system, overheard. */
 const calls = vi.hoisted((): [what: 'sync' | 'rename', path: string][] => []);
@@ -44,34 +44,34 @@ function takeCalls(): string[] {
 
 test('the bytes are on disk before they have a name, and the name before it is answered for', async () => {
   const root = join(folder, 'blobs');
-  await put(createFileBlobStore(root), { tenant: 'default', id: 'msg_00aa', kind: 'raw' }, 'x');
+  await createFileBlobStore(root).write({ tenant: 'default', id: 'blb_00aa' }, chunks('x'));
   expect(takeCalls()).toEqual([
     'sync blobs',
     'sync .',
     'sync blobs/.drafts/DRAFT',
     'sync blobs/default',
     'sync blobs',
-    'rename blobs/default/00/msg_00aa.eml',
-    'sync blobs/default/00',
+    'rename blobs/default/0a/blb_00aa.blob',
+    'sync blobs/default/0a',
   ]);
 
   // Another process: it cannot know whether the one that made the folders has synced them yet.
   const other = createFileBlobStore(root);
-  await put(other, { tenant: 'default', id: 'msg_00ab', kind: 'raw' }, 'x');
+  await other.write({ tenant: 'default', id: 'blb_00ab' }, chunks('x'));
   expect(takeCalls()).toEqual([
     'sync blobs',
     'sync blobs/.drafts/DRAFT',
     'sync blobs/default',
     'sync blobs',
-    'rename blobs/default/00/msg_00ab.eml',
-    'sync blobs/default/00',
+    'rename blobs/default/0a/blb_00ab.blob',
+    'sync blobs/default/0a',
   ]);
 
   // From then on a blob costs two syncs.
-  await put(other, { tenant: 'default', id: 'msg_00ac', kind: 'raw' }, 'x');
+  await other.write({ tenant: 'default', id: 'blb_00ac' }, chunks('x'));
   expect(takeCalls()).toEqual([
     'sync blobs/.drafts/DRAFT',
-    'rename blobs/default/00/msg_00ac.eml',
-    'sync blobs/default/00',
+    'rename blobs/default/0a/blb_00ac.blob',
+    'sync blobs/default/0a',
   ]);
 });
