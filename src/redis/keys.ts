@@ -90,6 +90,38 @@ export function leaseKeys(tenant: string, mailboxId: string): { owner: string; f
 /** String: there while all blobs have been held against their messages within the last day. */
 export const auditKey = `${PREFIX}:{audit}:done`;
 
+export interface BlobKeys {
+  /** String: the bytes. */
+  blob: string;
+  /** Sorted set: TENANT/ID by time of writing, in microseconds, each its own. */
+  written: string;
+  /** Sorted set: ids of half-written blobs by the time of their last growth, in milliseconds. */
+  drafts: string;
+  /** String: how many bytes all blobs and drafts have together. */
+  bytes: string;
+}
+
+/**
+ * Blobs of the Redis blob store. They share one slot, whoever they belong to: what they take up together is bounded, and
+ * counted in the same step as each of them is written. Who needs more than a node holds keeps mail elsewhere.
+ */
+export function blobKeys(tenant: string, blobId: string): BlobKeys {
+  return { blob: `${BLOBS}:blob:${tenant}/${blobId}`, ...blobStoreKeys };
+}
+
+const BLOBS = `${PREFIX}:{blobs}`;
+
+export const blobStoreKeys: Omit<BlobKeys, 'blob'> = {
+  written: `${BLOBS}:written`,
+  drafts: `${BLOBS}:drafts`,
+  bytes: `${BLOBS}:bytes`,
+};
+
+/** String: what there is of a half-written blob. */
+export function blobDraftKey(draftId: string): string {
+  return `${BLOBS}:draft:${draftId}`;
+}
+
 /** String: written and gone again when the server is asked what is on its disk. Of no tenant, as it says nothing. */
 export const durabilityKey = `${PREFIX}:{durability}:mark`;
 
