@@ -179,7 +179,9 @@ async function buildParts(options: AppOptions, keys: Keys, lifecycle: Lifecycle)
     records: createFetchStore(redis),
     credentials: createCredentialStore(redis, sealer, credentialsTtlMs),
     messages: createMessageStore({
-      ...{ redis, sealer, clock },
+      redis,
+      sealer,
+      clock,
       blobs: createFileBlobStore(join(config.dataDir, 'blobs')),
       quota: config.quota,
     }),

@@ -115,15 +115,15 @@ export class GroupCommit {
     const messages = await this.#finish(group);
     const { tenant, id: fetchId, mailboxId } = this.#job.fetch;
     const outcomes = await this.#ports.messages.store(tenant, messages);
-    const stored = group.map((waiting, at) => ({ ...waiting, ...(outcomes[at] as StoredOutcome) }));
+    const stored = group.map((waiting, at) => ({ waiting, outcome: outcomes[at] as StoredOutcome }));
     await Promise.all(
       stored
         // The same mail under another unique-id is nothing new.
-        .filter(({ isDuplicate }) => !isDuplicate)
-        .map(({ id: messageId }) => this.#ports.announce({ tenant, fetchId, mailboxId, messageId })),
+        .filter(({ outcome }) => !outcome.isDuplicate)
+        .map(({ outcome }) => this.#ports.announce({ tenant, fetchId, mailboxId, messageId: outcome.id })),
     );
-    await Promise.all(stored.map((each) => this.#mark(each)));
-    this.committed.push(...stored.map(({ message, id }) => ({ ...message, messageId: id })));
+    await Promise.all(stored.map(({ waiting, outcome }) => this.#mark(waiting, outcome.id)));
+    for (const { waiting, outcome } of stored) this.committed.push({ ...waiting.message, messageId: outcome.id });
   }
 
   async #finish(group: readonly Waiting[]): Promise<NewMessage[]> {
@@ -132,7 +132,12 @@ export class GroupCommit {
       const parsed = await Promise.all(group.map((waiting) => waiting.parsed));
       this.#job.signal.throwIfAborted();
       return group.map(({ identity, message: { uidl }, raw }, at) => ({
-        ...{ identity, mailboxId, fetchId, uidl, retentionMs, raw },
+        identity,
+        mailboxId,
+        fetchId,
+        uidl,
+        retentionMs,
+        raw,
         parsed: parsed[at] as ParsedMessage,
       }));
     } catch (error) {
@@ -141,14 +146,14 @@ export class GroupCommit {
     }
   }
 
-  async #mark({ message, identity, raw, bytes, id }: Waiting & StoredOutcome): Promise<void> {
+  async #mark({ message, identity, raw, bytes }: Waiting, messageId: string): Promise<void> {
     const { fetch, token } = this.#job;
     const { number, bytes: listedBytes } = message;
     await this.#ports.records.commit(
       fetch,
       token,
       messageKey(identity),
-      { state: 'stored', number, messageId: id, bytes: listedBytes },
+      { state: 'stored', number, messageId, bytes: listedBytes },
       { as: 'omitted' in raw ? 'omitted' : 'retrieved', bytes },
     );
   }

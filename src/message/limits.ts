@@ -34,7 +34,6 @@ export const recordTextCharsMax = 512;
 /** A message that expires within this time, in milliseconds, is stored anew where it is fetched again. */
 export const expiryMarginMs = 60 * 60 * 1000;
 
-
 /** Characters of a blob's id: the last of them spread blobs over folders; and few enough for a file name. */
 export const blobNameCharsMin = 5;
 export const blobNameCharsMax = 128;

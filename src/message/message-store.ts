@@ -165,7 +165,17 @@ function toMessage(record: MessageRecord, parsed: ParsedMessage): Message {
   const { id, mailboxId, fetchId, uidl, size, digest, fetchedAt, expiresAt } = record;
   const { acknowledgedAt, duplicateOf, omitted } = record;
   return {
-    ...{ id, mailboxId, fetchId, uidl, size, digest, fetchedAt, expiresAt, acknowledgedAt, duplicateOf, omitted },
+    id,
+    mailboxId,
+    fetchId,
+    uidl,
+    size,
+    digest,
+    fetchedAt,
+    expiresAt,
+    acknowledgedAt,
+    duplicateOf,
+    omitted,
     ...withoutSources(parsed),
   };
 }

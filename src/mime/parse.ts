@@ -24,7 +24,7 @@ import {
   partsMax,
   reportBytesMax,
 } from './limits.ts';
-import type { AttachmentInfo, ParsedMessage, ParseWarning, Warn, WarningCode } from './message.ts';
+import type { AttachmentInfo, ParsedMessage, ParseWarning, StoredAttachment, Warn, WarningCode } from './message.ts';
 import { PartParser, runParser } from './part-parser.ts';
 import { decodeBytes } from './text.ts';
 
@@ -55,10 +55,11 @@ export async function parseMessage(raw: Uint8Array | AsyncIterable<Uint8Array>):
       return false;
     },
   );
-  const attachments = found.map((info, index) => ({
-    ...info,
-    source: parser.sourceOf(index + 1, bytesGiven, prefix.length),
-  }));
+  const attachments: StoredAttachment[] = [];
+  for (const info of found) {
+    const source = parser.sourceOf(attachments.length + 1, bytesGiven, prefix.length);
+    attachments.push({ ...info, source });
+  }
   const body = readBody(parser, warn);
   const isEmpty = body.text === null && body.html === null && attachments.length === 0;
   const status = !isWhole && isEmpty ? 'failed' : warnings.size === 0 ? 'ok' : 'partial';

@@ -30,7 +30,9 @@ async function makeMessage(raw: Buffer, over: Partial<Message> = {}): Promise<Me
     digest: '0'.repeat(64),
     fetchedAt: '2026-11-23T12:00:00.000Z',
     expiresAt: '2026-11-30T12:00:00.000Z',
-    ...{ acknowledgedAt: null, duplicateOf: null, omitted: null },
+    acknowledgedAt: null,
+    duplicateOf: null,
+    omitted: null,
     ...withoutSources(await parseMessage(raw)),
     ...over,
   };

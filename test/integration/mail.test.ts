@@ -120,7 +120,7 @@ describe.skipIf(!dovecotAvailable())('popbridge and Dovecot (skipped where dovec
       limits: { messageBytes: 5000 },
     });
     expect(fetch).toMatchObject({ state: 'succeeded', counts: { retrieved: MAILS.length - 1, omitted: 1, failed: 0 } });
-    const [large] = (await service.listMessages(fetch.id)).filter(({ omitted }) => omitted !== null);
+    const large = (await service.listMessages(fetch.id)).find(({ omitted }) => omitted !== null);
     const whole = MAILS.find((raw) => raw.length > 5000)!;
     expect(large).toMatchObject({ omitted: 'too_large', digest: null, text: null, attachments: [] });
     expect(whole.toString('latin1')).toContain(`Subject: ${large!.subject}`);

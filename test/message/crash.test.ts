@@ -1,5 +1,4 @@
 /** A process that dies between any two steps of storing or deleting leaves a whole message or none, and nothing for good. */
-import type { Redis } from 'ioredis';
 import { describe, expect, test } from 'vitest';
 import type { BlobStore } from '../../src/message/blob-store.ts';
 import { packedBytesMax } from '../../src/message/limits.ts';
@@ -30,7 +29,7 @@ function dying(writes: number): { store: MessageStore; spent(): number } {
       const isWrite = /^(?:evalsha|eval|set|hset|hsetnx|hdel|del|zadd)$/.test(String(name));
       return (...args: unknown[]) => (isWrite ? count(() => method(...args)) : method(...args));
     },
-  }) as Redis;
+  });
   const blobs: BlobStore = {
     ...fixture.blobs,
     write: (name, source) => count(() => fixture.blobs.write(name, source)),

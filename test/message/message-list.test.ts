@@ -29,13 +29,10 @@ async function arrive(mail: Mail, mailboxId = 'mbx_1', fetchId = 'fch_1'): Promi
 }
 
 async function subjects(query: Partial<MessageQuery> = {}, all = false): Promise<(string | null)[]> {
-  const found: (string | null)[] = [];
-  for (let cursor = query.cursor ?? null, first = true; first || (all && cursor !== null); first = false) {
-    const page = await fixture.messages.list(TENANT, { ...ALL, ...query, cursor });
-    found.push(...page.items.map(({ subject }) => subject));
-    cursor = page.nextCursor;
-  }
-  return found;
+  const page = await fixture.messages.list(TENANT, { ...ALL, ...query });
+  const found = page.items.map(({ subject }) => subject);
+  const isLast = page.nextCursor === null || !all;
+  return isLast ? found : [...found, ...(await subjects({ ...query, cursor: page.nextCursor }, all))];
 }
 
 const numbered = (count: number): string[] => Array.from({ length: count }, (_, n) => `mail ${n}`);
@@ -47,9 +44,26 @@ describe('the list of messages', () => {
     expect(nextCursor).toBeNull();
     expect(items).toMatchObject([
       {
-        ...{ id, mailboxId: 'mbx_1', fetchId: 'fch_1', subject: 'one', messageId: '<1@example.com>', kinds: [] },
-        from: [{ name: null, address: 'a@example.com', group: null }],
-        ...{ attachmentCount: 0, parseStatus: 'ok', acknowledgedAt: null, omitted: null, duplicateOf: null },
+        id,
+        mailboxId: 'mbx_1',
+        fetchId: 'fch_1',
+        subject: 'one',
+        messageId: '<1@example.com>',
+        kinds: [],
+        from: [
+          {
+            name: null,
+            address: 'a@example.com',
+            group: null,
+          },
+        ],
+        ...{
+          attachmentCount: 0,
+          parseStatus: 'ok',
+          acknowledgedAt: null,
+          omitted: null,
+          duplicateOf: null,
+        },
       },
     ]);
     expect(Object.keys(items[0]!)).not.toEqual(expect.arrayContaining(['key']));
@@ -79,7 +93,8 @@ describe('the list of messages', () => {
     expect(new Set(ids.map((id) => id.at(-1))).size).toBeGreaterThan(indexShards / 2);
     for (const order of ['newest', 'oldest'] as const) {
       const found = await subjects({ limit, order }, true);
-      expect(found.toSorted()).toEqual(numbered(50).toSorted());
+      expect(found).toHaveLength(50);
+      expect(new Set(found)).toEqual(new Set(numbered(50)));
     }
   });
 

@@ -50,8 +50,14 @@ export function useMessageStore(): MessageFixture {
     async prepare(raw, facts = {}, into = fixture.messages) {
       const bytes = Buffer.from(raw);
       return {
-        identity: { uidl: 'uid-1', occurrence: 0 },
-        ...{ mailboxId: MAILBOX, fetchId: 'fch_1', uidl: 'uid-1', retentionMs: 7 * DAY_MS },
+        identity: {
+          uidl: 'uid-1',
+          occurrence: 0,
+        },
+        mailboxId: MAILBOX,
+        fetchId: 'fch_1',
+        uidl: 'uid-1',
+        retentionMs: 7 * DAY_MS,
         parsed: await parseMessage(bytes),
         raw: await into.write(TENANT, chunks(bytes)),
         ...facts,

@@ -22,11 +22,19 @@ describe('a stored message', () => {
     const [id = ''] = await fixture.storeAll([mail]);
     const found = await fixture.messages.find(TENANT, id);
     expect(found).toEqual({
-      ...{ id, mailboxId: MAILBOX, fetchId: 'fch_1', uidl: 'uid-0', size: mail.length },
+      id,
+      mailboxId: MAILBOX,
+      fetchId: 'fch_1',
+      uidl: 'uid-0',
+      size: mail.length,
       digest: expect.stringMatching(/^[0-9a-f]{64}$/) as string,
       fetchedAt: '2026-11-27T12:00:00.000Z',
       expiresAt: '2026-12-04T12:00:00.000Z',
-      ...{ acknowledgedAt: null, duplicateOf: null, omitted: null },
+      ...{
+        acknowledgedAt: null,
+        duplicateOf: null,
+        omitted: null,
+      },
       ...withoutSources(await parseMessage(mail)),
     });
     expect(mail.equals(await readRaw(id))).toBe(true);
@@ -266,7 +274,10 @@ describe('a message whose bytes were omitted', () => {
   test('has its header section, and no bytes', async () => {
     const [{ id } = { id: '' }] = await fixture.messages.store(TENANT, [await omit(100_000_000)]);
     expect(await fixture.messages.find(TENANT, id)).toMatchObject({
-      ...{ omitted: 'too_large', digest: null, size: 100_000_000, subject: 'huge' },
+      omitted: 'too_large',
+      digest: null,
+      size: 1e8,
+      subject: 'huge',
     });
     expect(await fixture.messages.openRaw(TENANT, id)).toBeNull();
     expect(await fixture.messages.findHeld(TENANT, [id])).toEqual(new Set());
