@@ -685,10 +685,10 @@ export interface components {
             /** @description The path of its bytes. Not in webhooks, and not where the message is not kept. */
             readonly url?: string;
         };
-        readonly Message: WithRequired<components["schemas"]["RecordFields"], "id" | "mailboxId" | "fetchId" | "uidl" | "size" | "digest" | "fetchedAt" | "expiresAt" | "acknowledgedAt" | "duplicateOf" | "omitted"> & WithRequired<components["schemas"]["ParsedFields"], "messageId" | "messageIdSynthesised" | "date" | "rawDate" | "subject" | "from" | "sender" | "replyTo" | "to" | "cc" | "bcc" | "inReplyTo" | "references" | "headers" | "derived" | "authenticationResults" | "classification" | "text" | "html" | "textTruncated" | "htmlTruncated" | "snippet" | "attachments" | "parse">;
+        readonly Message: WithRequired<components["schemas"]["RecordFields"], "id" | "mailboxId" | "fetchId" | "uidl" | "size" | "digest" | "fetchedAt" | "expiresAt" | "acknowledgedAt" | "duplicateOf" | "omitted"> & WithRequired<components["schemas"]["ParsedFields"], "messageId" | "messageIdSynthesised" | "date" | "rawDate" | "subject" | "from" | "sender" | "replyTo" | "to" | "cc" | "bcc" | "inReplyTo" | "references" | "headers" | "derived" | "authenticationResults" | "classification" | "text" | "html" | "strippedReply" | "strippedReplyTruncated" | "textTruncated" | "htmlTruncated" | "snippet" | "attachments" | "parse">;
         /** @description Some fields of a message. */
         readonly PartialMessage: components["schemas"]["RecordFields"] & components["schemas"]["ParsedFields"];
-        readonly ParsedMessage: WithRequired<components["schemas"]["ParsedFields"], "messageId" | "messageIdSynthesised" | "date" | "rawDate" | "subject" | "from" | "sender" | "replyTo" | "to" | "cc" | "bcc" | "inReplyTo" | "references" | "headers" | "derived" | "authenticationResults" | "classification" | "text" | "html" | "textTruncated" | "htmlTruncated" | "snippet" | "attachments" | "parse">;
+        readonly ParsedMessage: WithRequired<components["schemas"]["ParsedFields"], "messageId" | "messageIdSynthesised" | "date" | "rawDate" | "subject" | "from" | "sender" | "replyTo" | "to" | "cc" | "bcc" | "inReplyTo" | "references" | "headers" | "derived" | "authenticationResults" | "classification" | "text" | "html" | "strippedReply" | "strippedReplyTruncated" | "textTruncated" | "htmlTruncated" | "snippet" | "attachments" | "parse">;
         /** @description What is known of a stored message without reading its content. */
         readonly RecordFields: {
             readonly id?: components["schemas"]["MessageId"];
@@ -747,6 +747,9 @@ export interface components {
             readonly text?: string | null;
             /** @description As the mail has it: untrusted, and not sanitised unless asked for by `html=sanitized`. */
             readonly html?: string | null;
+            /** @description The text without what it quotes and without a signature: empty where there is nothing else. */
+            readonly strippedReply?: string | null;
+            readonly strippedReplyTruncated?: boolean;
             readonly textTruncated?: boolean;
             readonly htmlTruncated?: boolean;
             /**
@@ -1014,7 +1017,7 @@ export interface components {
          */
         readonly Html: "raw" | "sanitized" | "none";
         /** @description Only these fields of the message, as `id,subject,from`; all unless given. Those of the record alone are read much faster. */
-        readonly Fields: readonly ("id" | "mailboxId" | "fetchId" | "uidl" | "size" | "digest" | "fetchedAt" | "expiresAt" | "acknowledgedAt" | "duplicateOf" | "omitted" | "rawUrl" | "messageId" | "messageIdSynthesised" | "date" | "rawDate" | "subject" | "from" | "sender" | "replyTo" | "to" | "cc" | "bcc" | "inReplyTo" | "references" | "headers" | "derived" | "authenticationResults" | "classification" | "text" | "html" | "textTruncated" | "htmlTruncated" | "htmlOmitted" | "snippet" | "attachments" | "parse")[];
+        readonly Fields: readonly ("id" | "mailboxId" | "fetchId" | "uidl" | "size" | "digest" | "fetchedAt" | "expiresAt" | "acknowledgedAt" | "duplicateOf" | "omitted" | "rawUrl" | "messageId" | "messageIdSynthesised" | "date" | "rawDate" | "subject" | "from" | "sender" | "replyTo" | "to" | "cc" | "bcc" | "inReplyTo" | "references" | "headers" | "derived" | "authenticationResults" | "classification" | "text" | "html" | "strippedReply" | "strippedReplyTruncated" | "textTruncated" | "htmlTruncated" | "htmlOmitted" | "snippet" | "attachments" | "parse")[];
     };
     requestBodies: never;
     headers: {

@@ -9,9 +9,13 @@ import { convertHtml } from './html-text.ts';
 import { htmlCharsMax, htmlToTextCharsMax, snippetCharsMax, textCharsMax } from './limits.ts';
 import type { ParsedMessage, Warn } from './message.ts';
 import type { Part, PartParser } from './part-parser.ts';
+import { stripReply } from './reply.ts';
 import { clean, decodeBytes } from './text.ts';
 
-type Body = Pick<ParsedMessage, 'text' | 'html' | 'textTruncated' | 'htmlTruncated' | 'snippet'>;
+type Body = Pick<
+  ParsedMessage,
+  'text' | 'html' | 'strippedReply' | 'strippedReplyTruncated' | 'textTruncated' | 'htmlTruncated' | 'snippet'
+>;
 
 interface Passage {
   readonly kind: 'plain' | 'html';
@@ -30,9 +34,12 @@ export function readBody(parser: PartParser, warn: Warn): Body {
   const joinedText = join(speak(spoken, warn), textCharsMax);
   if (joinedText.cut) warn('text_truncated', `Text beyond the first ${textCharsMax} characters is left out.`);
   if (joinedHtml.cut) warn('html_truncated', `HTML beyond the first ${htmlCharsMax} characters is left out.`);
+  const reply = joinedText.text === '' ? null : stripReply(joinedText.text);
   return {
     text: joinedText.text === '' ? null : joinedText.text,
     html: joinedHtml.text === '' ? null : joinedHtml.text,
+    strippedReply: reply && reply.text,
+    strippedReplyTruncated: reply?.cut ?? false,
     textTruncated: joinedText.cut,
     htmlTruncated: joinedHtml.cut,
     snippet: summarize(joinedText.text),

@@ -13,6 +13,9 @@ export const htmlDepthMax = 1000;
 export const sanitizeCharsMax = 1024 * 1024;
 export const styleCharsMax = 200;
 export const sanitizeTimeLimitMs = 10_000;
+/** Characters of text in which a reply is looked for, and of a line that may introduce a quotation. */
+export const replyCharsMax = 64 * 1024;
+export const replyLineCharsMax = 300;
 /** Characters of the snippet. */
 export const snippetCharsMax = 200;
 

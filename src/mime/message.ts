@@ -174,6 +174,9 @@ export interface ParsedMessage {
   readonly text: string | null;
   /** As the mail has it: untrusted, not sanitised. */
   readonly html: string | null;
+  /** The text without quotations and signature: empty where there is nothing else, null where there is no text. */
+  readonly strippedReply: string | null;
+  readonly strippedReplyTruncated: boolean;
   readonly textTruncated: boolean;
   readonly htmlTruncated: boolean;
   readonly attachments: readonly StoredAttachment[];

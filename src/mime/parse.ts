@@ -77,6 +77,8 @@ export function parseHeaders(head: Uint8Array, reason: ParseWarning): ParsedMess
     classification: classify(fields, []),
     text: null,
     html: null,
+    strippedReply: null,
+    strippedReplyTruncated: false,
     textTruncated: false,
     htmlTruncated: false,
     attachments: [],
