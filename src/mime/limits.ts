@@ -16,6 +16,14 @@ export const sanitizeTimeLimitMs = 10_000;
 /** Characters of text in which a reply is looked for, and of a line that may introduce a quotation. */
 export const replyCharsMax = 64 * 1024;
 export const replyLineCharsMax = 300;
+/** Bytes in which a charset is looked for: of HTML that names one, and of text that names none. */
+export const metaBytesMax = 4096;
+export const guessBytesMax = 16 * 1024;
+/** Bytes beyond ASCII that a guess needs, and how sure it must be, in percent. */
+export const guessBytesMin = 8;
+export const guessConfidenceMin = 30;
+/** Text parts of which the charset is told. */
+export const charsetsMax = 100;
 /** Characters of the snippet. */
 export const snippetCharsMax = 200;
 

@@ -77,6 +77,7 @@ export function parseHeaders(head: Uint8Array, reason: ParseWarning): ParsedMess
     classification: classify(fields, []),
     text: null,
     html: null,
+    charsets: [],
     strippedReply: null,
     strippedReplyTruncated: false,
     textTruncated: false,
