@@ -10,6 +10,7 @@
 import { analyse } from 'chardet';
 import iconv from 'iconv-lite';
 import libmime from 'libmime';
+import { isAscii } from 'node:buffer';
 import { guessBytesMax, guessBytesMin, guessConfidenceMin, metaBytesMax } from './limits.ts';
 
 export interface DecodedText {
@@ -113,10 +114,6 @@ function decodeAs(bytes: Buffer, { name, isWhatwg }: Charset): Omit<DecodedText,
   // The character itself may be written: then nothing was replaced.
   const written = replaced > 0 && name === 'utf-8' ? count(bytes.toString('latin1'), '\u00EF\u00BF\u00BD') : 0;
   return { text, used: name, replaced: Math.max(0, replaced - written) };
-}
-
-function isAscii(bytes: Buffer): boolean {
-  return bytes.every((byte) => byte < 0x80);
 }
 
 /** Charsets whose bytes are all below 128 must be named, but for the one that shows itself. */
