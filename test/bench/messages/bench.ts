@@ -29,11 +29,13 @@ const runs = Number(options.runs);
 const records = Number(options.records);
 const OUTPUT = fileURLToPath(new URL('../../../data/bench-messages.json', import.meta.url));
 const SCENARIO = fileURLToPath(new URL('scenario.ts', import.meta.url));
-const SIDE_BY_SIDE = ['library', 'parse', 'pool', 'store'] as const;
+const SIDE_BY_SIDE = ['library', 'parse', 'pool', 'store', 'store one by one'] as const;
 /** Of Redis, for each stored message, with all indexes. */
 const REDIS_BYTES_MAX = 1536;
 /** Of the CPU that parsing and storing take together. */
 const OVERHEAD_MAX = 0.35;
+/** What these store, or read, stays. */
+const KEEPING: ReadonlySet<Scenario['name']> = new Set(['keep', 'read content', 'parse again']);
 const run = promisify(execFile);
 
 function print(text: string): void {
@@ -52,7 +54,7 @@ async function measure(scenario: Omit<Scenario, 'redisPath' | 'folder'>): Promis
   const blobs = join(folder, 'blobs');
   const given = JSON.stringify({ ...scenario, redisPath: server.url, folder: blobs });
   const { stdout } = await run(process.execPath, ['--disable-warning=ExperimentalWarning', SCENARIO, given]);
-  if (scenario.name !== 'keep') {
+  if (!KEEPING.has(scenario.name)) {
     await redis.flushall();
     await rm(blobs, { recursive: true, force: true });
   }
@@ -90,6 +92,21 @@ async function measureRedis(group: number, messages: number): Promise<number> {
   await redis.flushall();
   await rm(join(folder, 'blobs'), { recursive: true, force: true });
   return bytes;
+}
+
+/** Whether it pays to keep the parsed content beside the raw bytes: what reading it takes, and what it takes up. */
+async function measureReading(kind: string, messages: number): Promise<void> {
+  const { bytes } = await measure({ name: 'keep', kind, messages });
+  const blobs = join(folder, 'blobs');
+  const { stdout } = await run('du', ['-sb', blobs]);
+  const stored = Number(stdout.split('\t')[0]);
+  const [read, again] = [await measure({ name: 'read content', kind }), await measure({ name: 'parse again', kind })];
+  await redis.flushall();
+  await rm(blobs, { recursive: true, force: true });
+  const per = (each: Measured): string => ((each.cpuS / messages) * 1e6).toFixed(0);
+  print(
+    `${kind}: stored, raw bytes and content take ${((stored / bytes) * 100).toFixed(0)} % of the raw bytes; a reader takes ${per(read)} us of CPU to read the content, ${per(again)} us to parse again`,
+  );
 }
 
 try {
@@ -139,6 +156,10 @@ try {
   );
   bounds.push(['Redis bytes of a message, stored with others', grouped.toFixed(0), grouped <= REDIS_BYTES_MAX]);
   bounds.push(['Redis bytes of a message, stored alone', single.toFixed(0), single <= REDIS_BYTES_MAX]);
+
+  for (const { name, messages } of MAIL_KINDS.slice(0, 2)) {
+    await measureReading(name, Math.ceil(messages * Number(options.scale)));
+  }
 
   if (records > 0) {
     const list = await measureList(redis, records, print);

@@ -6,17 +6,29 @@ import { Redis } from 'ioredis';
 import { MailParser } from 'mailparser';
 import { availableParallelism } from 'node:os';
 import { Readable } from 'node:stream';
+import { buffer } from 'node:stream/consumers';
 import { finished } from 'node:stream/promises';
 import { createSealer } from '../../../src/mailbox/sealing.ts';
 import { createFileBlobStore } from '../../../src/message/file-blob-store.ts';
-import { createMessageStore } from '../../../src/message/message-store.ts';
+import { createMessageStore, type MessageStore } from '../../../src/message/message-store.ts';
 import type { NewMessage } from '../../../src/message/new-message.ts';
 import { parseMessage } from '../../../src/mime/parse.ts';
-import { createMimePool } from '../../../src/mime/pool.ts';
+import { createMimePool, type MimePool } from '../../../src/mime/pool.ts';
 import { MAIL_KINDS, makeHuge } from './mails.ts';
 
 export interface Scenario {
-  readonly name: 'idle' | 'library' | 'parse' | 'pool' | 'store' | 'huge' | 'in-flight' | 'keep';
+  readonly name:
+    | 'idle'
+    | 'library'
+    | 'parse'
+    | 'pool'
+    | 'store'
+    | 'store one by one'
+    | 'huge'
+    | 'in-flight'
+    | 'keep'
+    | 'read content'
+    | 'parse again';
   readonly kind: string;
   /** The whole, unless less is asked for. */
   readonly messages?: number;
@@ -84,8 +96,8 @@ async function* stream(raw: Buffer): AsyncGenerator<Buffer> {
 }
 
 const threads = availableParallelism();
-const openPool = () => createMimePool({ threads });
-const redis = ['store', 'huge', 'in-flight', 'keep'].includes(scenario.name) ? new Redis(scenario.redisPath) : null;
+const openPool = () => createMimePool({ threads, isLazy: true });
+const redis = ['idle', 'library', 'parse', 'pool'].includes(scenario.name) ? null : new Redis(scenario.redisPath);
 const openStore = () =>
   createMessageStore({
     redis: redis as Redis,
@@ -95,10 +107,9 @@ const openStore = () =>
     quota: { messages: 0, bytes: 0 },
   });
 
-async function storeAll(raws: readonly (Buffer | Iterable<Buffer>)[], atOnce: number): Promise<void> {
+async function storeAll(raws: readonly (Buffer | Iterable<Buffer>)[], atOnce: number, group: number): Promise<void> {
   const pool = openPool();
   const store = openStore();
-  const group = scenario.group ?? 64;
   const groups = Array.from({ length: Math.ceil(raws.length / group) }, (_, at) =>
     raws.slice(at * group, (at + 1) * group),
   );
@@ -123,6 +134,21 @@ async function storeAll(raws: readonly (Buffer | Iterable<Buffer>)[], atOnce: nu
   await pool.close();
 }
 
+/** What a reader of a message waits for, all of them, two at a time. */
+async function readAll(read: (store: MessageStore, pool: MimePool, id: string) => Promise<void>): Promise<void> {
+  const store = openStore();
+  const pool = openPool();
+  const ids: string[] = [];
+  let cursor: string | null = null;
+  do {
+    const page = await store.list('default', { sort: 'fetched', order: 'newest', limit: 100, cursor });
+    ids.push(...page.items.map(({ id }) => id));
+    cursor = page.nextCursor;
+  } while (cursor !== null);
+  await forAll(ids, threads * 2, (id) => read(store, pool, id));
+  await pool.close();
+}
+
 const run: Record<Scenario['name'], (raws: readonly Buffer[]) => Promise<void>> = {
   idle: async () => undefined,
   library: async (raws) => {
@@ -136,10 +162,17 @@ const run: Record<Scenario['name'], (raws: readonly Buffer[]) => Promise<void>> 
     await forAll(raws, threads * 2, async (raw) => void (await pool.parse(raw)));
     await pool.close();
   },
-  store: (raws) => storeAll(raws, 2),
-  huge: () => storeAll([makeHuge(HUGE_BYTES)], 1),
-  'in-flight': (raws) => storeAll(raws, Math.ceil(raws.length / 64)),
-  keep: (raws) => storeAll(raws, 4),
+  store: (raws) => storeAll(raws, 2, 64),
+  'store one by one': (raws) => storeAll(raws, 8, 1),
+  'read content': () => readAll(async (store, _, id) => void (await store.find('default', id))),
+  'parse again': () =>
+    readAll(async (store, pool, id) => {
+      const raw = await store.openRaw('default', id);
+      await pool.parse(await buffer(raw as Readable));
+    }),
+  huge: () => storeAll([makeHuge(HUGE_BYTES)], 1, 64),
+  'in-flight': (raws) => storeAll(raws, Math.ceil(raws.length / 64), 64),
+  keep: (raws) => storeAll(raws, 4, scenario.group ?? 64),
 };
 
 const raws =
