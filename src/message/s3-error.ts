@@ -8,7 +8,8 @@ import type { S3Place } from './s3-client.ts';
 
 /** The names of the network's errors, Node's and the SDK's; a server that is asked nothing says none of them. */
 const UNREACHABLE =
-  /^(?:ECONN|ENOTFOUND|EAI_AGAIN|EHOST|ENET|EPIPE|ETIMEDOUT|EPROTO|CERT_|DEPTH_|UNABLE_|SELF_SIGNED|ERR_TLS|ERR_SSL)/;
+  /^(?:ECONN|ENOTFOUND|EAI_AGAIN|EHOST|ENET|EPIPE|EPROTO|HPE_|CERT_|DEPTH_|UNABLE_|SELF_SIGNED|ERR_TLS|ERR_SSL)/;
+const TIMED_OUT = new Set(['AbortError', 'ETIMEDOUT', 'RequestTimeout', 'TimeoutError']);
 const REFUSED = new Set([
   'AccessDenied',
   'AllAccessDisabled',
@@ -48,7 +49,9 @@ export function readS3Error(thrown: unknown): S3Answer {
   const error = toError(thrown) as Error & { code?: unknown; $metadata?: { httpStatusCode?: number } };
   const status = error.$metadata?.httpStatusCode ?? 0;
   const given = status === 0 && typeof error.code === 'string' ? error.code : error.name;
-  return { name: /^[\w.-]{1,64}$/.test(given) ? given : 'error', status };
+  // A HEAD is answered without a body, and so without a name.
+  const isName = /^[\w.-]{1,64}$/.test(given) && !given.startsWith('Unknown');
+  return { name: isName ? given : 'an error', status };
 }
 
 export function s3Failed(place: S3Place, { name, status }: S3Answer, reason?: string): AppError {
@@ -62,12 +65,12 @@ function adviseOn({ bucket, endpoint }: S3Place, name: string, status: number): 
     return `The bucket ${bucket} is in another region: set POPBRIDGE_S3_REGION`;
   }
   if (REFUSED.has(name) || status === 401 || status === 403) {
-    return `${where} refused access to the bucket ${bucket} (${name}): are the credentials right, and do they allow ${RIGHTS}`;
+    return `${where} refused access to the bucket ${bucket} (${status} ${name}): are the credentials right, and do they allow ${RIGHTS}`;
   }
   if (name === 'CredentialsProviderError') {
     return 'There are no credentials for S3: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or give the machine a role';
   }
-  if (name === 'TimeoutError' || name === 'AbortError') return `${where} did not answer in time: try again later`;
+  if (TIMED_OUT.has(name)) return `${where} did not answer in time: try again later`;
   if (UNREACHABLE.test(name)) {
     return `${where} cannot be reached (${name}): are POPBRIDGE_S3_ENDPOINT and the network right`;
   }

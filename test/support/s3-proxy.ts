@@ -8,9 +8,10 @@ export type Fault =
   | { status: number; body?: string }
   /** The request is read, and never answered. */
   | 'stall'
-  /** The answer stops after some bytes of its body, and the connection with it; or without. */
-  | { cutAfterBytes: number }
-  | { stallAfterBytes: number };
+  | HalfAnswer;
+
+/** The answer stops after some bytes of its body, and the connection with it; or without. */
+type HalfAnswer = { cutAfterBytes: number } | { stallAfterBytes: number };
 
 export interface S3Proxy {
   readonly url: string;
@@ -20,6 +21,8 @@ export interface S3Proxy {
   readonly busy: number;
   /** Asked for each request; undefined lets it through. */
   fault: ((method: string, path: string, attempt: number) => Fault | undefined) | undefined;
+  /** The server is not told what range is wanted. */
+  withoutRange: boolean;
   /** Resolves when no request is under way. */
   idle(): Promise<void>;
   close(): Promise<void>;
@@ -49,6 +52,7 @@ export async function startS3Proxy(target: string): Promise<S3Proxy> {
       return underWay.size;
     },
     fault: undefined,
+    withoutRange: false,
     async idle() {
       const signal = AbortSignal.timeout(5_000);
       for (const answer of underWay) await once(answer, 'close', { signal });
@@ -62,28 +66,30 @@ export async function startS3Proxy(target: string): Promise<S3Proxy> {
   };
   return proxy;
 
-  function forward(
-    incoming: IncomingMessage,
-    answer: ServerResponse,
-    fault: { cutAfterBytes: number } | { stallAfterBytes: number } | undefined,
-  ): void {
-    const { method, url, headers } = incoming;
-    const onward = request(new URL(url ?? '/', target), { method, headers, agent: false }, async (from) => {
+  function forward(incoming: IncomingMessage, answer: ServerResponse, fault: HalfAnswer | undefined): void {
+    const { method, url } = incoming;
+    const headers = { ...incoming.headers };
+    if (proxy.withoutRange) delete headers.range;
+    const onward = request(new URL(url ?? '/', target), { method, headers, agent: false }, (from) => {
       answer.writeHead(from.statusCode ?? 502, from.headers);
-      if (!fault) return void from.pipe(answer);
-      const bytesMax = 'cutAfterBytes' in fault ? fault.cutAfterBytes : fault.stallAfterBytes;
-      let bytes = 0;
-      for await (const chunk of from as AsyncIterable<Buffer>) {
-        const part = chunk.subarray(0, bytesMax - bytes);
-        bytes += part.length;
-        await new Promise((resolve) => answer.write(part, resolve));
-        if (bytes === bytesMax) break;
-      }
-      if ('cutAfterBytes' in fault) answer.destroy();
+      if (fault) void breakOff(from, answer, fault);
+      else from.pipe(answer);
     });
     onward.on('error', () => answer.destroy());
     answer.on('close', () => onward.destroy());
     incoming.pipe(onward);
+  }
+
+  async function breakOff(from: IncomingMessage, answer: ServerResponse, fault: HalfAnswer): Promise<void> {
+    const bytesMax = 'cutAfterBytes' in fault ? fault.cutAfterBytes : fault.stallAfterBytes;
+    let bytes = 0;
+    for await (const chunk of from as AsyncIterable<Buffer>) {
+      const part = chunk.subarray(0, bytesMax - bytes);
+      bytes += part.length;
+      await new Promise((resolve) => answer.write(part, resolve));
+      if (bytes === bytesMax) break;
+    }
+    if ('cutAfterBytes' in fault) answer.destroy();
   }
 
   async function refuse(
