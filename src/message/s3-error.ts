@@ -26,6 +26,9 @@ const WRONG_REGION = new Set([
 ]);
 const RIGHTS = 's3:GetObject, PutObject, DeleteObject, AbortMultipartUpload, ListBucket and ListBucketMultipartUploads';
 
+/** A HEAD is answered without a body: the SDK calls that unknown. */
+const NAME_OF_S3 = /^[A-Z][A-Za-z]{1,40}$/;
+
 /** @throws AppError `storage_failed` for whatever `work` throws; one that it has thrown itself stays as it is. */
 export async function guardS3<T>(place: S3Place, work: () => Promise<T>): Promise<T> {
   try {
@@ -39,7 +42,7 @@ export async function guardS3<T>(place: S3Place, work: () => Promise<T>): Promis
 }
 
 export interface S3Answer {
-  /** A bounded word, whoever has given it. */
+  /** A bounded word, whoever has given it; of a server's, letters alone. */
   name: string;
   /** Of HTTP; 0 where there was no answer. */
   status: number;
@@ -49,8 +52,7 @@ export function readS3Error(thrown: unknown): S3Answer {
   const error = toError(thrown) as Error & { code?: unknown; $metadata?: { httpStatusCode?: number } };
   const status = error.$metadata?.httpStatusCode ?? 0;
   const given = status === 0 && typeof error.code === 'string' ? error.code : error.name;
-  // A HEAD is answered without a body, and so without a name.
-  const isName = /^[\w.-]{1,64}$/.test(given) && !given.startsWith('Unknown');
+  const isName = status === 0 ? /^[\w.-]{1,64}$/.test(given) : NAME_OF_S3.test(given) && !given.startsWith('Unknown');
   return { name: isName ? given : 'an error', status };
 }
 

@@ -146,12 +146,20 @@ describe('blobs as files', () => {
     await store.write(NAME, chunks('x'));
     await mkdir(join(folder, 'lost+found', '00'), { recursive: true });
     await writeFile(join(folder, 'lost+found', '00', 'blb_00ab.blob'), 'found by fsck');
-    for (const path of ['README.txt', 'readme', 'default/0a/blb_00aa.eml', 'default/0a/.blob', 'default/stray.blob'])
+    await mkdir(join(folder, 'default', 'backup'));
+    for (const path of [
+      'README.txt',
+      'readme',
+      'default/backup/blb_00ac.blob',
+      'default/0a/blb_00aa.eml',
+      'default/0a/.blob',
+      'default/stray.blob',
+    ])
       await writeFile(join(folder, path), 'mail of the helpdesk');
     await mkdir(join(folder, 'default', '0a', 'blb_folder.blob'));
     expect(await listAll(store, Date.now() + 60_000)).toEqual(['default/blb_00aa']);
     await store.discardUnfinished(Date.now() + 60_000);
-    expect(await listFiles(folder)).toHaveLength(7);
+    expect(await listFiles(folder)).toHaveLength(8);
   });
 
   test('a list goes on where a folder of it is taken away', async () => {

@@ -4,7 +4,7 @@ import { createServer, request, type IncomingMessage, type ServerResponse } from
 import type { AddressInfo } from 'node:net';
 
 export type Fault =
-  /** An answer in place of the server's; `ECHO` in it becomes the head of the request, as some servers show it. */
+  /** An answer in place of the server's; `ECHO` in it becomes the head of the request, and `TOKEN` its session token. */
   | { status: number; body?: string }
   /** The request is read, and never answered. */
   | 'stall'
@@ -21,8 +21,8 @@ export interface S3Proxy {
   readonly busy: number;
   /** Asked for each request; undefined lets it through. */
   fault: ((method: string, path: string, attempt: number) => Fault | undefined) | undefined;
-  /** The server is not told what range is wanted. */
-  withoutRange: boolean;
+  /** What range the server is told, where it is not the one that is asked for; null for none. */
+  range: string | null | undefined;
   /** Resolves when no request is under way. */
   idle(): Promise<void>;
   close(): Promise<void>;
@@ -52,7 +52,7 @@ export async function startS3Proxy(target: string): Promise<S3Proxy> {
       return underWay.size;
     },
     fault: undefined,
-    withoutRange: false,
+    range: undefined,
     async idle() {
       const signal = AbortSignal.timeout(5_000);
       for (const answer of underWay) await once(answer, 'close', { signal });
@@ -69,7 +69,8 @@ export async function startS3Proxy(target: string): Promise<S3Proxy> {
   function forward(incoming: IncomingMessage, answer: ServerResponse, fault: HalfAnswer | undefined): void {
     const { method, url } = incoming;
     const headers = { ...incoming.headers };
-    if (proxy.withoutRange) delete headers.range;
+    if (proxy.range === null) delete headers.range;
+    else if (proxy.range !== undefined) headers.range = proxy.range;
     const onward = request(new URL(url ?? '/', target), { method, headers, agent: false }, (from) => {
       answer.writeHead(from.statusCode ?? 502, from.headers);
       if (fault) void breakOff(from, answer, fault);
@@ -100,6 +101,7 @@ export async function startS3Proxy(target: string): Promise<S3Proxy> {
     incoming.resume();
     await once(incoming, 'end');
     const head = incoming.rawHeaders.join(' ').replaceAll(/[<&>]/g, ' ');
-    answer.writeHead(status, { 'content-type': 'application/xml' }).end(body.replace('ECHO', head));
+    const text = body.replace('ECHO', head).replace('TOKEN', String(incoming.headers['x-amz-security-token']));
+    answer.writeHead(status, { 'content-type': 'application/xml' }).end(text);
   }
 }
