@@ -6,7 +6,7 @@ import { AppError, toError } from '../errors.ts';
 import { blobStoreFailed } from './blob-error.ts';
 import type { S3Place } from './s3-client.ts';
 
-/** The names of the network's errors, Node's and the SDK's; a server that is asked nothing says none of them. */
+/** Node's names for what the network and TLS refuse. */
 const UNREACHABLE =
   /^(?:ECONN|ENOTFOUND|EAI_AGAIN|EHOST|ENET|EPIPE|EPROTO|HPE_|CERT_|DEPTH_|UNABLE_|SELF_SIGNED|ERR_TLS|ERR_SSL)/;
 const TIMED_OUT = new Set(['AbortError', 'ETIMEDOUT', 'RequestTimeout', 'TimeoutError']);
@@ -26,7 +26,7 @@ const WRONG_REGION = new Set([
 ]);
 const RIGHTS = 's3:GetObject, PutObject, DeleteObject, AbortMultipartUpload, ListBucket and ListBucketMultipartUploads';
 
-/** A HEAD is answered without a body: the SDK calls that unknown. */
+/** A server that knows who asks could say that in place of a name. */
 const NAME_OF_S3 = /^[A-Z][A-Za-z]{1,40}$/;
 
 /** @throws AppError `storage_failed` for whatever `work` throws; one that it has thrown itself stays as it is. */
@@ -52,6 +52,7 @@ export function readS3Error(thrown: unknown): S3Answer {
   const error = toError(thrown) as Error & { code?: unknown; $metadata?: { httpStatusCode?: number } };
   const status = error.$metadata?.httpStatusCode ?? 0;
   const given = status === 0 && typeof error.code === 'string' ? error.code : error.name;
+  // The SDK calls unknown what was answered without a body, as a HEAD is.
   const isName = status === 0 ? /^[\w.-]{1,64}$/.test(given) : NAME_OF_S3.test(given) && !given.startsWith('Unknown');
   return { name: isName ? given : 'an error', status };
 }
