@@ -9,6 +9,19 @@ import { settingsSchema, type Settings } from './settings.ts';
 
 export type Role = 'all' | 'api' | 'worker';
 
+/** Where mail is kept. */
+export type BlobSettings =
+  | { readonly kind: 'file' }
+  | {
+      readonly kind: 's3';
+      readonly bucket: string;
+      readonly prefix: string;
+      readonly endpoint: string | undefined;
+      readonly region: string;
+      readonly pathStyle: boolean;
+    }
+  | { readonly kind: 'redis'; readonly bytesMax: number };
+
 export interface Config {
   readonly role: Role;
   readonly host: string;
@@ -19,6 +32,7 @@ export interface Config {
   readonly masterKeys: string | undefined;
   /** Absolute. */
   readonly dataDir: string;
+  readonly blobs: BlobSettings;
   readonly egressAllow: string;
   readonly redisUrl: string | undefined;
   readonly redisServer: string | undefined;
@@ -40,7 +54,12 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>): C
   const ajv = new Ajv2020({ allErrors: true, coerceTypes: true, useDefaults: true });
   const validate = ajv.compile<Settings>(settingsSchema);
   const problems = validate(settings) ? [] : (validate.errors ?? []).map(explain);
-  problems.push(...unknownNames(env), ...missingKeys(settings), ...unreadableUrls(settings));
+  problems.push(
+    ...unknownNames(env),
+    ...missingKeys(settings),
+    ...unreadableUrls(settings),
+    ...wrongBlobStore(settings),
+  );
   if (problems.length > 0) {
     throw new AppError('invalid_config', `The settings are wrong:\n${problems.map((line) => `  ${line}`).join('\n')}`);
   }
@@ -56,6 +75,7 @@ function toConfig(settings: Settings): Config {
     operatorKey: settings.POPBRIDGE_OPERATOR_KEY,
     masterKeys: settings.POPBRIDGE_MASTER_KEYS,
     dataDir: resolve(settings.POPBRIDGE_DATA_DIR),
+    blobs: Object.freeze(toBlobs(settings)),
     egressAllow: settings.POPBRIDGE_EGRESS_ALLOW,
     redisUrl: settings.REDIS_URL,
     redisServer: settings.POPBRIDGE_REDIS_SERVER,
@@ -67,6 +87,25 @@ function toConfig(settings: Settings): Config {
     shutdownMs: settings.POPBRIDGE_SHUTDOWN_SECONDS * 1000,
     logLevel: settings.POPBRIDGE_LOG_LEVEL,
   });
+}
+
+function toBlobs(settings: Settings): BlobSettings {
+  const endpoint = settings.POPBRIDGE_S3_ENDPOINT;
+  switch (settings.POPBRIDGE_BLOB_STORE) {
+    case 'file':
+      return { kind: 'file' };
+    case 's3':
+      return {
+        kind: 's3',
+        bucket: settings.POPBRIDGE_S3_BUCKET ?? '',
+        prefix: settings.POPBRIDGE_S3_PREFIX,
+        endpoint,
+        region: settings.POPBRIDGE_S3_REGION,
+        pathStyle: (settings.POPBRIDGE_S3_PATH_STYLE ?? String(endpoint !== undefined)) === 'true',
+      };
+    case 'redis':
+      return { kind: 'redis', bytesMax: settings.POPBRIDGE_REDIS_BLOBS_BYTES_MAX };
+  }
 }
 
 function explain(error: ErrorObject): string {
@@ -90,16 +129,41 @@ function missingKeys(settings: Record<string, unknown>): string[] {
     .map((name) => `${name} must be set with REDIS_URL (make one: ${RECIPES[name]})`);
 }
 
-/** Beyond what the schema's pattern can say, so that it is not refused twice. */
-function unreadableUrls({ REDIS_URL: redis, POPBRIDGE_PUBLIC_URL: own }: Record<string, unknown>): string[] {
-  const isWrong = (url: unknown, scheme: RegExp): boolean =>
-    typeof url === 'string' && scheme.test(url) && !URL.canParse(url);
-  return [
-    ...(isWrong(redis, /^rediss?:/)
-      ? ['REDIS_URL is not a valid URL (special characters in a password must be percent-encoded)']
-      : []),
-    ...(isWrong(own, PUBLIC_URL) ? ['POPBRIDGE_PUBLIC_URL is not a valid URL'] : []),
-  ];
+/** Beyond what the schema's patterns can say, so that nothing is refused twice. */
+function unreadableUrls({
+  REDIS_URL: redis,
+  POPBRIDGE_PUBLIC_URL: own,
+  POPBRIDGE_S3_ENDPOINT: s3,
+}: Record<string, unknown>): string[] {
+  const problems: string[] = [];
+  if (typeof redis === 'string' && /^rediss?:/.test(redis) && !URL.canParse(redis)) {
+    problems.push('REDIS_URL is not a valid URL (special characters in a password must be percent-encoded)');
+  }
+  if (typeof own === 'string' && PUBLIC_URL.test(own) && !URL.canParse(own)) {
+    problems.push('POPBRIDGE_PUBLIC_URL is not a valid URL');
+  }
+  if (typeof s3 === 'string' && /^https?:/.test(s3)) {
+    const url = URL.canParse(s3) ? new URL(s3) : null;
+    if (!url) problems.push('POPBRIDGE_S3_ENDPOINT is not a valid URL');
+    else if (url.username || url.password || url.search || url.hash) {
+      problems.push(
+        'POPBRIDGE_S3_ENDPOINT has more than scheme, host, port and path (credentials: AWS_ACCESS_KEY_ID, ...)',
+      );
+    }
+  }
+  return problems;
+}
+
+/** Mail that goes elsewhere than was meant is found out late. */
+function wrongBlobStore({
+  POPBRIDGE_BLOB_STORE: store,
+  POPBRIDGE_S3_BUCKET: bucket,
+}: Record<string, unknown>): string[] {
+  if (store === 's3')
+    return bucket === undefined ? ['POPBRIDGE_S3_BUCKET must be set with POPBRIDGE_BLOB_STORE=s3'] : [];
+  const { pattern } = settingsSchema.properties.POPBRIDGE_S3_BUCKET;
+  const isBucket = typeof bucket === 'string' && new RegExp(pattern).test(bucket);
+  return isBucket ? ['POPBRIDGE_S3_BUCKET is set, and POPBRIDGE_BLOB_STORE is not s3'] : [];
 }
 const PUBLIC_URL = new RegExp(settingsSchema.properties.POPBRIDGE_PUBLIC_URL.pattern);
 

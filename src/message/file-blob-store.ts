@@ -127,12 +127,23 @@ export function createFileBlobStore(folder: string, options: FileBlobStoreOption
 
   /** Makes a folder, and sees to it that it is on disk: who has made it a moment ago may not have come to that yet. */
   async function settleFolder(path: string): Promise<void> {
-    const created = await mkdir(path, { recursive: true, mode: 0o700 });
+    const created = await makeFolders(path);
     if (created === undefined && settled.has(path)) return;
     const isAboveRoot = created !== undefined && created.length <= root.length;
     await syncAncestors(path, isAboveRoot ? dirname(created) : root);
     if (settled.size >= settledFoldersMax) settled.clear();
     settled.add(path);
+  }
+}
+
+/** Resolves with the topmost folder that it has made. */
+async function makeFolders(path: string): Promise<string | undefined> {
+  try {
+    return await mkdir(path, { recursive: true, mode: 0o700 });
+  } catch (error) {
+    // Node says ENOENT of a read-only disk when it makes several at once: the last by itself tells why.
+    if (isMissing(error)) await mkdir(path, { mode: 0o700 });
+    throw error;
   }
 }
 

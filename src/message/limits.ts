@@ -69,8 +69,8 @@ export const s3Limits = {
   uploadBytesPerMsMin: 128,
   /** A body that sends nothing for this long, while somebody waits for it, is given up. */
   stallTimeoutMs: 20_000,
-  /** Connections at once; further requests wait. */
-  socketsMax: 100,
+  /** Connections at once, as many as there can be fetches; who waits for one counts as not answered. */
+  socketsMax: 1_000,
   listPageMax: 1_000,
 } as const;
 

@@ -5,7 +5,6 @@
  *
  * Every wait is bounded: an S3 that cannot be reached fails what asks for it, and holds nothing up.
  */
-import { randomUUID } from 'node:crypto';
 import { Readable } from 'node:stream';
 import type { GetObjectCommandOutput, ListMultipartUploadsCommandOutput } from '@aws-sdk/client-s3';
 import { blobStoreFailed } from './blob-error.ts';
@@ -39,7 +38,8 @@ export function createS3BlobStore(options: S3BlobStoreOptions): BlobStore {
 
   return {
     async check() {
-      const key = `${prefix}/.check/${randomUUID()}`;
+      // One key for all who check at once: should it be left behind, there is no second one.
+      const key = `${prefix}/.check`;
       await put(key, Buffer.from('popbridge'));
       await readPage(undefined, 1);
       await remove(key);
@@ -54,7 +54,8 @@ export function createS3BlobStore(options: S3BlobStoreOptions): BlobStore {
         head.push(next.value);
         bytes += next.value.length;
       }
-      return guarded((s3) => uploadParts(s3, { Bucket, Key: key }, head, pieces, timeouts));
+      const failure = await guarded((s3) => uploadParts(s3, { Bucket, Key: key }, head, pieces, timeouts));
+      if (failure) throw failure.error;
     },
     async open(name, range) {
       checkRange(range);
@@ -178,13 +179,19 @@ function ignore(reason: string): (error: unknown) => void {
 
 /** @throws AppError `storage_failed` where what comes is not what was asked for. */
 function openBody(answer: GetObjectCommandOutput, range: ByteRange | undefined, timeouts: S3Timeouts): Readable {
-  const { ContentLength: bytes, ContentRange } = answer;
+  const { ContentLength: bytes, ContentRange = '' } = answer;
   const body = answer.Body as Readable;
-  const isRange = ContentRange?.startsWith(`bytes ${range?.start}-`) ?? false;
-  if (bytes === undefined || isRange !== (range !== undefined)) {
+  if (bytes === undefined || !isRangeKept(ContentRange, range)) {
     body.destroy();
     const what = bytes === undefined ? 'tells no lengths' : 'does not answer ranges';
     throw blobStoreFailed(`The server at POPBRIDGE_S3_ENDPOINT ${what}: it cannot be used`);
   }
   return checkBody(body, { bytes, stallTimeoutMs: timeouts.stallTimeoutMs });
+}
+
+/** Content-Range (RFC 9110 §14.4): what the server says that it sends. */
+function isRangeKept(contentRange: string, range: ByteRange | undefined): boolean {
+  const [, start, end, size] = /^bytes (\d+)-(\d+)\/(\d+)$/.exec(contentRange) ?? [];
+  if (!range || start === undefined) return range === undefined && start === undefined;
+  return Number(start) === range.start && Number(end) === Math.min(range.end, Number(size) - 1);
 }

@@ -6,9 +6,10 @@ import { AppError, toError } from '../errors.ts';
 import { blobStoreFailed } from './blob-error.ts';
 import type { S3Place } from './s3-client.ts';
 
-/** The names of the network's errors, Node's and the SDK's; a server that is asked nothing says none of them. */
+/** Node's names for what the network and TLS refuse. */
 const UNREACHABLE =
-  /^(?:ECONN|ENOTFOUND|EAI_AGAIN|EHOST|ENET|EPIPE|ETIMEDOUT|EPROTO|CERT_|DEPTH_|UNABLE_|SELF_SIGNED|ERR_TLS|ERR_SSL)/;
+  /^(?:ECONN|ENOTFOUND|EAI_AGAIN|EHOST|ENET|EPIPE|EPROTO|HPE_|CERT_|DEPTH_|UNABLE_|SELF_SIGNED|ERR_TLS|ERR_SSL)/;
+const TIMED_OUT = new Set(['AbortError', 'ETIMEDOUT', 'RequestTimeout', 'TimeoutError']);
 const REFUSED = new Set([
   'AccessDenied',
   'AllAccessDisabled',
@@ -25,6 +26,9 @@ const WRONG_REGION = new Set([
 ]);
 const RIGHTS = 's3:GetObject, PutObject, DeleteObject, AbortMultipartUpload, ListBucket and ListBucketMultipartUploads';
 
+/** A server that knows who asks could say that in place of a name. */
+const NAME_OF_S3 = /^[A-Z][A-Za-z]{1,40}$/;
+
 /** @throws AppError `storage_failed` for whatever `work` throws; one that it has thrown itself stays as it is. */
 export async function guardS3<T>(place: S3Place, work: () => Promise<T>): Promise<T> {
   try {
@@ -38,7 +42,7 @@ export async function guardS3<T>(place: S3Place, work: () => Promise<T>): Promis
 }
 
 export interface S3Answer {
-  /** A bounded word, whoever has given it. */
+  /** A bounded word, whoever has given it; of a server's, letters alone. */
   name: string;
   /** Of HTTP; 0 where there was no answer. */
   status: number;
@@ -48,7 +52,9 @@ export function readS3Error(thrown: unknown): S3Answer {
   const error = toError(thrown) as Error & { code?: unknown; $metadata?: { httpStatusCode?: number } };
   const status = error.$metadata?.httpStatusCode ?? 0;
   const given = status === 0 && typeof error.code === 'string' ? error.code : error.name;
-  return { name: /^[\w.-]{1,64}$/.test(given) ? given : 'error', status };
+  // The SDK calls unknown what was answered without a body, as a HEAD is.
+  const isName = status === 0 ? /^[\w.-]{1,64}$/.test(given) : NAME_OF_S3.test(given) && !given.startsWith('Unknown');
+  return { name: isName ? given : 'an error', status };
 }
 
 export function s3Failed(place: S3Place, { name, status }: S3Answer, reason?: string): AppError {
@@ -62,12 +68,12 @@ function adviseOn({ bucket, endpoint }: S3Place, name: string, status: number): 
     return `The bucket ${bucket} is in another region: set POPBRIDGE_S3_REGION`;
   }
   if (REFUSED.has(name) || status === 401 || status === 403) {
-    return `${where} refused access to the bucket ${bucket} (${name}): are the credentials right, and do they allow ${RIGHTS}`;
+    return `${where} refused access to the bucket ${bucket} (${status} ${name}): are the credentials right, and do they allow ${RIGHTS}`;
   }
   if (name === 'CredentialsProviderError') {
     return 'There are no credentials for S3: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or give the machine a role';
   }
-  if (name === 'TimeoutError' || name === 'AbortError') return `${where} did not answer in time: try again later`;
+  if (TIMED_OUT.has(name)) return `${where} did not answer in time: try again later`;
   if (UNREACHABLE.test(name)) {
     return `${where} cannot be reached (${name}): are POPBRIDGE_S3_ENDPOINT and the network right`;
   }

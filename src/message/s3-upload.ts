@@ -5,8 +5,8 @@ import type { S3 } from './s3-client.ts';
 import { deadlineMs, type S3Timeouts } from './s3-waits.ts';
 
 /**
- * Uploads `head` and what follows it.
- * @throws what the source throws, as it is; else what the SDK throws.
+ * Uploads `head` and what follows it. Resolves with what the source throws, where it does.
+ * @throws what the SDK throws.
  */
 export async function uploadParts(
   { client, Upload }: S3,
@@ -14,7 +14,7 @@ export async function uploadParts(
   head: Buffer[],
   rest: AsyncGenerator<Buffer, void>,
   timeouts: S3Timeouts,
-): Promise<void> {
+): Promise<{ error: unknown } | undefined> {
   const abortController = new AbortController();
   const stepMs = 2 * deadlineMs(s3Limits.partBytes, timeouts);
   let timer: NodeJS.Timeout | undefined;
@@ -25,21 +25,24 @@ export async function uploadParts(
   try {
     await upload.done();
   } catch (error) {
-    throw failure ? failure.error : error;
+    if (!failure) throw error;
   } finally {
     clearTimeout(timer);
     body.destroy();
     await rest.return();
   }
+  return failure;
 
   /** Time runs while S3 is waited for, and not while the source is. */
   async function* feed(): AsyncGenerator<Buffer, void> {
     while (head.length > 0) yield* handOver(head.shift());
-    try {
-      for await (const piece of rest) yield* handOver(piece);
-    } catch (error) {
-      failure = { error };
-      throw error;
+    for (;;) {
+      const next = await rest.next().catch((error: unknown) => {
+        failure = { error };
+        throw error;
+      });
+      if (next.done) break;
+      yield* handOver(next.value);
     }
     startTimer();
   }

@@ -28,6 +28,7 @@ describe('readConfig', () => {
       operatorKey: undefined,
       masterKeys: undefined,
       dataDir: resolve('data'),
+      blobs: { kind: 'file' },
       egressAllow: '',
       redisUrl: undefined,
       redisServer: undefined,
@@ -49,6 +50,8 @@ describe('readConfig', () => {
       POPBRIDGE_PORT: '0',
       POPBRIDGE_PUBLIC_URL: 'https://mail.example.com/popbridge/',
       POPBRIDGE_DATA_DIR: '/var/lib/popbridge',
+      POPBRIDGE_BLOB_STORE: 'redis',
+      POPBRIDGE_REDIS_BLOBS_BYTES_MAX: '16777216',
       POPBRIDGE_EGRESS_ALLOW: '127.0.0.0/8:*',
       REDIS_URL: 'rediss://user:p%40ss@redis.internal:6380/1',
       POPBRIDGE_REDIS_SERVER: '/opt/valkey-server',
@@ -70,6 +73,7 @@ describe('readConfig', () => {
       operatorKey: KEYS.POPBRIDGE_OPERATOR_KEY,
       masterKeys: KEYS.POPBRIDGE_MASTER_KEYS,
       dataDir: '/var/lib/popbridge',
+      blobs: { kind: 'redis', bytesMax: 16_777_216 },
       egressAllow: '127.0.0.0/8:*',
       redisUrl: 'rediss://user:p%40ss@redis.internal:6380/1',
       redisServer: '/opt/valkey-server',
@@ -81,7 +85,38 @@ describe('readConfig', () => {
       shutdownMs: 3_600_000,
       logLevel: 'silent',
     });
-    expect(Object.isFrozen(config)).toBe(true);
+    expect([Object.isFrozen(config), Object.isFrozen(config.blobs)]).toEqual([true, true]);
+  });
+
+  it('takes a bucket for mail, at Amazon or at another server', () => {
+    const bucket = { POPBRIDGE_BLOB_STORE: 's3', POPBRIDGE_S3_BUCKET: 'acme.mail-1' };
+    expect(readConfig(bucket).blobs).toEqual({
+      kind: 's3',
+      bucket: 'acme.mail-1',
+      prefix: 'popbridge',
+      endpoint: undefined,
+      region: 'us-east-1',
+      pathStyle: false,
+    });
+    const elsewhere = { ...bucket, POPBRIDGE_S3_ENDPOINT: 'https://s3.internal:9000/s3' };
+    expect(readConfig(elsewhere).blobs).toMatchObject({ endpoint: 'https://s3.internal:9000/s3', pathStyle: true });
+    expect(
+      readConfig({
+        ...elsewhere,
+        POPBRIDGE_S3_PREFIX: 'teams/mail',
+        POPBRIDGE_S3_REGION: 'eu-central-1',
+        POPBRIDGE_S3_PATH_STYLE: 'false',
+      }).blobs,
+    ).toMatchObject({ prefix: 'teams/mail', region: 'eu-central-1', pathStyle: false });
+  });
+
+  it('wants a bucket with s3, and s3 with a bucket', () => {
+    expect(refusal({ POPBRIDGE_BLOB_STORE: 's3' })).toMatch(/\n  POPBRIDGE_S3_BUCKET must be set with .*=s3$/);
+    for (const store of ['file', 'redis', '']) {
+      expect(refusal({ POPBRIDGE_BLOB_STORE: store, POPBRIDGE_S3_BUCKET: 'mail' })).toMatch(
+        /\n  POPBRIDGE_S3_BUCKET is set, and POPBRIDGE_BLOB_STORE is not s3$/,
+      );
+    }
   });
 
   it('takes an empty variable for one that is not set', () => {
@@ -96,6 +131,16 @@ describe('readConfig', () => {
       'POPBRIDGE_PUBLIC_URL',
       ['mail.example.com', 'ftp://mail.example.com', 'https://', 'https://u:p@host', 'https://x/?y', 'https://a:b'],
     ],
+    ['POPBRIDGE_BLOB_STORE', ['files', 'S3']],
+    ['POPBRIDGE_S3_BUCKET', ['a b', 'mail/box', '-mail', 'https://s3.internal/mail']],
+    ['POPBRIDGE_S3_PREFIX', ['/mail', 'mail/', 'a//b', '../mail', 'a/../b', 'ä']],
+    [
+      'POPBRIDGE_S3_ENDPOINT',
+      ['s3.internal:9000', 'ftp://s3', 'https://', 'http://s3:x', 'https://ann:pw@s3', 'http://s3/?a'],
+    ],
+    ['POPBRIDGE_S3_REGION', ['eu central', 'eu/central']],
+    ['POPBRIDGE_S3_PATH_STYLE', ['yes', '1']],
+    ['POPBRIDGE_REDIS_BLOBS_BYTES_MAX', ['0', '16777215', '256M']],
     ['POPBRIDGE_OPERATOR_KEY', ['fifteen-letters', 'has a space in its middle', 'k'.repeat(513)]],
     ['POPBRIDGE_FETCH_CONCURRENCY', ['0', '1001']],
     ['POPBRIDGE_WEBHOOK_CONCURRENCY', ['0', '1001']],

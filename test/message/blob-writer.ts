@@ -2,6 +2,7 @@
  * A process that writes blobs, to be killed or starved: `node blob-writer.ts TASK FOLDER [RESERVE]`.
  *
  * - `loop` writes blobs for ever, and says `writing` in the middle of each
+ * - `check` checks the store, and prints what was thrown
  * - `fill` writes one small blob, then a large one until it is refused, and prints what was thrown and what is left
  */
 import { readdir, statfs } from 'node:fs/promises';
@@ -28,19 +29,25 @@ async function* zeros(bytes: number): AsyncGenerator<Buffer> {
   }
 }
 
+async function describeFailure(work: Promise<void>): Promise<{ code?: string; message?: string }> {
+  const { code, message } = (await work.catch((error: unknown) => error)) as { code?: string; message?: string };
+  return { ...(code && { code }), ...(message && { message }) };
+}
+
 switch (task) {
+  case 'check':
+    process.stdout.write(JSON.stringify(await describeFailure(store.check())));
+    break;
   case 'loop':
     for (let round = 0; ; round += 1) {
       await store.write({ tenant: 'default', id: `blb_${process.pid}_${round}` }, lines(2_000 + (round % 7) * 1_500));
     }
   case 'fill': {
     await store.write({ tenant: 'default', id: 'blb_small' }, zeros(65_536));
-    const writing = store.write({ tenant: 'default', id: 'blb_large' }, zeros(40_000_000));
-    const thrown = await writing.catch((error: unknown) => error);
-    const { code, message } = thrown as { code?: string; message?: string };
+    const thrown = await describeFailure(store.write({ tenant: 'default', id: 'blb_large' }, zeros(40_000_000)));
     const left = await readdir(folder, { recursive: true, withFileTypes: true });
     const files = left.filter((entry) => entry.isFile()).map(({ name }) => name);
-    process.stdout.write(JSON.stringify({ code, message, files, freeBytesLeast }));
+    process.stdout.write(JSON.stringify({ ...thrown, files, freeBytesLeast }));
     break;
   }
   default:

@@ -1,6 +1,15 @@
 import { Redis } from 'ioredis';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { durabilityKey, fetchKeys, leaseKeys, messageKey, queuePrefix } from '../../src/redis/keys.ts';
+import {
+  blobDraftKey,
+  blobKeys,
+  blobStoreKeys,
+  durabilityKey,
+  fetchKeys,
+  leaseKeys,
+  messageKey,
+  queuePrefix,
+} from '../../src/redis/keys.ts';
 import { startRedis, type TestRedis } from '../support/redis.ts';
 
 let server: TestRedis;
@@ -30,6 +39,7 @@ test('all keys of a fetch, of a lease and of a queue are in one slot each, so th
   const groups = [
     Object.values(fetchKeys('default', 'fch_1')),
     Object.values(leaseKeys('default', 'mbx_1')),
+    [blobDraftKey('1'), blobKeys('other', 'blb_2').blob, ...Object.values(blobKeys('default', 'blb_1'))],
     ['wait', 'active', 'delayed', 'meta', 'fch_1-evt_1'].map((name) => `${queuePrefix('webhook')}:webhook:${name}`),
   ];
   for (const keys of groups) {
@@ -65,6 +75,13 @@ test('the layout, as it stands in the Redis of those who have upgraded', () => {
     owner: 'pb:{default/mbx_1}:lease',
     fence: 'pb:{default/mbx_1}:fence',
   });
+  expect(blobKeys('default', 'blb_1')).toEqual({ blob: 'pb:{blobs}:blob:default/blb_1', ...blobStoreKeys });
+  expect(blobStoreKeys).toEqual({
+    written: 'pb:{blobs}:written',
+    drafts: 'pb:{blobs}:drafts',
+    bytes: 'pb:{blobs}:bytes',
+  });
+  expect(blobDraftKey('1')).toBe('pb:{blobs}:draft:1');
   expect(queuePrefix('fetch')).toBe('pb:{queue/fetch}');
   expect(durabilityKey).toBe('pb:{durability}:mark');
 });

@@ -4,13 +4,14 @@ import { createServer, request, type IncomingMessage, type ServerResponse } from
 import type { AddressInfo } from 'node:net';
 
 export type Fault =
-  /** An answer in place of the server's; `ECHO` in it becomes the head of the request, as some servers show it. */
+  /** An answer in place of the server's; `ECHO` in it becomes the head of the request, and `TOKEN` its session token. */
   | { status: number; body?: string }
   /** The request is read, and never answered. */
   | 'stall'
-  /** The answer stops after some bytes of its body, and the connection with it; or without. */
-  | { cutAfterBytes: number }
-  | { stallAfterBytes: number };
+  | HalfAnswer;
+
+/** The answer stops after some bytes of its body, and the connection with it; or without. */
+type HalfAnswer = { cutAfterBytes: number } | { stallAfterBytes: number };
 
 export interface S3Proxy {
   readonly url: string;
@@ -20,6 +21,8 @@ export interface S3Proxy {
   readonly busy: number;
   /** Asked for each request; undefined lets it through. */
   fault: ((method: string, path: string, attempt: number) => Fault | undefined) | undefined;
+  /** What range the server is told, where it is not the one that is asked for; null for none. */
+  range: string | null | undefined;
   /** Resolves when no request is under way. */
   idle(): Promise<void>;
   close(): Promise<void>;
@@ -49,6 +52,7 @@ export async function startS3Proxy(target: string): Promise<S3Proxy> {
       return underWay.size;
     },
     fault: undefined,
+    range: undefined,
     async idle() {
       const signal = AbortSignal.timeout(5_000);
       for (const answer of underWay) await once(answer, 'close', { signal });
@@ -62,28 +66,31 @@ export async function startS3Proxy(target: string): Promise<S3Proxy> {
   };
   return proxy;
 
-  function forward(
-    incoming: IncomingMessage,
-    answer: ServerResponse,
-    fault: { cutAfterBytes: number } | { stallAfterBytes: number } | undefined,
-  ): void {
-    const { method, url, headers } = incoming;
-    const onward = request(new URL(url ?? '/', target), { method, headers, agent: false }, async (from) => {
+  function forward(incoming: IncomingMessage, answer: ServerResponse, fault: HalfAnswer | undefined): void {
+    const { method, url } = incoming;
+    const headers = { ...incoming.headers };
+    if (proxy.range === null) delete headers.range;
+    else if (proxy.range !== undefined) headers.range = proxy.range;
+    const onward = request(new URL(url ?? '/', target), { method, headers, agent: false }, (from) => {
       answer.writeHead(from.statusCode ?? 502, from.headers);
-      if (!fault) return void from.pipe(answer);
-      const bytesMax = 'cutAfterBytes' in fault ? fault.cutAfterBytes : fault.stallAfterBytes;
-      let bytes = 0;
-      for await (const chunk of from as AsyncIterable<Buffer>) {
-        const part = chunk.subarray(0, bytesMax - bytes);
-        bytes += part.length;
-        await new Promise((resolve) => answer.write(part, resolve));
-        if (bytes === bytesMax) break;
-      }
-      if ('cutAfterBytes' in fault) answer.destroy();
+      if (fault) void breakOff(from, answer, fault);
+      else from.pipe(answer);
     });
     onward.on('error', () => answer.destroy());
     answer.on('close', () => onward.destroy());
     incoming.pipe(onward);
+  }
+
+  async function breakOff(from: IncomingMessage, answer: ServerResponse, fault: HalfAnswer): Promise<void> {
+    const bytesMax = 'cutAfterBytes' in fault ? fault.cutAfterBytes : fault.stallAfterBytes;
+    let bytes = 0;
+    for await (const chunk of from as AsyncIterable<Buffer>) {
+      const part = chunk.subarray(0, bytesMax - bytes);
+      bytes += part.length;
+      await new Promise((resolve) => answer.write(part, resolve));
+      if (bytes === bytesMax) break;
+    }
+    if ('cutAfterBytes' in fault) answer.destroy();
   }
 
   async function refuse(
@@ -94,6 +101,7 @@ export async function startS3Proxy(target: string): Promise<S3Proxy> {
     incoming.resume();
     await once(incoming, 'end');
     const head = incoming.rawHeaders.join(' ').replaceAll(/[<&>]/g, ' ');
-    answer.writeHead(status, { 'content-type': 'application/xml' }).end(body.replace('ECHO', head));
+    const text = body.replace('ECHO', head).replace('TOKEN', String(incoming.headers['x-amz-security-token']));
+    answer.writeHead(status, { 'content-type': 'application/xml' }).end(text);
   }
 }
