@@ -3,7 +3,6 @@
  */
 import { randomBytes, randomUUID } from 'node:crypto';
 import { availableParallelism } from 'node:os';
-import { join } from 'node:path';
 import { addAbortSignal, Readable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Redis } from 'ioredis';
@@ -29,7 +28,7 @@ import { createHttpApp } from './http/app.ts';
 import { startHttpServer } from './http/server.ts';
 import { createCredentialStore, type CredentialStore } from './mailbox/credentials.ts';
 import { createSealer, parseMasterKeys } from './mailbox/sealing.ts';
-import { createFileBlobStore } from './message/file-blob-store.ts';
+import { createBlobStore } from './message/blobs/blob-store-choice.ts';
 import { createMessageStore, type MessageStore } from './message/message-store.ts';
 import { createSweeper } from './message/sweeper.ts';
 import { toPublicMessage } from './mime/public-message.ts';
@@ -182,7 +181,7 @@ async function buildParts(options: AppOptions, keys: Keys, lifecycle: Lifecycle)
       redis,
       sealer,
       clock,
-      blobs: createFileBlobStore(join(config.dataDir, 'blobs')),
+      blobs: createBlobStore(config.blobs, { redis, dataDir: config.dataDir }),
       quota: config.quota,
     }),
     subscriptions,

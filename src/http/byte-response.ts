@@ -5,7 +5,7 @@
 import { parse } from 'range-parser';
 import { Readable } from 'node:stream';
 import { AppError } from '../errors.ts';
-import type { ByteRange } from '../message/blob-store.ts';
+import type { ByteRange } from '../message/blobs/blob-store.ts';
 
 export interface StoredBytes {
   /** In bytes. */

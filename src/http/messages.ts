@@ -5,7 +5,7 @@
 import { create as contentDisposition } from 'content-disposition';
 import type { Readable } from 'node:stream';
 import { AppError } from '../errors.ts';
-import type { ByteRange } from '../message/blob-store.ts';
+import type { ByteRange } from '../message/blobs/blob-store.ts';
 import { respondWithBytes } from './byte-response.ts';
 import { downloadName } from './download-name.ts';
 import {

@@ -2,7 +2,7 @@
 import { Readable } from 'node:stream';
 import { decodeAttachment, openAttachment as findInRaw, type OpenAttachment } from '../mime/attachment.ts';
 import type { ParsedMessage, StoredAttachment } from '../mime/message.ts';
-import type { ByteRange } from './blob-store.ts';
+import type { ByteRange } from './blobs/blob-store.ts';
 
 /** What reads the raw bytes, or a range of them. */
 export type OpenRaw = (range?: ByteRange) => Promise<Readable | null>;

@@ -4,7 +4,7 @@
  * comes back to what was begun.
  */
 import type { BlobMembers } from './blob-members.ts';
-import type { BlobStore } from './blob-store.ts';
+import type { BlobStore } from './blobs/blob-store.ts';
 import type { MessageIndex } from './message-index.ts';
 import { blobsOf, type MessageRecord } from './message.ts';
 import type { ReadRecord, RecordStore } from './record-store.ts';

@@ -1,7 +1,7 @@
 /** Extents: where the sealed pieces of one stream lie in a blob, and how a range of what they hold is read. */
 import { Readable } from 'node:stream';
 import { buffer } from 'node:stream/consumers';
-import type { BlobStore, ByteRange } from './blob-store.ts';
+import type { BlobStore, ByteRange } from './blobs/blob-store.ts';
 import { pieceBytes } from './limits.ts';
 import { countPieces, damaged, openPiece, openTable, tableBytes, type PieceKey } from './sealed-pieces.ts';
 

@@ -12,7 +12,7 @@ import type { AttachmentInfo, ParsedMessage } from '../mime/message.ts';
 import { auditKey } from '../redis/keys.ts';
 import { findAttachment, openAttachment } from './attachments.ts';
 import { createBlobMembers } from './blob-members.ts';
-import type { BlobStore, ByteRange } from './blob-store.ts';
+import type { BlobStore, ByteRange } from './blobs/blob-store.ts';
 import { createDataKeys, type DataKeyPorts } from './data-keys.ts';
 import { deleteMessage } from './deletion.ts';
 import { openExtent } from './extent.ts';

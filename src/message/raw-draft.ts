@@ -5,7 +5,7 @@
 import { createHash, randomBytes, type Hash } from 'node:crypto';
 import type { Readable } from 'node:stream';
 import { blobId } from '../identity.ts';
-import type { BlobStore } from './blob-store.ts';
+import type { BlobStore } from './blobs/blob-store.ts';
 import { openExtent } from './extent.ts';
 import { packedBytesMax } from './limits.ts';
 import { damaged, PieceSealer, type PieceKey } from './sealed-pieces.ts';

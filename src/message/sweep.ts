@@ -2,7 +2,7 @@
  * What is deleted without being asked: messages whose time is over, and blobs that belong to no message. Each may be killed
  * anywhere and goes on where it was; several at once are in nobody's way. One message that fails keeps none from going.
  */
-import type { BlobName } from './blob-store.ts';
+import type { BlobName } from './blobs/blob-store.ts';
 import { deleteMessage, type DeletionPorts } from './deletion.ts';
 import { draftAgeMsMax, indexShards, sweepPageMessages } from './limits.ts';
 import type { ExpiryEntry } from './message-index.ts';

@@ -12,7 +12,7 @@ import { createHttpApp, type HttpPorts } from '../../src/http/app.ts';
 import type { MessageQuery } from '../../src/http/message-list.ts';
 import type { MessageBody } from '../../src/http/message-view.ts';
 import { startHttpServer } from '../../src/http/server.ts';
-import type { ByteRange } from '../../src/message/blob-store.ts';
+import type { ByteRange } from '../../src/message/blobs/blob-store.ts';
 import { openAttachment } from '../../src/mime/attachment.ts';
 import { toPublicMessage } from '../../src/mime/public-message.ts';
 import { parseMessage } from '../../src/mime/parse.ts';

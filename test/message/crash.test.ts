@@ -1,6 +1,6 @@
 /** A process that dies between any two steps of storing or deleting leaves a whole message or none, and nothing for good. */
 import { describe, expect, test } from 'vitest';
-import type { BlobStore } from '../../src/message/blob-store.ts';
+import type { BlobStore } from '../../src/message/blobs/blob-store.ts';
 import { packedBytesMax } from '../../src/message/limits.ts';
 import type { MessageStore } from '../../src/message/message-store.ts';
 import { DAY_MS, TENANT, useMessageStore } from './message-store-fixture.ts';

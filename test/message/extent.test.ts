@@ -4,7 +4,7 @@ import { randomBytes } from 'node:crypto';
 import { Readable } from 'node:stream';
 import { buffer } from 'node:stream/consumers';
 import { describe, expect, test } from 'vitest';
-import type { BlobStore, ByteRange } from '../../src/message/blob-store.ts';
+import type { BlobStore, ByteRange } from '../../src/message/blobs/blob-store.ts';
 import { openExtent, type Extent } from '../../src/message/extent.ts';
 import { pieceBytes } from '../../src/message/limits.ts';
 import { PieceSealer, sealPieces, type PieceKey } from '../../src/message/sealed-pieces.ts';

@@ -57,13 +57,11 @@ describe('the list of messages', () => {
             group: null,
           },
         ],
-        ...{
-          attachmentCount: 0,
-          parseStatus: 'ok',
-          acknowledgedAt: null,
-          omitted: null,
-          duplicateOf: null,
-        },
+        attachmentCount: 0,
+        parseStatus: 'ok',
+        acknowledgedAt: null,
+        omitted: null,
+        duplicateOf: null,
       },
     ]);
     expect(Object.keys(items[0]!)).not.toEqual(expect.arrayContaining(['key']));

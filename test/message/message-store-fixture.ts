@@ -5,13 +5,13 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach } from 'vitest';
 import { createSealer } from '../../src/mailbox/sealing.ts';
-import type { BlobName, BlobStore } from '../../src/message/blob-store.ts';
-import { createFileBlobStore } from '../../src/message/file-blob-store.ts';
+import type { BlobName, BlobStore } from '../../src/message/blobs/blob-store.ts';
+import { createFileBlobStore } from '../../src/message/blobs/file-blob-store.ts';
 import { createMessageStore, type MessageStore, type MessageStorePorts } from '../../src/message/message-store.ts';
 import type { NewMessage } from '../../src/message/new-message.ts';
 import { parseMessage } from '../../src/mime/parse.ts';
 import { startRedis, type TestRedis } from '../support/redis.ts';
-import { chunks } from './blob-store-suite.ts';
+import { chunks } from './blobs/blob-store-suite.ts';
 
 export const TENANT = 'default';
 export const MAILBOX = `mbx_${'0'.repeat(32)}`;

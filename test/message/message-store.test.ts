@@ -30,11 +30,9 @@ describe('a stored message', () => {
       digest: expect.stringMatching(/^[0-9a-f]{64}$/) as string,
       fetchedAt: '2026-11-27T12:00:00.000Z',
       expiresAt: '2026-12-04T12:00:00.000Z',
-      ...{
-        acknowledgedAt: null,
-        duplicateOf: null,
-        omitted: null,
-      },
+      acknowledgedAt: null,
+      duplicateOf: null,
+      omitted: null,
       ...toPublicMessage(await parseMessage(mail)),
     });
     expect(mail.equals(await readRaw(id))).toBe(true);

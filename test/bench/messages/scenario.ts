@@ -9,7 +9,7 @@ import { Readable } from 'node:stream';
 import { buffer } from 'node:stream/consumers';
 import { finished } from 'node:stream/promises';
 import { createSealer } from '../../../src/mailbox/sealing.ts';
-import { createFileBlobStore } from '../../../src/message/file-blob-store.ts';
+import { createFileBlobStore } from '../../../src/message/blobs/file-blob-store.ts';
 import { createMessageStore, type MessageStore } from '../../../src/message/message-store.ts';
 import type { NewMessage } from '../../../src/message/new-message.ts';
 import { parseMessage } from '../../../src/mime/parse.ts';

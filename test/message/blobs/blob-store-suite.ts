@@ -5,7 +5,7 @@ import { buffer } from 'node:stream/consumers';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import type { BlobName, BlobStore } from '../../src/message/blob-store.ts';
+import type { BlobName, BlobStore } from '../../../src/message/blobs/blob-store.ts';
 
 export interface BlobStoreUnderTest {
   store: BlobStore;

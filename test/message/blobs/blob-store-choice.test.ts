@@ -3,9 +3,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Redis } from 'ioredis';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
-import { readConfig } from '../../src/config/config.ts';
-import { createBlobStore } from '../../src/message/blob-store-choice.ts';
-import { startRedis, type TestRedis } from '../support/redis.ts';
+import { readConfig } from '../../../src/config/config.ts';
+import { createBlobStore } from '../../../src/message/blobs/blob-store-choice.ts';
+import { startRedis, type TestRedis } from '../../support/redis.ts';
 import { chunks, NAME, read } from './blob-store-suite.ts';
 
 /** Whether the SDK was loaded: it takes as long as all the rest of popbridge. */

@@ -2,7 +2,7 @@ import { once } from 'node:events';
 import { PassThrough } from 'node:stream';
 import { buffer } from 'node:stream/consumers';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
-import { checkBody } from '../../src/message/s3-body.ts';
+import { checkBody } from '../../../src/message/blobs/s3-body.ts';
 
 const STALL_MS = 20_000;
 

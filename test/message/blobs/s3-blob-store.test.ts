@@ -3,11 +3,11 @@ import { createServer, type AddressInfo } from 'node:net';
 import { buffer } from 'node:stream/consumers';
 import { pino } from 'pino';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
-import { s3Limits } from '../../src/message/limits.ts';
-import { createS3BlobStore, type S3BlobStoreOptions } from '../../src/message/s3-blob-store.ts';
-import { openBlackHole } from '../support/black-hole.ts';
-import { S3_ACCOUNT, startS3, type TestS3 } from '../support/s3.ts';
-import { startS3Proxy, type S3Proxy } from '../support/s3-proxy.ts';
+import { s3Limits } from '../../../src/message/blobs/limits.ts';
+import { createS3BlobStore, type S3BlobStoreOptions } from '../../../src/message/blobs/s3-blob-store.ts';
+import { openBlackHole } from '../../support/black-hole.ts';
+import { S3_ACCOUNT, startS3, type TestS3 } from '../../support/s3.ts';
+import { startS3Proxy, type S3Proxy } from '../../support/s3-proxy.ts';
 import { chunks, createHeldSource, describeBlobStore, lent, listAll, NAME, read } from './blob-store-suite.ts';
 
 const MIB = 1024 * 1024;

@@ -2,7 +2,7 @@
  * What S3 refuses, as the error that a blob store throws. Of the server's own words only names are let through: a server
  * may repeat headers, and with them who has asked.
  */
-import { AppError, toError } from '../errors.ts';
+import { AppError, toError } from '../../errors.ts';
 import { blobStoreFailed } from './blob-error.ts';
 import type { S3Place } from './s3-client.ts';
 

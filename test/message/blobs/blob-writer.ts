@@ -6,7 +6,7 @@
  * - `fill` writes one small blob, then a large one until it is refused, and prints what was thrown and what is left
  */
 import { readdir, statfs } from 'node:fs/promises';
-import { createFileBlobStore } from '../../src/message/file-blob-store.ts';
+import { createFileBlobStore } from '../../../src/message/blobs/file-blob-store.ts';
 
 const [task, folder = '', reserve] = process.argv.slice(2);
 const store = createFileBlobStore(folder, reserve === undefined ? {} : { freeBytesMin: Number(reserve) });

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { createFileBlobStore } from '../../src/message/file-blob-store.ts';
+import { createFileBlobStore } from '../../../src/message/blobs/file-blob-store.ts';
 import { chunks, createHeldSource, describeBlobStore, lent, listAll, NAME, read } from './blob-store-suite.ts';
 
 const run = promisify(execFile);

@@ -1,6 +1,6 @@
 /** What the file system refuses, or is about to, as the error that a blob store throws. */
 import { statfs } from 'node:fs/promises';
-import { AppError, toError } from '../errors.ts';
+import { AppError, toError } from '../../errors.ts';
 import { blobStoreFailed } from './blob-error.ts';
 
 const MAKE_ROOM = 'make room, or keep mail for fewer days (POPBRIDGE_RETENTION_DAYS)';

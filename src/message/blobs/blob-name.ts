@@ -1,5 +1,5 @@
 /** Names and ranges, checked before any store builds a path or a key of them. */
-import { AppError } from '../errors.ts';
+import { AppError } from '../../errors.ts';
 import { blobNameCharsMax, blobNameCharsMin } from './limits.ts';
 import type { BlobName, ByteRange } from './blob-store.ts';
 

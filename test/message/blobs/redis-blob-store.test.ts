@@ -1,11 +1,11 @@
 import type { Redis } from 'ioredis';
 import { pino } from 'pino';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
-import { createRedisBlobStore } from '../../src/message/redis-blob-store.ts';
-import { redisBlobLimits } from '../../src/message/limits.ts';
-import { openRedis } from '../../src/redis/connection.ts';
-import { blobDraftKey, blobKeys, blobStoreKeys } from '../../src/redis/keys.ts';
-import { startRedis, type TestRedis } from '../support/redis.ts';
+import { createRedisBlobStore } from '../../../src/message/blobs/redis-blob-store.ts';
+import { redisBlobLimits } from '../../../src/message/blobs/limits.ts';
+import { openRedis } from '../../../src/redis/connection.ts';
+import { blobDraftKey, blobKeys, blobStoreKeys } from '../../../src/redis/keys.ts';
+import { startRedis, type TestRedis } from '../../support/redis.ts';
 import { chunks, createHeldSource, describeBlobStore, lent, listAll, NAME, read } from './blob-store-suite.ts';
 
 const MIB = 1024 * 1024;

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { gatherPieces } from '../../src/message/blob-pieces.ts';
+import { gatherPieces } from '../../../src/message/blobs/blob-pieces.ts';
 
 test('pieces are what came, all of one size but the last, whatever the chunks and whatever becomes of them', async () => {
   const sizes = fc.array(fc.integer({ min: 0, max: 100_000 }), { maxLength: 12 });

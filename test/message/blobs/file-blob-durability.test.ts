@@ -3,7 +3,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join, relative } from 'node:path';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
-import { createFileBlobStore } from '../../src/message/file-blob-store.ts';
+import { createFileBlobStore } from '../../../src/message/blobs/file-blob-store.ts';
 import { chunks } from './blob-store-suite.ts';
 
 /** What is made durable, and when, in order: the real file system, overheard. */

@@ -2,7 +2,7 @@
  * The steps of the Redis blob store, each atomic: a blob, its time and the count of all bytes change together, so that the
  * count is right whatever dies in between. The first write of each is the one that Redis refuses when its memory is full.
  */
-import { defineScript } from '../redis/script.ts';
+import { defineScript } from '../../redis/script.ts';
 
 /** What the scripts answer in place of a length. */
 export const REFUSALS = { tooLarge: -1, full: -2, gone: -3 } as const;

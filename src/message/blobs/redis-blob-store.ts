@@ -7,9 +7,9 @@
 import { randomUUID } from 'node:crypto';
 import { Readable } from 'node:stream';
 import type { Redis } from 'ioredis';
-import { AppError, toError } from '../errors.ts';
-import { isRedisUnavailable } from '../redis/connection.ts';
-import { blobDraftKey, blobKeys, blobStoreKeys } from '../redis/keys.ts';
+import { AppError, toError } from '../../errors.ts';
+import { isRedisUnavailable } from '../../redis/connection.ts';
+import { blobDraftKey, blobKeys, blobStoreKeys } from '../../redis/keys.ts';
 import { blobStoreFailed } from './blob-error.ts';
 import { checkName, checkRange, readName } from './blob-name.ts';
 import { gatherPieces } from './blob-pieces.ts';
