@@ -28,7 +28,7 @@ import { createHttpApp } from './http/app.ts';
 import { startHttpServer } from './http/server.ts';
 import { createCredentialStore, type CredentialStore } from './mailbox/credentials.ts';
 import { createSealer, parseMasterKeys } from './mailbox/sealing.ts';
-import { createBlobStore } from './message/blobs/blob-store-choice.ts';
+import { createBlobStore, messageBytesMaxOf } from './message/blobs/blob-store-choice.ts';
 import { createMessageStore, type MessageStore } from './message/message-store.ts';
 import { createSweeper } from './message/sweeper.ts';
 import { toPublicMessage } from './mime/public-message.ts';
@@ -321,7 +321,7 @@ async function startApi(parts: Parts, access: Access): Promise<string> {
       sanitizer: mime,
       links,
       publicUrl: config.publicUrl ?? null,
-      messageBytesMax: config.messageBytesMax,
+      messageBytesMax: Math.min(config.messageBytesMax, messageBytesMaxOf(config.blobs)),
       retentionMs: config.retentionMs,
       shutdown: shutdown.signal,
       checkReadiness: () => runChecks(checks),

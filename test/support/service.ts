@@ -21,6 +21,7 @@ export interface FetchRequestBody {
   readonly source: Defaulted<components['schemas']['SourceRequest'], 'tls'>;
   readonly delete?: components['schemas']['DeletePolicy'];
   readonly limits?: Partial<components['schemas']['FetchLimits']>;
+  readonly retentionDays?: number;
   readonly webhook?: components['schemas']['WebhookRequest'];
 }
 type Defaulted<T, Name extends keyof T> = Omit<T, Name> & Partial<Pick<T, Name>>;

@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import type { Redis } from 'ioredis';
 import type { BlobStore } from './blob-store.ts';
 import { createFileBlobStore } from './file-blob-store.ts';
+import { redisBlobLimits } from './limits.ts';
 import { createRedisBlobStore } from './redis-blob-store.ts';
 import { createS3BlobStore } from './s3-blob-store.ts';
 import type { S3Place } from './s3-client.ts';
@@ -11,6 +12,12 @@ export type BlobStoreChoice =
   | { readonly kind: 'file' }
   | ({ readonly kind: 's3' } & Readonly<S3Place>)
   | { readonly kind: 'redis'; readonly bytesMax: number };
+
+/** A message of more bytes fits into no blob of this store, however often it is tried. */
+export function messageBytesMaxOf(choice: BlobStoreChoice): number {
+  // What sealing adds is far less than a hundredth.
+  return choice.kind === 'redis' ? Math.floor(redisBlobLimits.blobBytesMax * 0.99) : Number.MAX_SAFE_INTEGER;
+}
 
 export interface BlobStoreParts {
   redis: Redis;
