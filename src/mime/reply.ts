@@ -18,7 +18,7 @@ export interface StrippedReply {
 
 /** Stands for a long line while the rest is taken apart. Of the private use area, and taken out of the text before. */
 const MARK = '\uE000';
-const MARKED_LINE = /^[>\s]{0,10}\uE000(\d+)\uE000/gm;
+const MARKED_LINE = /^[> \t]{0,10}\uE000(\d+)\uE000/gm;
 
 export function stripReply(text: string): StrippedReply {
   const { text: beginning, cut } = clean(text, replyCharsMax);
@@ -31,7 +31,7 @@ export function stripReply(text: string): StrippedReply {
       if (line.length <= replyLineCharsMax) return line;
       asideLines.push(line);
       // Where it stands in a quotation it still does.
-      return `${/^[>\s]{0,10}/.exec(line)?.[0] ?? ''}${MARK}${asideLines.length - 1}${MARK}`;
+      return `${/^[> \t]{0,10}/.exec(line)?.[0] ?? ''}${MARK}${asideLines.length - 1}${MARK}`;
     });
   const reply = new EmailReplyParser().parseReply(lines.join('\n'));
   const whole = reply.replaceAll(MARKED_LINE, (_, at: string) => asideLines[Number(at)] ?? '');

@@ -69,6 +69,12 @@ describe('the reply in a text', () => {
     expect(stripReply(`a\n${long}\n\uE0000\uE000\n${long}`).text).toBe(`a\n${long}\n0\n${long}`);
   });
 
+  test('keeps the blank lines around lines of any length', () => {
+    const long = 'a sentence that goes on and on '.repeat(40).trim();
+    const text = `Hello,\n\n${long}\n\n${long}\n\nJane`;
+    expect(stripReply(text).text).toBe(text);
+  });
+
   test.each([
     ['>'],
     ['>\n'],
