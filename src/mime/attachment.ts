@@ -64,8 +64,11 @@ export function withoutSources<T extends Pick<ParsedMessage, 'attachments'>>(
   return { ...message, attachments: message.attachments.map(({ source: _source, ...info }) => info) };
 }
 
-/** What is known of an attachment; size and digest once its content has ended. */
-export function describeAttachment(attachment: AttachmentStream, ordinal: number): AttachmentInfo {
+/** What is known of an attachment without its content; size and digest once that has ended. */
+export function describeAttachment(
+  attachment: AttachmentStream,
+  ordinal: number,
+): Omit<AttachmentInfo, 'detectedContentType'> {
   const { contentType, filename, contentDisposition, cid, related, partId } = attachment;
   const disposition =
     contentDisposition === undefined ? null : contentDisposition === 'inline' ? 'inline' : 'attachment';
