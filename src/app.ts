@@ -32,7 +32,7 @@ import { createSealer, parseMasterKeys } from './mailbox/sealing.ts';
 import { createFileBlobStore } from './message/file-blob-store.ts';
 import { createMessageStore, type MessageStore } from './message/message-store.ts';
 import { createSweeper } from './message/sweeper.ts';
-import { withoutSources } from './mime/attachment.ts';
+import { toPublicMessage } from './mime/public-message.ts';
 import { createMimePool, type MimePool } from './mime/pool.ts';
 import { connectRedis, isRedisUnavailable, openBlockingRedis, openRedis } from './redis/connection.ts';
 import { createDurability } from './redis/durability.ts';
@@ -317,7 +317,7 @@ async function startApi(parts: Parts, access: Access): Promise<string> {
       messages,
       parser: {
         parse: async (source, signal) =>
-          withoutSources(await mime.parse(addAbortSignal(signal, Readable.from(source)))),
+          toPublicMessage(await mime.parse(addAbortSignal(signal, Readable.from(source)))),
       },
       sanitizer: mime,
       links,

@@ -691,10 +691,10 @@ export interface components {
             /** @description The path of its bytes. Not in webhooks, and not where the message is not kept. */
             readonly url?: string;
         };
-        readonly Message: WithRequired<components["schemas"]["RecordFields"], "id" | "mailboxId" | "fetchId" | "uidl" | "size" | "digest" | "fetchedAt" | "expiresAt" | "acknowledgedAt" | "duplicateOf" | "omitted"> & WithRequired<components["schemas"]["ParsedFields"], "messageId" | "messageIdSynthesised" | "date" | "rawDate" | "subject" | "from" | "sender" | "replyTo" | "to" | "cc" | "bcc" | "inReplyTo" | "references" | "headers" | "derived" | "authenticationResults" | "classification" | "text" | "html" | "textTruncated" | "htmlTruncated" | "snippet" | "attachments" | "parse">;
+        readonly Message: WithRequired<components["schemas"]["RecordFields"], "id" | "mailboxId" | "fetchId" | "uidl" | "size" | "digest" | "fetchedAt" | "expiresAt" | "acknowledgedAt" | "duplicateOf" | "omitted"> & WithRequired<components["schemas"]["ParsedFields"], "messageId" | "messageIdSynthesised" | "date" | "rawDate" | "subject" | "from" | "sender" | "replyTo" | "to" | "cc" | "bcc" | "inReplyTo" | "references" | "headers" | "headersByName" | "derived" | "authenticationResults" | "classification" | "text" | "html" | "charsets" | "strippedReply" | "strippedReplyTruncated" | "textTruncated" | "htmlTruncated" | "snippet" | "attachments" | "parse">;
         /** @description Some fields of a message. */
         readonly PartialMessage: components["schemas"]["RecordFields"] & components["schemas"]["ParsedFields"];
-        readonly ParsedMessage: WithRequired<components["schemas"]["ParsedFields"], "messageId" | "messageIdSynthesised" | "date" | "rawDate" | "subject" | "from" | "sender" | "replyTo" | "to" | "cc" | "bcc" | "inReplyTo" | "references" | "headers" | "derived" | "authenticationResults" | "classification" | "text" | "html" | "textTruncated" | "htmlTruncated" | "snippet" | "attachments" | "parse">;
+        readonly ParsedMessage: WithRequired<components["schemas"]["ParsedFields"], "messageId" | "messageIdSynthesised" | "date" | "rawDate" | "subject" | "from" | "sender" | "replyTo" | "to" | "cc" | "bcc" | "inReplyTo" | "references" | "headers" | "headersByName" | "derived" | "authenticationResults" | "classification" | "text" | "html" | "charsets" | "strippedReply" | "strippedReplyTruncated" | "textTruncated" | "htmlTruncated" | "snippet" | "attachments" | "parse">;
         /** @description What is known of a stored message without reading its content. */
         readonly RecordFields: {
             readonly id?: components["schemas"]["MessageId"];
@@ -746,6 +746,10 @@ export interface components {
                 readonly name: string;
                 readonly value: string;
             }[];
+            /** @description The same values by lower-case name, each in its order. */
+            readonly headersByName?: {
+                readonly [key: string]: readonly string[];
+            };
             readonly derived?: components["schemas"]["DerivedFields"];
             readonly authenticationResults?: readonly components["schemas"]["AuthenticationResults"][];
             readonly classification?: components["schemas"]["Classification"];
@@ -753,6 +757,11 @@ export interface components {
             readonly text?: string | null;
             /** @description As the mail has it: untrusted, and not sanitised unless asked for by `html=sanitized`. */
             readonly html?: string | null;
+            /** @description In which charset each text part was read, in document order. */
+            readonly charsets?: readonly components["schemas"]["CharsetFacts"][];
+            /** @description The text without what it quotes and without a signature: empty where there is nothing else. */
+            readonly strippedReply?: string | null;
+            readonly strippedReplyTruncated?: boolean;
             readonly textTruncated?: boolean;
             readonly htmlTruncated?: boolean;
             /**
@@ -772,6 +781,16 @@ export interface components {
                     readonly detail: string;
                 }[];
             };
+        };
+        readonly CharsetFacts: {
+            /** @description As that of an attachment. */
+            readonly part: string;
+            /** @description As written. */
+            readonly declared: string | null;
+            /** @description As the WHATWG calls it; where it does not know it, as IANA does. */
+            readonly used: string;
+            /** @description Characters that could not be read, each a U+FFFD. */
+            readonly replaced: number;
         };
         /** @description What the header section implies, and nobody vouches for: all of it can be forged. */
         readonly DerivedFields: {
@@ -1020,7 +1039,7 @@ export interface components {
          */
         readonly Html: "raw" | "sanitized" | "none";
         /** @description Only these fields of the message, as `id,subject,from`; all unless given. Those of the record alone are read much faster. */
-        readonly Fields: readonly ("id" | "mailboxId" | "fetchId" | "uidl" | "size" | "digest" | "fetchedAt" | "expiresAt" | "acknowledgedAt" | "duplicateOf" | "omitted" | "rawUrl" | "messageId" | "messageIdSynthesised" | "date" | "rawDate" | "subject" | "from" | "sender" | "replyTo" | "to" | "cc" | "bcc" | "inReplyTo" | "references" | "headers" | "derived" | "authenticationResults" | "classification" | "text" | "html" | "textTruncated" | "htmlTruncated" | "htmlOmitted" | "snippet" | "attachments" | "parse")[];
+        readonly Fields: readonly ("id" | "mailboxId" | "fetchId" | "uidl" | "size" | "digest" | "fetchedAt" | "expiresAt" | "acknowledgedAt" | "duplicateOf" | "omitted" | "rawUrl" | "messageId" | "messageIdSynthesised" | "date" | "rawDate" | "subject" | "from" | "sender" | "replyTo" | "to" | "cc" | "bcc" | "inReplyTo" | "references" | "headers" | "headersByName" | "derived" | "authenticationResults" | "classification" | "text" | "html" | "charsets" | "strippedReply" | "strippedReplyTruncated" | "textTruncated" | "htmlTruncated" | "htmlOmitted" | "snippet" | "attachments" | "parse")[];
     };
     requestBodies: never;
     headers: {

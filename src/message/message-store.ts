@@ -6,7 +6,8 @@ import type { Redis } from 'ioredis';
 import type { Readable } from 'node:stream';
 import { text } from 'node:stream/consumers';
 import { AppError } from '../errors.ts';
-import { withoutSources, type OpenAttachment } from '../mime/attachment.ts';
+import type { OpenAttachment } from '../mime/attachment.ts';
+import { toPublicMessage } from '../mime/public-message.ts';
 import type { AttachmentInfo, ParsedMessage } from '../mime/message.ts';
 import { auditKey } from '../redis/keys.ts';
 import { findAttachment, openAttachment } from './attachments.ts';
@@ -176,7 +177,7 @@ function toMessage(record: MessageRecord, parsed: ParsedMessage): Message {
     acknowledgedAt,
     duplicateOf,
     omitted,
-    ...withoutSources(parsed),
+    ...toPublicMessage(parsed),
   };
 }
 

@@ -1,5 +1,6 @@
 /** A message as popbridge holds it: a small record in Redis, and in the blob store its raw bytes and the parsed content. */
-import type { Address, AttachmentInfo, ParsedMessage } from '../mime/message.ts';
+import type { Address, ParsedMessage } from '../mime/message.ts';
+import type { PublicMessage } from '../mime/public-message.ts';
 import type { Extent } from './extent.ts';
 
 /** What a message is, beside mail of a person to a person. */
@@ -62,8 +63,7 @@ export interface MessageRecord extends MessageSummary {
   key: string;
 }
 
-export type Message = MessageIdentityFields &
-  Omit<ParsedMessage, 'attachments'> & { readonly attachments: readonly AttachmentInfo[] };
+export type Message = MessageIdentityFields & PublicMessage;
 
 /** The ids of the blobs that its bytes are in. */
 export function blobsOf({ raw, content }: MessageRecord): Set<string> {

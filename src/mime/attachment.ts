@@ -10,7 +10,7 @@ import { finished } from 'node:stream/promises';
 import type { AttachmentStream } from 'mailparser';
 import { toError } from '../errors.ts';
 import { attachmentFieldCharsMax } from './limits.ts';
-import type { AttachmentInfo, AttachmentSource, ParsedMessage } from './message.ts';
+import type { AttachmentInfo, AttachmentSource } from './message.ts';
 import { PartParser, runParser } from './part-parser.ts';
 import { clean } from './text.ts';
 
@@ -55,13 +55,6 @@ export function decodeAttachment(encoded: Readable, encoding: AttachmentSource['
 function createDecoder(encoding: AttachmentSource['encoding']): Transform {
   if (encoding === 'identity') return new PassThrough();
   return encoding === 'base64' ? new Base64Decoder() : new QuotedPrintableDecoder();
-}
-
-/** A message as others see it: where the bytes of an attachment stand is of use to nobody who can ask for them. */
-export function withoutSources<T extends Pick<ParsedMessage, 'attachments'>>(
-  message: T,
-): Omit<T, 'attachments'> & { attachments: AttachmentInfo[] } {
-  return { ...message, attachments: message.attachments.map(({ source: _source, ...info }) => info) };
 }
 
 /** What is known of an attachment without its content; size and digest once that has ended. */

@@ -4,14 +4,31 @@
  * The HTML is what the message has, joined and otherwise untouched. The text has the words of every part: its text, and
  * what its HTML says where no text alternative does. Nothing is sanitised here.
  */
-import libmime from 'libmime';
 import { convertHtml } from './html-text.ts';
-import { htmlCharsMax, htmlToTextCharsMax, snippetCharsMax, textCharsMax } from './limits.ts';
-import type { ParsedMessage, Warn } from './message.ts';
+import {
+  attachmentFieldCharsMax,
+  charsetsMax,
+  htmlCharsMax,
+  htmlToTextCharsMax,
+  snippetCharsMax,
+  textCharsMax,
+} from './limits.ts';
+import type { CharsetFacts, ParsedMessage, Warn } from './message.ts';
 import type { Part, PartParser } from './part-parser.ts';
+import { stripReply } from './reply.ts';
 import { clean, decodeBytes } from './text.ts';
 
-type Body = Pick<ParsedMessage, 'text' | 'html' | 'textTruncated' | 'htmlTruncated' | 'snippet'>;
+type Body = Pick<
+  ParsedMessage,
+  | 'text'
+  | 'html'
+  | 'charsets'
+  | 'strippedReply'
+  | 'strippedReplyTruncated'
+  | 'textTruncated'
+  | 'htmlTruncated'
+  | 'snippet'
+>;
 
 interface Passage {
   readonly kind: 'plain' | 'html';
@@ -30,9 +47,14 @@ export function readBody(parser: PartParser, warn: Warn): Body {
   const joinedText = join(speak(spoken, warn), textCharsMax);
   if (joinedText.cut) warn('text_truncated', `Text beyond the first ${textCharsMax} characters is left out.`);
   if (joinedHtml.cut) warn('html_truncated', `HTML beyond the first ${htmlCharsMax} characters is left out.`);
+  const reply = joinedText.text === '' ? null : stripReply(joinedText.text);
+  const charsets = parser.tree === false ? [] : listCharsets(parser.tree, parser);
   return {
+    charsets: charsets.slice(0, charsetsMax),
     text: joinedText.text === '' ? null : joinedText.text,
     html: joinedHtml.text === '' ? null : joinedHtml.text,
+    strippedReply: reply && reply.text,
+    strippedReplyTruncated: reply?.cut ?? false,
     textTruncated: joinedText.cut,
     htmlTruncated: joinedHtml.cut,
     snippet: summarize(joinedText.text),
@@ -66,14 +88,25 @@ function readPart(part: Part, parser: PartParser, warn: Warn): Passages {
     warn(code, `A multipart ${fault}: its content is taken as text.`);
     return { spoken: [{ kind: 'plain', content, isCut: parser.isCut(part) }], html: [] };
   }
-  warnOfEncoding(part, warn);
+  warnOfEncoding(part, parser, warn);
   if (part.isAttachment === true) return NOTHING;
   const kind = type === 'text/html' ? 'html' : 'plain';
   const passage: Passage = { kind, content: part.textContent ?? '', isCut: parser.isCut(part) };
   return { spoken: [passage], html: kind === 'html' ? [passage] : [] };
 }
 
-function warnOfEncoding(part: Part, warn: Warn): void {
+function listCharsets(part: Part, parser: PartParser): CharsetFacts[] {
+  const decoded = parser.decodingOf(part);
+  const inner = part.children.flatMap((child) => listCharsets(child, parser));
+  if (decoded === null) return inner;
+  const numbers = (part.node.partNr ?? []).filter((number) => typeof number === 'number');
+  const { charset } = part.node;
+  const declared = charset === false ? null : clean(charset, attachmentFieldCharsMax).text;
+  const { used, replaced } = decoded;
+  return [{ part: numbers.join('.') || '1', declared, used, replaced }, ...inner];
+}
+
+function warnOfEncoding(part: Part, parser: PartParser, warn: Warn): void {
   const { charset, encoding } = part.node;
   if (encoding !== false && encoding !== '' && !KNOWN_ENCODINGS.has(encoding)) {
     warn(
@@ -81,9 +114,9 @@ function warnOfEncoding(part: Part, warn: Warn): void {
       `The transfer encoding ${quote(encoding)} of a part is not known: it is left encoded.`,
     );
   }
-  // UTF-7 is known, and refused: text that looks harmless would turn into markup behind the back of every filter.
-  if (part.isAttachment !== true && charset !== false && !libmime.createDecodeStream(charset).supported) {
-    warn('charset_unsupported', `The charset ${quote(charset)} of a part is not known: it is read as UTF-8.`);
+  const decoded = parser.decodingOf(part);
+  if (decoded !== null && charset !== false && !decoded.isKnown) {
+    warn('charset_unsupported', `The charset ${quote(charset)} of a part is not known: it is read as ${decoded.used}.`);
   }
 }
 

@@ -4,6 +4,7 @@ import { createHash } from 'node:crypto';
 import { parseAddressHeader } from 'mailparser';
 import { parseDate } from './date.ts';
 import { readAuthenticationResults, readDerived } from './derived.ts';
+import { repairWords } from './encoded-words.ts';
 import type { RawField } from './head.ts';
 import { addressesMax, headerBytesMax, referencesMax } from './limits.ts';
 import type { Address, ParsedMessage, Warn } from './message.ts';
@@ -74,7 +75,7 @@ function synthesiseMessageId(fields: readonly RawField[]): string {
 }
 
 function decodeWords(value: string): string {
-  return clean(libmime.decodeWords(value), headerBytesMax).text;
+  return clean(libmime.decodeWords(repairWords(value)), headerBytesMax).text;
 }
 
 function readDate(value: string | null, warn: Warn): string | null {
@@ -92,7 +93,7 @@ function readMessageIds(value: string): string[] {
 }
 
 function readAddresses(values: readonly (string | null)[], warn: Warn): readonly Address[] {
-  const written = values.filter((value) => value !== null);
+  const written = values.filter((value) => value !== null).map(repairWords);
   // Punycode stays: it is the address that mail can be sent to, and one that cannot be mistaken for another.
   const addresses = flattenGroups(parseAddressHeader(written, { decodePunycode: false }).value, null);
   if (addresses.length > addressesMax) {

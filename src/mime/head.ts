@@ -14,8 +14,9 @@ const LF = 0x0a;
 export function readHead(bytes: Uint8Array, warn: Warn): readonly RawField[] {
   const head = Buffer.from(bytes.buffer, bytes.byteOffset, Math.min(bytes.byteLength, headerBytesMax));
   const fields: RawField[] = [];
+  const charset = findCharset(head);
   for (const line of unfoldedLines(head)) {
-    const field = parseField(line);
+    const field = parseField(line, charset);
     if (field === null) {
       // Mailboxes in mbox format leave their separator in front of the first field.
       if (fields.length > 0 || !line.toString('latin1', 0, 5).startsWith('From ')) {
@@ -59,12 +60,18 @@ function endOfHead(head: Buffer): number {
   return ends.length === 0 ? head.length : Math.min(...ends) + 1;
 }
 
-function parseField(line: Buffer): RawField | null {
+/** What the message declares for its body: a sender that writes its header fields in raw bytes writes them in the same. */
+function findCharset(head: Buffer): string | null {
+  const written = head.toString('latin1', 0, endOfHead(head));
+  return /^content-type:[^:]{0,500}?charset\s{0,9}=\s{0,9}["']?([\w.:+-]{1,40})/im.exec(written)?.[1] ?? null;
+}
+
+function parseField(line: Buffer, charset: string | null): RawField | null {
   const colon = line.indexOf(':');
   // Printable ASCII but the colon (RFC 5322 §2.2), white space in front of it forgiven (§4.5).
   const name = /^[!-9;-~]+(?=[ \t]*$)/.exec(line.toString('latin1', 0, Math.max(colon, 0)))?.[0];
   if (name === undefined) return null;
-  const value = decodeBytes(line.subarray(colon + 1))
+  const value = decodeBytes(line.subarray(colon + 1), charset)
     .replaceAll(/\r?\n/g, '')
     .trim();
   return { name, value: clean(value, headerBytesMax).text };

@@ -13,6 +13,17 @@ export const htmlDepthMax = 1000;
 export const sanitizeCharsMax = 1024 * 1024;
 export const styleCharsMax = 200;
 export const sanitizeTimeLimitMs = 10_000;
+/** Characters of text in which a reply is looked for, and of a line that may introduce a quotation. */
+export const replyCharsMax = 64 * 1024;
+export const replyLineCharsMax = 300;
+/** Bytes in which a charset is looked for: of HTML that names one, and of text that names none. */
+export const metaBytesMax = 4096;
+export const guessBytesMax = 16 * 1024;
+/** Bytes beyond ASCII that a guess needs, and how sure it must be, in percent. */
+export const guessBytesMin = 8;
+export const guessConfidenceMin = 30;
+/** Text parts of which the charset is told. */
+export const charsetsMax = 100;
 /** Characters of the snippet. */
 export const snippetCharsMax = 200;
 
@@ -38,6 +49,10 @@ export const authenticationResultsMax = 20;
 export const authenticationMethodsMax = 20;
 /** Decoded bytes of an attachment that its type is told by. */
 export const detectionBytesMax = 4100;
+
+/** Attributes of a winmail.dat, and properties in them, that are read. */
+export const tnefAttributesMax = 10_000;
+export const tnefPropertiesMax = 100_000;
 
 /** Links to unsubscribe by that are listed. */
 export const unsubscribeLinksMax = 10;

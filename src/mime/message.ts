@@ -37,6 +37,17 @@ export interface AttachmentInfo {
   readonly sha256: string;
 }
 
+/** In which charset a text part was read. */
+export interface CharsetFacts {
+  /** As `part` of an attachment. */
+  readonly part: string;
+  /** As written; null where none is. */
+  readonly declared: string | null;
+  readonly used: string;
+  /** Characters that could not be read, each a U+FFFD. */
+  readonly replaced: number;
+}
+
 /** Where the encoded bytes of an attachment stand in the raw message. */
 export interface AttachmentSource {
   /** Bytes from the beginning of the message. */
@@ -176,6 +187,11 @@ export interface ParsedMessage {
   readonly text: string | null;
   /** As the mail has it: untrusted, not sanitised. */
   readonly html: string | null;
+  /** Of each text part, in document order. */
+  readonly charsets: readonly CharsetFacts[];
+  /** The text without quotations and signature: empty where there is nothing else, null where there is no text. */
+  readonly strippedReply: string | null;
+  readonly strippedReplyTruncated: boolean;
   readonly textTruncated: boolean;
   readonly htmlTruncated: boolean;
   readonly attachments: readonly StoredAttachment[];

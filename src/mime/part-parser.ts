@@ -6,10 +6,11 @@
  * Here such content is kept. It also joins text parts without saying which were alternatives; here the tree is shown
  * instead, see body.ts. Both need parts of MailParser that its types do not show, which is why its version is pinned.
  */
-import type { Readable } from 'node:stream';
+import { Transform, type Readable, type TransformCallback } from 'node:stream';
 import { finished } from 'node:stream/promises';
 import { MailParser } from 'mailparser';
 import type { AttachmentStream, MessageText } from 'mailparser';
+import { decodeText, type DecodedText } from './charset.ts';
 import { headBytesMax, partDepthMax, partsMax, textBytesMax } from './limits.ts';
 import type { AttachmentSource } from './message.ts';
 
@@ -27,7 +28,9 @@ export interface Part {
 
 interface SplitNode {
   readonly parentNode: SplitNode | false;
-  readonly charset: string | false;
+  /** IMAP's numbers of the parts, words among them. */
+  readonly partNr?: readonly (number | string)[];
+  charset: string | false;
   readonly encoding: string | false;
   readonly _boundary: Uint8Array | false;
   /** Bytes of its header section, with the empty line. */
@@ -42,6 +45,8 @@ interface MailParserInternals {
   readonly tree: Part | false;
   readonly curnode: Part | false;
   processChunk(chunk: SplitChunk, done: (error?: Error) => void): void;
+  /** Of charsets; called by the constructor. */
+  getDecoder(): { decodeStream(charset: string): Transform };
 }
 
 type MailParserOptions = NonNullable<ConstructorParameters<typeof MailParser>[0]>;
@@ -77,7 +82,10 @@ export class PartParser extends MailParserWithInternals {
   #parts = 0;
   #textBytesLeft: number;
   readonly #cut = new WeakSet<Part>();
+  /** Of the part that begins. */
+  #declared: string | false = false;
   readonly #strays = new WeakMap<Part, Buffer[]>();
+  readonly #decoded = new WeakMap<Part, DecodedText>();
   /** Bytes that have passed by. */
   #bytes = 0;
   /** Where the body of each attachment stands, in document order. */
@@ -98,6 +106,26 @@ export class PartParser extends MailParserWithInternals {
   namesBoundary(part: Part): boolean {
     // oxlint-disable-next-line no-underscore-dangle -- mailsplit's own name
     return part.node._boundary !== false;
+  }
+
+  /** How the text of the part was decoded; null where it has none. */
+  decodingOf(part: Part): DecodedText | null {
+    return this.#decoded.get(part) ?? null;
+  }
+
+  /** MailParser decodes text in what is declared, on its way; here it is all looked at first. */
+  override getDecoder(): { decodeStream(): Transform } {
+    return {
+      decodeStream: () => {
+        const part = this.curnode as Part;
+        const declared = this.#declared;
+        return new CharsetStream((bytes) => {
+          const decoded = decodeText(bytes, declared === false ? null : declared, part.contentType === 'text/html');
+          this.#decoded.set(part, decoded);
+          return decoded.text;
+        });
+      },
+    };
   }
 
   /** Whether text of the part was left out. */
@@ -131,7 +159,13 @@ export class PartParser extends MailParserWithInternals {
       if ((isStray || isText) && !this.#hasRoom(this.curnode, chunk.value.length)) return done();
       if (isStray) this.#keepStray(this.curnode, chunk.value);
     }
+    if (chunk.type === 'node') {
+      this.#declared = chunk.charset;
+      // ASCII and UTF-8 would pass by undecoded.
+      chunk.charset = 'any';
+    }
     super.processChunk(chunk, done);
+    if (chunk.type === 'node') chunk.charset = this.#declared;
     if (chunk.type === 'node' && this.curnode !== false && this.curnode.isAttachment === true) {
       this.#bodies.push({ node: chunk, start: this.#bytes, end: this.#bytes, bytes: 0 });
     }
@@ -177,6 +211,26 @@ const ENCODINGS: ReadonlyMap<string, AttachmentSource['encoding']> = new Map([
   ['base64', 'base64'],
   ['quoted-printable', 'quoted-printable'],
 ]);
+
+/** All that a text part has, decoded in one piece. */
+class CharsetStream extends Transform {
+  readonly #decode: (bytes: Buffer) => string;
+  readonly #chunks: Buffer[] = [];
+
+  constructor(decode: (bytes: Buffer) => string) {
+    super();
+    this.#decode = decode;
+  }
+
+  override _transform(chunk: Buffer, _encoding: BufferEncoding, done: TransformCallback): void {
+    this.#chunks.push(chunk);
+    done();
+  }
+
+  override _flush(done: TransformCallback): void {
+    done(null, Buffer.from(this.#decode(Buffer.concat(this.#chunks))));
+  }
+}
 
 function depthOf(node: SplitNode): number {
   let depth = 1;

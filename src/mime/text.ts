@@ -1,18 +1,15 @@
 /** Strings fit to keep: out of bytes of unknown charset, and into JSON. */
 
-const strictUtf8 = new TextDecoder('utf-8', { fatal: true });
-const windows1252 = new TextDecoder('windows-1252');
+import { decodeText } from './charset.ts';
 
 /**
- * Bytes that name no charset are UTF-8 (RFC 6532), or come from a sender that never asked; Windows-1252 then loses none of
- * them.
+ * Bytes that should be ASCII or UTF-8 (RFC 6532), and may come from a sender that never asked.
+ * @param charset what they may be in, as others near them are; null where nothing says that.
  */
-export function decodeBytes(bytes: Uint8Array): string {
-  try {
-    return strictUtf8.decode(bytes);
-  } catch {
-    return windows1252.decode(bytes);
-  }
+export function decodeBytes(bytes: Uint8Array, charset: string | null = null): string {
+  const plain = decodeText(bytes, null);
+  const isSure = charset === null || plain.used === 'utf-8' || plain.used === 'iso-2022-jp';
+  return isSure ? plain.text : decodeText(bytes, charset).text;
 }
 
 /** `text` fit for JSON and for every store behind it, and whether it had to be cut to `charsMax`. */

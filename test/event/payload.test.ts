@@ -3,7 +3,7 @@ import { messageReceived } from '../../src/event/event.ts';
 import { bodyCharsMax } from '../../src/event/limits.ts';
 import { buildPayload } from '../../src/event/payload.ts';
 import type { Message } from '../../src/message/message.ts';
-import { withoutSources } from '../../src/mime/attachment.ts';
+import { toPublicMessage } from '../../src/mime/public-message.ts';
 import { parseMessage } from '../../src/mime/parse.ts';
 import { sandboxMails } from '../../src/sandbox/mails.ts';
 import { createContractChecker } from '../support/contract.ts';
@@ -33,7 +33,7 @@ async function makeMessage(raw: Buffer, over: Partial<Message> = {}): Promise<Me
     acknowledgedAt: null,
     duplicateOf: null,
     omitted: null,
-    ...withoutSources(await parseMessage(raw)),
+    ...toPublicMessage(await parseMessage(raw)),
     ...over,
   };
 }

@@ -13,7 +13,8 @@ import type { MessageQuery } from '../../src/http/message-list.ts';
 import type { MessageBody } from '../../src/http/message-view.ts';
 import { startHttpServer } from '../../src/http/server.ts';
 import type { ByteRange } from '../../src/message/blob-store.ts';
-import { openAttachment, withoutSources } from '../../src/mime/attachment.ts';
+import { openAttachment } from '../../src/mime/attachment.ts';
+import { toPublicMessage } from '../../src/mime/public-message.ts';
 import { parseMessage } from '../../src/mime/parse.ts';
 import { createMimePool } from '../../src/mime/pool.ts';
 import { createContractChecker } from '../support/contract.ts';
@@ -95,7 +96,7 @@ export async function startMessageApi(options: MessageApiOptions = {}): Promise<
 
   const app = createHttpApp({
     messages,
-    parser: { parse: options.parse ?? (async (source) => withoutSources(await pool.parse(await buffer(source)))) },
+    parser: { parse: options.parse ?? (async (source) => toPublicMessage(await pool.parse(await buffer(source)))) },
     sanitizer: { sanitize: options.sanitize ?? pool.sanitize },
     links: createSignedLinks([['k1', MASTER_KEY]], { now: () => clock.nowMs }),
     publicUrl: options.publicUrl ?? null,
@@ -145,7 +146,7 @@ async function storeMail(raw: Buffer, index: number): Promise<{ raw: Buffer; mes
     acknowledgedAt: null,
     duplicateOf: null,
     omitted: null,
-    ...withoutSources(await parseMessage(raw)),
+    ...toPublicMessage(await parseMessage(raw)),
   };
   // What is too large is known by its header section alone.
   const isOmitted = message.subject === 'omitted';

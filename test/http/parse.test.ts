@@ -5,7 +5,7 @@ import { buffer } from 'node:stream/consumers';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { AppError } from '../../src/errors.ts';
 import { droppedBytesMax, parsesAtOnceMax } from '../../src/http/limits.ts';
-import { withoutSources } from '../../src/mime/attachment.ts';
+import { toPublicMessage } from '../../src/mime/public-message.ts';
 import { parseMessage } from '../../src/mime/parse.ts';
 import { sandboxMails } from '../../src/sandbox/mails.ts';
 import { eventually, OPERATOR_KEY, type ApiOptions } from '../support/service.ts';
@@ -31,7 +31,7 @@ describe('200', () => {
       const answer = await post(raw);
       expect([answer.status, answer.json()]).toEqual([
         200,
-        JSON.parse(JSON.stringify(withoutSources(await parseMessage(raw)))),
+        JSON.parse(JSON.stringify(toPublicMessage(await parseMessage(raw)))),
       ]);
     }
   });
@@ -119,7 +119,7 @@ describe('many at once', () => {
         begun.push(signal);
         const raw = await buffer(source);
         if (raw.includes('HOLD')) await new Promise<void>((resolve) => waiting.push(resolve));
-        return withoutSources(await parseMessage(raw));
+        return toPublicMessage(await parseMessage(raw));
       },
     });
     return { slow, begun, waiting };

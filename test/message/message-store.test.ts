@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { buffer } from 'node:stream/consumers';
 import { describe, expect, test } from 'vitest';
 import { packedBytesMax } from '../../src/message/limits.ts';
-import { withoutSources } from '../../src/mime/attachment.ts';
+import { toPublicMessage } from '../../src/mime/public-message.ts';
 import { parseMessage } from '../../src/mime/parse.ts';
 import { messageKey } from '../../src/redis/keys.ts';
 import { sandboxMails } from '../../src/sandbox/mails.ts';
@@ -35,7 +35,7 @@ describe('a stored message', () => {
         duplicateOf: null,
         omitted: null,
       },
-      ...withoutSources(await parseMessage(mail)),
+      ...toPublicMessage(await parseMessage(mail)),
     });
     expect(mail.equals(await readRaw(id))).toBe(true);
   });
