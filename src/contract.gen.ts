@@ -673,7 +673,13 @@ export interface components {
              */
             readonly part: string;
             readonly filename: string | null;
+            /** @description What the sender says that it is. */
             readonly contentType: string;
+            /**
+             * @description What its first bytes look like; null where they have no known signature, as text has none.
+             * @example application/pdf
+             */
+            readonly detectedContentType: string | null;
             /** @enum {string|null} */
             readonly disposition: "attachment" | "inline" | null;
             readonly contentId: string | null;

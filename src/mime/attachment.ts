@@ -57,8 +57,11 @@ function createDecoder(encoding: AttachmentSource['encoding']): Transform {
   return encoding === 'base64' ? new Base64Decoder() : new QuotedPrintableDecoder();
 }
 
-/** What is known of an attachment; size and digest once its content has ended. */
-export function describeAttachment(attachment: AttachmentStream, ordinal: number): AttachmentInfo {
+/** What is known of an attachment without its content; size and digest once that has ended. */
+export function describeAttachment(
+  attachment: AttachmentStream,
+  ordinal: number,
+): Omit<AttachmentInfo, 'detectedContentType'> {
   const { contentType, filename, contentDisposition, cid, related, partId } = attachment;
   const disposition =
     contentDisposition === undefined ? null : contentDisposition === 'inline' ? 'inline' : 'attachment';

@@ -47,6 +47,13 @@ export const attachmentFieldCharsMax = 512;
 /** Authentication-Results fields that are read, and methods of each. */
 export const authenticationResultsMax = 20;
 export const authenticationMethodsMax = 20;
+/** Decoded bytes of an attachment that its type is told by. */
+export const detectionBytesMax = 4100;
+
+/** Attributes of a winmail.dat, and properties in them, that are read. */
+export const tnefAttributesMax = 10_000;
+export const tnefPropertiesMax = 100_000;
+
 /** Links to unsubscribe by that are listed. */
 export const unsubscribeLinksMax = 10;
 /** Decoded bytes of a delivery status, receipt or complaint that is read, and recipients of one. */

@@ -24,6 +24,8 @@ export interface AttachmentInfo {
   readonly filename: string | null;
   /** `type/subtype` in lower case, without parameters. */
   readonly contentType: string;
+  /** What its first bytes look like, `type/subtype`; null where they have no known signature, as text has none. */
+  readonly detectedContentType: string | null;
   readonly disposition: 'attachment' | 'inline' | null;
   /** Without angle brackets, as `cid:` URLs have it. */
   readonly contentId: string | null;

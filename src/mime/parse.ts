@@ -6,27 +6,18 @@
  * (attachment.ts streams one out of the raw message).
  */
 import { Readable } from 'node:stream';
-import { finished } from 'node:stream/promises';
 import type { AttachmentStream, Headers } from 'mailparser';
 import { toError } from '../errors.ts';
 import { describeAttachment } from './attachment.ts';
+import { readContent } from './attachment-content.ts';
 import { readBody } from './body.ts';
-import { classify, REPORT_TYPES, type ReportPart } from './classification.ts';
+import { classify, type ReportPart } from './classification.ts';
 import { readEnvelope } from './envelope.ts';
 import { readHead } from './head.ts';
 import type { RawField } from './head.ts';
-import {
-  attachmentsMax,
-  chunkBytes,
-  headBytesMax,
-  headerBytesMax,
-  partDepthMax,
-  partsMax,
-  reportBytesMax,
-} from './limits.ts';
+import { attachmentsMax, chunkBytes, headBytesMax, headerBytesMax, partDepthMax, partsMax } from './limits.ts';
 import type { AttachmentInfo, ParsedMessage, ParseWarning, StoredAttachment, Warn, WarningCode } from './message.ts';
 import { PartParser, runParser } from './part-parser.ts';
-import { decodeBytes } from './text.ts';
 
 /** @throws what `raw` fails with, where it comes as a stream; and nothing for what the message holds. */
 export async function parseMessage(raw: Uint8Array | AsyncIterable<Uint8Array>): Promise<ParsedMessage> {
@@ -43,10 +34,10 @@ export async function parseMessage(raw: Uint8Array | AsyncIterable<Uint8Array>):
   let bytesGiven = 0;
   const source = Readable.from(join(prefix, head, rest, (bytes) => (bytesGiven += bytes)));
   const isWhole = await runParser(parser, source, async (attachment, ordinal) => {
-    const content = await readReport(attachment);
-    if (ordinal <= attachmentsMax) found.push(describeAttachment(attachment, ordinal));
+    const { detectedContentType, report } = await readContent(attachment);
+    if (ordinal <= attachmentsMax) found.push({ ...describeAttachment(attachment, ordinal), detectedContentType });
     else warn('attachments_truncated', `Attachments beyond the first ${attachmentsMax} are not listed.`);
-    reports.push(describeReport(attachment, content));
+    reports.push(describeReport(attachment, report));
   }).then(
     () => true,
     (thrown: unknown) => {
@@ -86,22 +77,6 @@ export function parseHeaders(head: Uint8Array, reason: ParseWarning): ParsedMess
     snippet: '',
     parse: { status: 'failed', warnings: listWarnings(warnings) },
   };
-}
-
-/** Takes an attachment to its end. Resolves with its text, where that is a report of bounded size. */
-async function readReport({ content, contentType }: AttachmentStream): Promise<string | null> {
-  if (!REPORT_TYPES.has(contentType.toLowerCase())) {
-    content.resume();
-    await finished(content);
-    return null;
-  }
-  const chunks: Buffer[] = [];
-  let bytes = 0;
-  for await (const chunk of content as AsyncIterable<Buffer>) {
-    bytes += chunk.length;
-    if (bytes <= reportBytesMax) chunks.push(chunk);
-  }
-  return bytes <= reportBytesMax ? decodeBytes(Buffer.concat(chunks)) : null;
 }
 
 function describeReport({ contentType, headers }: AttachmentStream, content: string | null): ReportPart {

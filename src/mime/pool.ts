@@ -41,6 +41,8 @@ export interface MimePool {
    * @throws AppError `cancelled` after close, and for nothing that the HTML holds.
    */
   sanitize(html: string): Promise<SanitizedHtml>;
+  /** Messages and HTML that were given and are not done; those in threads, and those that wait for one. */
+  readonly inHand: number;
   /** Waits for the messages in hand, then ends the threads. */
   close(): Promise<void>;
 }
@@ -141,6 +143,9 @@ export function createMimePool(options: MimePoolOptions): MimePool {
   return {
     parse: (raw) => hold(() => parse(raw)),
     sanitize: (html) => hold(() => sanitize(html)),
+    get inHand() {
+      return inHand.size;
+    },
     async close() {
       isClosed = true;
       await Promise.allSettled(inHand);

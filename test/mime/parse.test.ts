@@ -221,6 +221,7 @@ describe('attachments', () => {
         part: '2',
         filename: 'bill.pdf',
         contentType: 'application/pdf',
+        detectedContentType: null,
         disposition: 'attachment',
         contentId: null,
         inline: false,

@@ -48,6 +48,22 @@ test('more messages than threads are all parsed', async () => {
   expect(parsed.map((message) => message.subject)).toEqual(Array.from({ length: 50 }, (_, index) => `${index}`));
 });
 
+test('says how much is in hand, in threads and before them', async () => {
+  const pool = open();
+  expect(pool.inHand).toBe(0);
+  const working = [pool.parse(letter()), pool.sanitize('<p>'), pool.parse(Readable.from([letter()]))];
+  expect(pool.inHand).toBe(3);
+  await Promise.all(working);
+  expect(pool.inHand).toBe(0);
+  await expect(pool.parse(Readable.from(failing()))).rejects.toThrow('the disk is gone');
+  expect(pool.inHand).toBe(0);
+});
+
+async function* failing(): AsyncGenerator<Buffer> {
+  yield letter();
+  throw new RangeError('the disk is gone');
+}
+
 test('a thread has none of the environment, and so none of its secrets', async () => {
   expect(await openHostile().parse(mail('Subject: environment\n\n'))).toMatchObject({ text: '{}' });
 });
@@ -188,13 +204,9 @@ describe('a message that comes as a stream', () => {
   });
 
   test('fails with what the stream fails with: that is no fault of the message', async () => {
-    async function* broken(): AsyncGenerator<Buffer> {
-      yield letter();
-      throw new RangeError('the disk is gone');
-    }
     const failures: Error[] = [];
     const pool = open({ onFailure: (error) => failures.push(error) });
-    await expect(pool.parse(Readable.from(broken()))).rejects.toThrow(new RangeError('the disk is gone'));
+    await expect(pool.parse(Readable.from(failing()))).rejects.toThrow(new RangeError('the disk is gone'));
     expect(failures).toEqual([]);
     expect(await pool.parse(letter())).toMatchObject({ subject: 'hello' });
   });
