@@ -4,6 +4,8 @@
 export const sweepEveryMs = 10 * 60 * 1000;
 /** How often all blobs are held against what they hold, in milliseconds: what a killed writer left is found then. */
 export const auditEveryMs = 24 * 60 * 60 * 1000;
+/** How long others leave an audit to the process that has begun it; one that has died has its place taken then. */
+export const auditTakesMs = 60 * 60 * 1000;
 /** A blob, or a half-written one, that is older than this, in milliseconds, is in no living writer's hands. */
 export const draftAgeMsMax = 24 * 60 * 60 * 1000;
 /** Expired messages that are looked up at once. */

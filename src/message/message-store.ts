@@ -16,7 +16,7 @@ import type { BlobStore, ByteRange } from './blobs/blob-store.ts';
 import { createDataKeys, type DataKeyPorts } from './data-keys.ts';
 import { deleteMessage } from './deletion.ts';
 import { openExtent } from './extent.ts';
-import { auditEveryMs } from './limits.ts';
+import { auditEveryMs, auditTakesMs } from './limits.ts';
 import { createMessageIndex, type Usage } from './message-index.ts';
 import { listMessages, type MessageListPage, type MessageQuery } from './message-list.ts';
 import type { Message, MessageRecord } from './message.ts';
@@ -55,9 +55,9 @@ export interface MessageStore {
   /** Resolves with whether it was there. */
   remove(tenant: string, id: string): Promise<boolean>;
   /** Deletes the messages whose time is over. */
-  sweep(): Promise<SweepResult>;
+  sweep(signal?: AbortSignal): Promise<SweepResult>;
   /** Once a day: deletes blobs that no message has. Null where it is not due. */
-  audit(): Promise<SweepResult | null>;
+  audit(signal?: AbortSignal): Promise<SweepResult | null>;
 }
 
 export interface MessageStorePorts extends DataKeyPorts {
@@ -66,6 +66,8 @@ export interface MessageStorePorts extends DataKeyPorts {
   /** What a tenant may have; 0 is without bound. */
   quota: Usage;
 }
+
+const NEVER = new AbortController().signal;
 
 export function createMessageStore(given: MessageStorePorts): MessageStore {
   const { redis, blobs, quota, clock } = given;
@@ -154,10 +156,14 @@ export function createMessageStore(given: MessageStorePorts): MessageStore {
         if (await deleteMessage(ports, tenant, read)) return true;
       }
     },
-    sweep: () => sweepExpired(ports),
-    async audit() {
-      const isDue = await redis.set(auditKey, '', 'PX', auditEveryMs, 'NX');
-      return isDue === null ? null : auditBlobs(ports);
+    sweep: (signal = NEVER) => sweepExpired(ports, signal),
+    async audit(signal = NEVER) {
+      const isMine = (await redis.set(auditKey, '', 'PX', auditTakesMs, 'NX')) !== null;
+      if (!isMine) return null;
+      const result = await auditBlobs(ports, signal);
+      if (signal.aborted) await redis.del(auditKey);
+      else await redis.set(auditKey, '', 'PX', auditEveryMs);
+      return result;
     },
   };
 }

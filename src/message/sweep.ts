@@ -15,15 +15,18 @@ export interface SweepResult {
   error: unknown;
 }
 
-/** Messages whose time is over. */
-export async function sweepExpired(ports: DeletionPorts): Promise<SweepResult> {
+/** Messages whose time is over. The signal ends it between two of them. */
+export async function sweepExpired(ports: DeletionPorts, signal: AbortSignal): Promise<SweepResult> {
   const result: SweepResult = { deleted: 0, failed: 0, error: null };
   for (let shard = 0; shard < indexShards; shard += 1) {
     const failedBefore = result.failed;
     for (;;) {
       const offset = result.failed - failedBefore;
       const page = await ports.index.listExpired(shard, ports.clock.now(), offset, sweepPageMessages);
-      for (const entry of page) await counted(result, () => expire(ports, entry));
+      for (const entry of page) {
+        if (signal.aborted) return result;
+        await counted(result, () => expire(ports, entry));
+      }
       if (page.length < sweepPageMessages) break;
     }
   }
@@ -31,10 +34,13 @@ export async function sweepExpired(ports: DeletionPorts): Promise<SweepResult> {
 }
 
 /** Blobs, a day old at least, that no record stands for: writers that died have left them, or a Redis that lost its last second. */
-export async function auditBlobs(ports: DeletionPorts): Promise<SweepResult> {
+export async function auditBlobs(ports: DeletionPorts, signal: AbortSignal): Promise<SweepResult> {
   const result: SweepResult = { deleted: 0, failed: 0, error: null };
   const beforeMs = ports.clock.now() - draftAgeMsMax;
-  for await (const name of ports.blobs.list(beforeMs)) await counted(result, () => deleteOrphan(ports, name));
+  for await (const name of ports.blobs.list(beforeMs)) {
+    if (signal.aborted) return result;
+    await counted(result, () => deleteOrphan(ports, name));
+  }
   await ports.blobs.discardUnfinished(beforeMs);
   return result;
 }

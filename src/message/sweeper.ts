@@ -9,16 +9,17 @@ export interface Sweeper {
 }
 
 export interface SweeperPorts {
-  sweep(): Promise<SweepResult>;
+  sweep(signal: AbortSignal): Promise<SweepResult>;
   /** Null where it is not yet due, or another process has done it. */
-  audit(): Promise<SweepResult | null>;
+  audit(signal: AbortSignal): Promise<SweepResult | null>;
   logger: Logger;
 }
 
 export function createSweeper({ sweep, audit, logger }: SweeperPorts): Sweeper {
-  const attempt = async (what: string, work: () => Promise<SweepResult | null>): Promise<void> => {
+  const stop = new AbortController();
+  const attempt = async (what: string, work: (signal: AbortSignal) => Promise<SweepResult | null>): Promise<void> => {
     try {
-      const result = await work();
+      const result = await work(stop.signal);
       if (!result) return;
       const { deleted, failed, error } = result;
       if (deleted > 0) logger.info({ deleted }, `${what} deleted`);
@@ -28,6 +29,7 @@ export function createSweeper({ sweep, audit, logger }: SweeperPorts): Sweeper {
     }
   };
   const run = async (): Promise<void> => {
+    if (stop.signal.aborted) return;
     await attempt('Messages past their retention', sweep);
     await attempt('Blobs of no message', audit);
   };
@@ -38,6 +40,7 @@ export function createSweeper({ sweep, audit, logger }: SweeperPorts): Sweeper {
   return {
     async close() {
       clearInterval(timer);
+      stop.abort();
       await running;
     },
   };

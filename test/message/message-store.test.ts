@@ -371,3 +371,15 @@ test('the audit takes no blob that is young, or that a message has; and is done 
   expect(await fixture.messages.audit()).toMatchObject({ deleted: 1, failed: 0 });
   expect(await fixture.listFiles()).toHaveLength(1);
 });
+
+test('a sweep and an audit end when they are told to, and are not done by that', async () => {
+  const [id = ''] = await fixture.storeAll([plain('a')]);
+  await fixture.blobs.write({ tenant: TENANT, id: 'blb_orphan' }, [Buffer.from('x')]);
+  fixture.clock.nowMs = Date.now() + 8 * DAY_MS;
+  const stopped = AbortSignal.abort();
+  expect(await fixture.messages.sweep(stopped)).toMatchObject({ deleted: 0 });
+  expect(await fixture.messages.audit(stopped)).toMatchObject({ deleted: 0 });
+  expect(await fixture.messages.audit()).toMatchObject({ deleted: 1 });
+  expect(await fixture.messages.sweep()).toMatchObject({ deleted: 1 });
+  expect(await fixture.messages.find(TENANT, id)).toBeNull();
+});
