@@ -50,6 +50,7 @@ interface Waiting {
   /** Bytes that were retrieved. */
   bytes: number;
   parsed: Promise<ParsedMessage>;
+  fetchedMs: number;
 }
 
 export class GroupCommit {
@@ -73,7 +74,8 @@ export class GroupCommit {
   async take(message: PlannedMessage, body: AsyncIterable<Buffer>): Promise<void> {
     const raw = await this.#ports.messages.write(this.#job.fetch.tenant, body);
     const parsed = raw.open().then((opened) => this.#ports.parse(opened));
-    await this.#wait({ message, identity: this.#identify(message, raw.sha256), raw, bytes: raw.bytes, parsed });
+    const identity = this.#identify(message, raw.sha256);
+    await this.#wait({ message, identity, raw, bytes: raw.bytes, parsed, fetchedMs: this.#ports.clock.now() });
   }
 
   /** Takes the header section of a message in whose body is too large. */
@@ -82,7 +84,8 @@ export class GroupCommit {
     const digest = createHash('sha256').update(bytes).digest('hex');
     const raw: OmittedRaw = { omitted: 'too_large', bytes: message.bytes ?? bytes.length };
     const parsed = this.#ports.parse(bytes);
-    await this.#wait({ message, identity: this.#identify(message, digest), raw, bytes: bytes.length, parsed });
+    const identity = this.#identify(message, digest);
+    await this.#wait({ message, identity, raw, bytes: bytes.length, parsed, fetchedMs: this.#ports.clock.now() });
   }
 
   /** Resolves when all that was taken in is committed. @throws AppError `storage_failed`, `quota_exceeded`, `lease_lost`. */
@@ -131,11 +134,12 @@ export class GroupCommit {
     try {
       const parsed = await Promise.all(group.map((waiting) => waiting.parsed));
       this.#job.signal.throwIfAborted();
-      return group.map(({ identity, message: { uidl }, raw }, at) => ({
+      return group.map(({ identity, message: { uidl }, raw, fetchedMs }, at) => ({
         identity,
         mailboxId,
         fetchId,
         uidl,
+        fetchedMs,
         retentionMs,
         raw,
         parsed: parsed[at] as ParsedMessage,

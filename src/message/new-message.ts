@@ -8,6 +8,8 @@ export interface NewMessage {
   mailboxId: string;
   fetchId: string;
   uidl: string | null;
+  /** When it came, in epoch milliseconds. */
+  fetchedMs: number;
   /** Milliseconds that it is kept. */
   retentionMs: number;
   parsed: ParsedMessage;

@@ -65,8 +65,7 @@ export async function storeMessages(
 /** Resolves when the message is in the pack, or need not be. */
 async function settle(ports: BatchPorts, tenant: string, pack: Pack, plan: BatchPlan): Promise<StoredOutcome> {
   const { message, id, held, first } = plan;
-  const nowMs = ports.clock.now();
-  const expiresAt = new Date(nowMs + message.retentionMs).toISOString();
+  const expiresAt = new Date(message.fetchedMs + message.retentionMs).toISOString();
   if (held && (await extend(ports, tenant, held, { fetchId: message.fetchId, expiresAt }))) {
     return { id, isDuplicate: held.record.duplicateOf !== null };
   }
@@ -76,7 +75,7 @@ async function settle(ports: BatchPorts, tenant: string, pack: Pack, plan: Batch
     mailboxId: message.mailboxId,
     fetchId: message.fetchId,
     uidl: message.uidl,
-    fetchedAt: new Date(nowMs).toISOString(),
+    fetchedAt: new Date(message.fetchedMs).toISOString(),
     expiresAt,
   };
   if (plan.previous) pack.overwritten.push(plan.previous.record);

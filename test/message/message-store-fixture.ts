@@ -58,6 +58,7 @@ export function useMessageStore(): MessageFixture {
         fetchId: 'fch_1',
         uidl: 'uid-1',
         retentionMs: 7 * DAY_MS,
+        fetchedMs: clock.nowMs,
         parsed: await parseMessage(bytes),
         raw: await into.write(TENANT, chunks(bytes)),
         ...facts,

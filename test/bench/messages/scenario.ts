@@ -124,6 +124,7 @@ async function storeAll(raws: readonly (Buffer | Iterable<Buffer>)[], atOnce: nu
           fetchId: `fch_${'0'.repeat(26)}`,
           uidl,
           retentionMs: RETENTION_MS,
+          fetchedMs: Date.now(),
           parsed: await pool.parse(await raw.open()),
           raw,
         };
