@@ -65,5 +65,7 @@ export const chunkBytes = 64 * 1024;
 
 /** Milliseconds that one message may keep a thread. */
 export const threadTimeLimitMs = 30_000;
+/** How long a thread that was started for want of one waits for more to do: starting one takes longer than most messages. */
+export const threadIdleMs = 60_000;
 /** MiB of JavaScript heap of one thread; buffers are outside of it. */
 export const threadHeapMb = 256;

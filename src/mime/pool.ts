@@ -8,7 +8,7 @@ import type { Readable } from 'node:stream';
 import { isMarkedAsUntransferable, MessageChannel } from 'node:worker_threads';
 import { Piscina } from 'piscina';
 import { AppError, toError } from '../errors.ts';
-import { headerBytesMax, sanitizeTimeLimitMs, threadHeapMb, threadTimeLimitMs } from './limits.ts';
+import { headerBytesMax, sanitizeTimeLimitMs, threadHeapMb, threadIdleMs, threadTimeLimitMs } from './limits.ts';
 import { feedMessage, type MessageFeed } from './message-feed.ts';
 import type { ParsedMessage, ParseWarning } from './message.ts';
 import { parseHeaders } from './parse.ts';
@@ -56,6 +56,7 @@ export function createMimePool(options: MimePoolOptions): MimePool {
     filename: (options.workerUrl ?? ownWorkerUrl).href,
     minThreads: options.isLazy === true ? 0 : threads,
     maxThreads: threads,
+    idleTimeout: threadIdleMs,
     resourceLimits: { maxOldGenerationSizeMb: heapMb },
     // Nothing of the process's environment is any business of code that handles mail, least of all its secrets.
     env: {},
