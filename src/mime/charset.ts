@@ -65,8 +65,10 @@ function resolve(written: string): Charset | null {
     .replaceAll(/^["']+|["';]+$/g, '')
     .toLowerCase();
   if (/^(?:x-)?(?:unicode-1-1-)?utf-?7$/.test(name)) return { name: 'utf-7', isWhatwg: false };
+  // Bytes of no charset, which the WHATWG has for scripts.
+  if (name === 'x-user-defined') return null;
   // Its table knows what mailers have made of the names: `utf8`, `latin-1`, `win-1251`, ...
-  const names = [name, libmime.normalizeCharset(name).toLowerCase(), ...codePageNames(name)];
+  const names = [ALIASES.get(name) ?? name, libmime.normalizeCharset(name).toLowerCase(), ...codePageNames(name)];
   return firstOf(names, resolveWhatwg) ?? firstOf(names.toReversed(), resolveOther);
 }
 
@@ -96,6 +98,19 @@ function codePageNames(name: string): string[] {
   const page = /^(?:x-)?(?:cp|ms|ibm|dos|win|windows)[-_]?0*(\d{3,5})$/.exec(name)?.[1];
   return page === undefined ? [] : [CODE_PAGES.get(page) ?? `windows-${page}`, `cp${page}`];
 }
+/** Names that neither table knows. */
+const ALIASES: ReadonlyMap<string, string> = new Map([
+  ['euc-cn', 'gbk'],
+  ['euccn', 'gbk'],
+  ['eucjp', 'euc-jp'],
+  ['eucjp-ms', 'euc-jp'],
+  ['eucjp-win', 'euc-jp'],
+  ['cp51932', 'euc-jp'],
+  ['cp50220', 'iso-2022-jp'],
+  ['cp50221', 'iso-2022-jp'],
+  ['cp50222', 'iso-2022-jp'],
+  ['iso-2022-jp-ms', 'iso-2022-jp'],
+]);
 const CODE_PAGES: ReadonlyMap<string, string> = new Map([
   ['932', 'shift_jis'],
   ['936', 'gbk'],
@@ -105,15 +120,23 @@ const CODE_PAGES: ReadonlyMap<string, string> = new Map([
 ]);
 
 function decodeAs(bytes: Buffer, { name, isWhatwg }: Charset): Omit<DecodedText, 'isKnown'> {
+  // Encoded words of a long subject end in ASCII and begin anew, which is no error where they are one text.
+  const whole = name === 'iso-2022-jp' ? withoutIdleEscapes(bytes) : bytes;
   // Node's EUC-KR is without the superset that the WHATWG means by it.
   const text =
     isWhatwg && name !== 'euc-kr'
-      ? new TextDecoder(name).decode(bytes)
+      ? new TextDecoder(name).decode(whole)
       : iconv.decode(bytes, name === 'euc-kr' ? 'cp949' : name);
   const replaced = count(text, REPLACEMENT);
   // The character itself may be written: then nothing was replaced.
   const written = replaced > 0 && name === 'utf-8' ? count(bytes.toString('latin1'), '\u00EF\u00BF\u00BD') : 0;
   return { text, used: name, replaced: Math.max(0, replaced - written) };
+}
+
+/** TextDecoder takes a change of character set with no character behind it for an attack, and says so with U+FFFD. */
+function withoutIdleEscapes(bytes: Buffer): Buffer {
+  const escapes = /(?:\u001B(?:\([BIJ]|\$[@B]))+(?=\u001B(?:\([BIJ]|\$[@B]))/g;
+  return Buffer.from(bytes.toString('latin1').replaceAll(escapes, ''), 'latin1');
 }
 
 /** Charsets whose bytes are all below 128 must be named, but for the one that shows itself. */
@@ -126,11 +149,11 @@ function resolveAscii(bytes: Buffer, charset: Charset | null): Charset {
 /** A text in UTF-8 that was damaged on its way, and not one in another charset. */
 function isMostly({ text, replaced }: DecodedText): boolean {
   let beyondAscii = 0;
-  for (let at = 0; at < text.length && beyondAscii <= replaced * 2; at += 1) {
+  for (let at = 0; at < text.length && beyondAscii < replaced; at += 1) {
     const unit = text.charCodeAt(at);
     if (unit > 0x7f && unit !== 0xff_fd) beyondAscii += 1;
   }
-  return beyondAscii > replaced * 2;
+  return beyondAscii >= replaced;
 }
 
 function guess(bytes: Buffer): Charset {

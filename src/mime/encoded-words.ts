@@ -8,8 +8,13 @@
  */
 import { decodeText } from './charset.ts';
 
-/** The language of RFC 2231 §5 is left out. White space in a `Q` word is against the rules, and common. */
-const WORD = /=\?([\w.:+-]{1,40})(?:\*[\w-]{0,40})?\?([bq])\?([^?]*(?:\?(?!=)[^?=]*)*)\?=/gi;
+/**
+ * The language of RFC 2231 §5 is left out. White space in a `Q` word is against the rules, and common; and so are question marks. A
+ * word that does not end takes in none that begins after it.
+ */
+const START = String.raw`=\?([\w.:+-]{1,40})(?:\*[\w-]{0,40})?\?([bq])\?`;
+const NO_START = String.raw`(?!\?[\w.:+-]{1,40}(?:\*[\w-]{0,40})?\?[bq]\?)`;
+const WORD = new RegExp(String.raw`${START}([^?=]*(?:(?:=${NO_START}|\?(?!=))[^?=]*)*)\?=`, 'gi');
 
 interface Word {
   readonly charset: string;
@@ -40,8 +45,7 @@ export function repairWords(value: string): string {
 }
 
 function readBytes(encoding: string, text: string): Pick<Word, 'encoding' | 'bytes'> {
-  if (encoding.toLowerCase() === 'b')
-    return { encoding: 'b', bytes: Buffer.from(text.replaceAll(/[^A-Za-z0-9+/]/g, ''), 'base64') };
+  if (encoding.toLowerCase() === 'b') return { encoding: 'b', bytes: readBase64(text) };
   const parts: Buffer[] = [];
   for (const [part] of text.replaceAll('_', ' ').matchAll(/=[0-9a-f]{2}|[^=]+|=/gi)) {
     parts.push(part.length === 3 && part.startsWith('=') ? Buffer.from(part.slice(1), 'hex') : Buffer.from(part));
@@ -49,15 +53,21 @@ function readBytes(encoding: string, text: string): Pick<Word, 'encoding' | 'byt
   return { encoding: 'q', bytes: Buffer.concat(parts) };
 }
 
+/** Padding ends a text, and another may follow: some encode line by line. */
+function readBase64(text: string): Buffer {
+  const texts = text.replaceAll(/[^A-Za-z0-9+/=]/g, '').match(/[^=]+/g) ?? [];
+  return Buffer.concat(texts.map((one) => Buffer.from(one, 'base64')));
+}
+
 /** Neighbours in one charset are one text. */
 function writeRun(run: readonly Word[]): string {
   let text = '';
-  for (let at = 0; at < run.length;) {
-    const { charset } = run[at] as Word;
-    const same = run.slice(at).findIndex((word) => word.charset !== charset);
-    const upTo = same === -1 ? run.length : at + same;
-    text += decodeText(Buffer.concat(run.slice(at, upTo).map(({ bytes }) => bytes)), charset).text;
-    at = upTo;
+  let same: Word[] = [];
+  for (const [at, word] of run.entries()) {
+    same.push(word);
+    if (run[at + 1]?.charset === word.charset) continue;
+    text += decodeText(Buffer.concat(same.map(({ bytes }) => bytes)), word.charset).text;
+    same = [];
   }
   // A line end within a word would become one of the field.
   return text === '' ? '' : `=?UTF-8?B?${Buffer.from(text.replaceAll(/[\r\n]+/g, ' ')).toString('base64')}?=`;

@@ -50,6 +50,11 @@ describe('text in a charset', () => {
     ['ISO-2022-JP without a label', null, KANJI, '漢字', 'iso-2022-jp'],
     ['ISO-2022-JP that is called ASCII', 'us-ascii', KANJI, '漢字', 'iso-2022-jp'],
     ['ISO-2022-JP that is called UTF-8', 'utf-8', KANJI, '漢字', 'iso-2022-jp'],
+    ['ISO-2022-JP of several pieces', 'iso-2022-jp', Buffer.concat([KANJI, KANJI]), '漢字漢字', 'iso-2022-jp'],
+    ['ISO-2022-JP by its Windows name', 'cp50220', KANJI, '漢字', 'iso-2022-jp'],
+    ['EUC-JP by its Windows name', 'eucJP-ms', latin('\u00AD\u00A1'), '①', 'euc-jp'],
+    ['GBK by the name of its form', 'EUC-CN', bytes('朱镕基', 'gbk'), '朱镕基', 'gbk'],
+    ['bytes of a charset that is none', 'x-user-defined', latin('\u00E9'), 'é', 'windows-1252'],
     ['KOI8-R', 'koi8-r', bytes(RUSSIAN, 'koi8-r'), RUSSIAN, 'koi8-r'],
     ['windows-1251 under a made-up name', 'win-1251', bytes(RUSSIAN, 'windows-1251'), RUSSIAN, 'windows-1251'],
     ['a code page of DOS', 'cp-850', bytes('Grüße', 'cp850'), 'Grüße', 'cp850'],
@@ -113,6 +118,10 @@ describe('text in a charset', () => {
     expect(message.text).toBe('äöü äöü äöü \uFFFD\uFFFD');
     expect(message.charsets).toMatchObject([{ used: 'utf-8', replaced: 1 }]);
     expect(decodeText(Buffer.from([0x81, 0x20, 0x41]), 'shift_jis')).toMatchObject({ replaced: 1 });
+  });
+
+  test('stays UTF-8 where it is only cut off within a character', () => {
+    expect(decodeText(Buffer.from('été').subarray(0, -1), 'utf-8')).toMatchObject({ text: 'ét\uFFFD', replaced: 1 });
   });
 
   test('under a name that nobody knows is warned of', async () => {

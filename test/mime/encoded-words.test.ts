@@ -50,6 +50,14 @@ describe('an encoded word', () => {
     ['in windows-1252 that is called UTF-8', '=?utf-8?Q?caf=E9_cr=E8me?=', 'café crème'],
     ['in GBK that is called gb2312', `=?gb2312?B?${b64('朱镕基', 'gbk')}?=`, '朱镕基'],
     ['in ISO-2022-JP', `=?ISO-2022-JP?B?${Buffer.from('\u001B$B4A;z\u001B(B').toString('base64')}?=`, '漢字'],
+    [
+      'in ISO-2022-JP, in several words that each end in ASCII',
+      `=?ISO-2022-JP?B?${Buffer.from('\u001B$B4A\u001B(B').toString('base64')}?=\n =?ISO-2022-JP?B?${Buffer.from('\u001B$B;z\u001B(B').toString('base64')}?=`,
+      '漢字',
+    ],
+    ['with a question mark and an escape behind it', '=?utf-8?Q?a?b=20c=C3=BC?=', 'a?b cü'],
+    ['with padding in the middle of its base64', '=?utf-8?B?w7w==w7w=?=', 'üü'],
+    ['that follows one without an end', '=?utf-8?Q?caf =?utf-8?Q?=C3=BC?=', '=?utf-8?Q?caf ü'],
     ['in ks_c_5601-1987', `=?ks_c_5601-1987?B?${b64('똠방각하', 'cp949')}?=`, '똠방각하'],
     ['in UTF-7', '=?utf-7?Q?+AOk-?=', 'é'],
     ['in a charset that nobody knows', '=?x-unknown?Q?=C3=BC?=', 'ü'],
@@ -90,6 +98,9 @@ describe('an encoded word', () => {
       '=?'.repeat(100_000),
       '=?utf-8?Q?'.repeat(20_000),
       `=?utf-8?Q?${'?'.repeat(200_000)}`,
+      '=?a?q?=41?= =?b?q?=41?= '.repeat(20_000),
+      `=?utf-8?Q?${'=?a'.repeat(80_000)}`,
+      `=?utf-8?Q?${'=41?'.repeat(80_000)}`,
     ]) {
       expect(repairWords(text).length).toBeGreaterThan(0);
     }
