@@ -164,6 +164,8 @@ async function buildParts(options: AppOptions, keys: Keys, lifecycle: Lifecycle)
     threads: Math.min(availableParallelism(), parserThreadsMax),
     // An API may never be asked to parse or sanitise.
     isLazy: config.role === 'api',
+    limits: config.parse,
+    timeLimitMs: config.parse.timeLimitMs,
     onFailure: (error) => logger.warn({ err: error }, 'A message ended its parser thread'),
   });
   onClose(() => mime.close());

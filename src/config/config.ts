@@ -42,6 +42,15 @@ export interface Config {
   readonly retentionMs: number;
   /** What a tenant may have; 0 is without bound. */
   readonly quota: { readonly messages: number; readonly bytes: number };
+  readonly parse: {
+    readonly headerFields: number;
+    readonly headerBytes: number;
+    readonly addresses: number;
+    readonly parts: number;
+    readonly partDepth: number;
+    readonly textBytes: number;
+    readonly timeLimitMs: number;
+  };
   readonly shutdownMs: number;
   readonly logLevel: Settings['POPBRIDGE_LOG_LEVEL'];
 }
@@ -84,6 +93,15 @@ function toConfig(settings: Settings): Config {
     messageBytesMax: settings.POPBRIDGE_MESSAGE_BYTES_MAX,
     retentionMs: settings.POPBRIDGE_RETENTION_DAYS * 24 * 60 * 60 * 1000,
     quota: { messages: settings.POPBRIDGE_QUOTA_MESSAGES, bytes: settings.POPBRIDGE_QUOTA_BYTES },
+    parse: {
+      headerFields: settings.POPBRIDGE_PARSE_HEADERS_MAX,
+      headerBytes: settings.POPBRIDGE_PARSE_HEADER_BYTES_MAX,
+      addresses: settings.POPBRIDGE_PARSE_ADDRESSES_MAX,
+      parts: settings.POPBRIDGE_PARSE_PARTS_MAX,
+      partDepth: settings.POPBRIDGE_PARSE_DEPTH_MAX,
+      textBytes: settings.POPBRIDGE_PARSE_TEXT_BYTES_MAX,
+      timeLimitMs: settings.POPBRIDGE_PARSE_SECONDS_MAX * 1000,
+    },
     shutdownMs: settings.POPBRIDGE_SHUTDOWN_SECONDS * 1000,
     logLevel: settings.POPBRIDGE_LOG_LEVEL,
   });

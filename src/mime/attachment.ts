@@ -9,7 +9,7 @@ import { PassThrough, pipeline, type Readable, type Transform } from 'node:strea
 import { finished } from 'node:stream/promises';
 import type { AttachmentStream } from 'mailparser';
 import { toError } from '../errors.ts';
-import { attachmentFieldCharsMax } from './limits.ts';
+import { attachmentFieldCharsMax, parseLimits } from './limits.ts';
 import type { AttachmentInfo, AttachmentSource } from './message.ts';
 import { PartParser, runParser } from './part-parser.ts';
 import { clean } from './text.ts';
@@ -28,7 +28,7 @@ export interface OpenAttachment extends Pick<AttachmentInfo, 'contentType' | 'fi
  */
 export function openAttachment(raw: Readable, attachmentId: string): Promise<OpenAttachment | null> {
   const { promise, resolve, reject } = Promise.withResolvers<OpenAttachment | null>();
-  const parser = new PartParser(0);
+  const parser = new PartParser(ANY_NUMBER, 0);
   runParser(parser, raw, async (attachment, ordinal) => {
     if (idOf(ordinal) !== attachmentId) {
       attachment.content.resume();
@@ -45,6 +45,9 @@ export function openAttachment(raw: Readable, attachmentId: string): Promise<Ope
   );
   return promise;
 }
+
+/** Whoever lists an attachment had a bound; whoever asks for it by its id has it from there. */
+const ANY_NUMBER = { ...parseLimits, parts: Number.MAX_SAFE_INTEGER, partDepth: Number.MAX_SAFE_INTEGER };
 
 /** Decodes the bytes that an AttachmentSource points at, by the decoders that the parser itself has. */
 export function decodeAttachment(encoded: Readable, encoding: AttachmentSource['encoding']): Readable {

@@ -6,7 +6,7 @@ import { parseDate } from './date.ts';
 import { readAuthenticationResults, readDerived } from './derived.ts';
 import { repairWords } from './encoded-words.ts';
 import type { RawField } from './head.ts';
-import { addressesMax, headerBytesMax, referencesMax } from './limits.ts';
+import { headerBytesMax, parseLimits, referencesMax, type ParseLimits } from './limits.ts';
 import type { Address, ParsedMessage, Warn } from './message.ts';
 import { clean } from './text.ts';
 
@@ -30,12 +30,13 @@ export type Envelope = Pick<
   | 'authenticationResults'
 >;
 
-export function readEnvelope(fields: readonly RawField[], warn: Warn): Envelope {
+export function readEnvelope(fields: readonly RawField[], warn: Warn, limits: ParseLimits = parseLimits): Envelope {
   const byName = Map.groupBy(fields, (field) => field.name.toLowerCase());
   const all = (name: string): string[] => (byName.get(name) ?? []).map((field) => field.value);
   // Of a field that may stand only once, mail clients show the first.
   const first = (name: string): string | null => all(name)[0] ?? null;
-  const addresses = (values: readonly (string | null)[]): readonly Address[] => readAddresses(values, warn);
+  const addresses = (values: readonly (string | null)[]): readonly Address[] =>
+    readAddresses(values, limits.addresses, warn);
 
   const writtenId = readMessageIds(first('message-id') ?? '')[0] ?? null;
   const messageId = writtenId ?? synthesiseMessageId(fields);
@@ -92,7 +93,7 @@ function readMessageIds(value: string): string[] {
   return bare === '' ? [] : [`<${bare.replaceAll(/[<>]/g, '')}>`];
 }
 
-function readAddresses(values: readonly (string | null)[], warn: Warn): readonly Address[] {
+function readAddresses(values: readonly (string | null)[], addressesMax: number, warn: Warn): readonly Address[] {
   const written = values.filter((value) => value !== null).map(repairWords);
   // Punycode stays: it is the address that mail can be sent to, and one that cannot be mistaken for another.
   const addresses = flattenGroups(parseAddressHeader(written, { decodePunycode: false }).value, null);

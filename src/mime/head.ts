@@ -1,5 +1,5 @@
 /** The header section of a message, read on its own so that it is there whatever becomes of the rest. */
-import { headerBytesMax, headerFieldsMax } from './limits.ts';
+import { headerBytesMax, parseLimits, type ParseLimits } from './limits.ts';
 import type { Warn } from './message.ts';
 import { clean, decodeBytes } from './text.ts';
 
@@ -11,8 +11,8 @@ export interface RawField {
 
 const LF = 0x0a;
 
-export function readHead(bytes: Uint8Array, warn: Warn): readonly RawField[] {
-  const head = Buffer.from(bytes.buffer, bytes.byteOffset, Math.min(bytes.byteLength, headerBytesMax));
+export function readHead(bytes: Uint8Array, warn: Warn, limits: ParseLimits = parseLimits): readonly RawField[] {
+  const head = Buffer.from(bytes.buffer, bytes.byteOffset, Math.min(bytes.byteLength, limits.headerBytes));
   const fields: RawField[] = [];
   const charset = findCharset(head);
   for (const line of unfoldedLines(head)) {
@@ -24,14 +24,14 @@ export function readHead(bytes: Uint8Array, warn: Warn): readonly RawField[] {
       }
       continue;
     }
-    if (fields.length === headerFieldsMax) {
-      warn('headers_truncated', `Header fields beyond the first ${headerFieldsMax} are not listed.`);
+    if (fields.length === limits.headerFields) {
+      warn('headers_truncated', `Header fields beyond the first ${limits.headerFields} are not listed.`);
       return fields;
     }
     fields.push(field);
   }
-  if (bytes.byteLength > headerBytesMax && endOfHead(head) === head.length) {
-    warn('headers_truncated', `Header fields beyond the first ${headerBytesMax} bytes are not listed.`);
+  if (bytes.byteLength > limits.headerBytes && endOfHead(head) === head.length) {
+    warn('headers_truncated', `Header fields beyond the first ${limits.headerBytes} bytes are not listed.`);
   }
   return fields;
 }

@@ -69,3 +69,26 @@ export const threadTimeLimitMs = 30_000;
 export const threadIdleMs = 60_000;
 /** MiB of JavaScript heap of one thread; buffers are outside of it. */
 export const threadHeapMb = 256;
+
+/** Bounds that who runs the parser may set. What lies beyond one is left out, and a warning says so. */
+export interface ParseLimits {
+  /** Header fields, and bytes of header section, that are listed. */
+  readonly headerFields: number;
+  readonly headerBytes: number;
+  /** Addresses of one kind. */
+  readonly addresses: number;
+  /** Parts of a message, and how deep they nest. */
+  readonly parts: number;
+  readonly partDepth: number;
+  /** Encoded bytes of text parts that are decoded, all together. */
+  readonly textBytes: number;
+}
+
+export const parseLimits: ParseLimits = {
+  headerFields: headerFieldsMax,
+  headerBytes: headerBytesMax,
+  addresses: addressesMax,
+  parts: partsMax,
+  partDepth: partDepthMax,
+  textBytes: textBytesMax,
+};

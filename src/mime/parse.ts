@@ -15,20 +15,23 @@ import { classify, type ReportPart } from './classification.ts';
 import { readEnvelope } from './envelope.ts';
 import { readHead } from './head.ts';
 import type { RawField } from './head.ts';
-import { attachmentsMax, chunkBytes, headBytesMax, headerBytesMax, partDepthMax, partsMax } from './limits.ts';
+import { attachmentsMax, chunkBytes, headBytesMax, parseLimits, type ParseLimits } from './limits.ts';
 import type { AttachmentInfo, ParsedMessage, ParseWarning, StoredAttachment, Warn, WarningCode } from './message.ts';
 import { PartParser, runParser } from './part-parser.ts';
 
 /** @throws what `raw` fails with, where it comes as a stream; and nothing for what the message holds. */
-export async function parseMessage(raw: Uint8Array | AsyncIterable<Uint8Array>): Promise<ParsedMessage> {
+export async function parseMessage(
+  raw: Uint8Array | AsyncIterable<Uint8Array>,
+  limits: ParseLimits = parseLimits,
+): Promise<ParsedMessage> {
   const { warnings, warn } = collectWarnings();
-  const { head, rest } = await takeHead(raw);
-  const fields = readHead(head, warn);
-  const envelope = readEnvelope(fields, warn);
+  const { head, rest } = await takeHead(raw, limits.headerBytes);
+  const fields = readHead(head, warn, limits);
+  const envelope = readEnvelope(fields, warn, limits);
   if (fields.length === 0) warn('headers_missing', 'The message has no header section.');
 
   const prefix = lacksHead(head, fields) ? Buffer.from('\r\n') : Buffer.alloc(0);
-  const parser = new PartParser();
+  const parser = new PartParser(limits);
   const found: AttachmentInfo[] = [];
   const reports: ReportPart[] = [];
   let bytesGiven = 0;
@@ -42,7 +45,7 @@ export async function parseMessage(raw: Uint8Array | AsyncIterable<Uint8Array>):
     () => true,
     (thrown: unknown) => {
       if (thrown instanceof SourceError) throw thrown.cause;
-      warnOfFailure(toError(thrown), warn);
+      warnOfFailure(toError(thrown), limits, warn);
       return false;
     },
   );
@@ -59,12 +62,12 @@ export async function parseMessage(raw: Uint8Array | AsyncIterable<Uint8Array>):
 }
 
 /** What is left of a message whose parsing came to grief: its header section, read with bounded effort, and why. */
-export function parseHeaders(head: Uint8Array, reason: ParseWarning): ParsedMessage {
+export function parseHeaders(head: Uint8Array, reason: ParseWarning, limits: ParseLimits = parseLimits): ParsedMessage {
   const { warnings, warn } = collectWarnings();
   warn(reason.code, reason.detail);
-  const fields = readHead(head, warn);
+  const fields = readHead(head, warn, limits);
   return {
-    ...readEnvelope(fields, warn),
+    ...readEnvelope(fields, warn, limits),
     classification: classify(fields, []),
     text: null,
     html: null,
@@ -109,6 +112,7 @@ class SourceError extends Error {
 /** What the header section is read from, and what comes behind it. */
 async function takeHead(
   raw: Uint8Array | AsyncIterable<Uint8Array>,
+  headerBytesMax: number,
 ): Promise<{ head: Uint8Array; rest: AsyncIterator<Uint8Array> | null }> {
   if (raw instanceof Uint8Array) return { head: raw, rest: null };
   const rest = raw[Symbol.asyncIterator]();
@@ -149,9 +153,9 @@ async function* join(
   }
 }
 
-function warnOfFailure(error: Error, warn: Warn): void {
+function warnOfFailure(error: Error, { parts, partDepth }: ParseLimits, warn: Warn): void {
   if ('code' in error && error.code === 'EMAXLEN') {
-    const bounds = `${partsMax} parts, ${partDepthMax} levels of parts or ${headBytesMax} bytes of header section`;
+    const bounds = `${parts} parts, ${partDepth} levels of parts or ${headBytesMax} bytes of header section`;
     warn('parts_truncated', `The message has more than ${bounds}: what follows is left out.`);
   } else {
     warn('parser_failed', 'The message could not be parsed to its end: what follows is left out.');

@@ -11,7 +11,7 @@ import { finished } from 'node:stream/promises';
 import { MailParser } from 'mailparser';
 import type { AttachmentStream, MessageText } from 'mailparser';
 import { decodeText, type DecodedText } from './charset.ts';
-import { headBytesMax, partDepthMax, partsMax, textBytesMax } from './limits.ts';
+import { headBytesMax, parseLimits, type ParseLimits } from './limits.ts';
 import type { AttachmentSource } from './message.ts';
 
 /** A MIME part as MailParser keeps it. */
@@ -81,6 +81,7 @@ const OPTIONS: ParserOptions = {
 export class PartParser extends MailParserWithInternals {
   #parts = 0;
   #textBytesLeft: number;
+  readonly #limits: ParseLimits;
   readonly #cut = new WeakSet<Part>();
   /** Of the part that begins. */
   #declared: string | false = false;
@@ -92,8 +93,9 @@ export class PartParser extends MailParserWithInternals {
   readonly #bodies: BodySpan[] = [];
 
   /** @param textBytes of text parts that are decoded, all together; zero where only attachments are wanted. */
-  constructor(textBytes = textBytesMax) {
+  constructor(limits: ParseLimits = parseLimits, textBytes = limits.textBytes) {
     super(OPTIONS);
+    this.#limits = limits;
     this.#textBytesLeft = textBytes;
   }
 
@@ -150,7 +152,7 @@ export class PartParser extends MailParserWithInternals {
       // MailParser makes text with String.replace, which V8 leaves as a rope of 32 bytes a line; reading flattens it.
       if (this.curnode !== false) this.curnode.textContent?.charCodeAt(0);
       this.#parts += 1;
-      if (this.#parts > partsMax || depthOf(chunk) > partDepthMax) {
+      if (this.#parts > this.#limits.parts || depthOf(chunk) > this.#limits.partDepth) {
         return done(Object.assign(new Error('Too many parts, or too deep'), { code: 'EMAXLEN' }));
       }
     } else if (this.curnode !== false && this.curnode.node === chunk.node) {

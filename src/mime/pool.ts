@@ -8,7 +8,14 @@ import type { Readable } from 'node:stream';
 import { isMarkedAsUntransferable, MessageChannel } from 'node:worker_threads';
 import { Piscina } from 'piscina';
 import { AppError, toError } from '../errors.ts';
-import { headerBytesMax, sanitizeTimeLimitMs, threadHeapMb, threadIdleMs, threadTimeLimitMs } from './limits.ts';
+import {
+  parseLimits,
+  sanitizeTimeLimitMs,
+  threadHeapMb,
+  threadIdleMs,
+  threadTimeLimitMs,
+  type ParseLimits,
+} from './limits.ts';
 import { feedMessage, type MessageFeed } from './message-feed.ts';
 import type { ParsedMessage, ParseWarning } from './message.ts';
 import { parseHeaders } from './parse.ts';
@@ -19,6 +26,7 @@ export interface MimePoolOptions {
   readonly threads: number;
   /** Threads start when there is work for them, for a process that may never have any; at once unless so. */
   readonly isLazy?: boolean;
+  readonly limits?: ParseLimits;
   readonly timeLimitMs?: number;
   readonly heapMb?: number;
   /** Told of each message that ended its thread, and why. */
@@ -51,7 +59,13 @@ export interface MimePool {
 const ownWorkerUrl = new URL(`./worker${import.meta.url.endsWith('.ts') ? '.ts' : '.js'}`, import.meta.url);
 
 export function createMimePool(options: MimePoolOptions): MimePool {
-  const { threads, timeLimitMs = threadTimeLimitMs, heapMb = threadHeapMb, onFailure = () => {} } = options;
+  const {
+    threads,
+    timeLimitMs = threadTimeLimitMs,
+    heapMb = threadHeapMb,
+    limits = parseLimits,
+    onFailure = () => {},
+  } = options;
   const piscina = new Piscina<ParseTask | SanitizeTask, ParsedMessage | SanitizedHtml>({
     filename: (options.workerUrl ?? ownWorkerUrl).href,
     minThreads: options.isLazy === true ? 0 : threads,
@@ -82,7 +96,7 @@ export function createMimePool(options: MimePoolOptions): MimePool {
     const limit = createTimeLimit(timeLimitMs);
     const feed = feedMessage(raw as AsyncIterable<Uint8Array>, port1, { onWait: limit.pause, onWork: limit.resume });
     try {
-      const task: ParseTask = { kind: 'stream', port: port2 };
+      const task: ParseTask = { kind: 'stream', port: port2, limits };
       return (await piscina.run(task, { signal: limit.signal, transferList: [port2] })) as ParsedMessage;
     } catch (thrown) {
       throw feed.error() ?? new Interrupted(toError(thrown), feed);
@@ -104,8 +118,8 @@ export function createMimePool(options: MimePoolOptions): MimePool {
         });
       }
       // A copy, made while the bytes are here; Buffer's own slice would be a view of what is given away.
-      const head = new Uint8Array(raw.subarray(0, headerBytesMax));
-      const task = { kind: 'message', bytes: ownMemory(raw) } as const;
+      const head = new Uint8Array(raw.subarray(0, limits.headerBytes));
+      const task = { kind: 'message', bytes: ownMemory(raw), limits } as const;
       return await runBytes(task).catch((thrown: unknown) => readHeaders(head, toError(thrown)));
     } finally {
       slots.free();
@@ -115,9 +129,9 @@ export function createMimePool(options: MimePoolOptions): MimePool {
   /** What is left of a message that has ended its thread. */
   async function readHeaders(head: Uint8Array, error: Error): Promise<ParsedMessage> {
     const reason = explain(error, onFailure);
-    return runBytes({ kind: 'headers', bytes: head, reason }).catch((again: unknown) => {
+    return runBytes({ kind: 'headers', bytes: head, reason, limits }).catch((again: unknown) => {
       explain(toError(again), onFailure);
-      return parseHeaders(new Uint8Array(), reason);
+      return parseHeaders(new Uint8Array(), reason, limits);
     });
   }
 

@@ -163,3 +163,75 @@ describe('parts', () => {
     });
   });
 });
+
+describe('bounds that are set', () => {
+  const set = { headerFields: 5, headerBytes: 2000, addresses: 2, parts: 4, partDepth: 3, textBytes: 100 };
+
+  test.each<[what: string, raw: Buffer, code: string, check: (message: ParsedMessage) => void]>([
+    [
+      'header fields',
+      mail('X: y\n'.repeat(6), '\nx'),
+      'headers_truncated',
+      ({ headers }) => expect(headers).toHaveLength(5),
+    ],
+    [
+      'bytes of the header section',
+      mail('Subject: x\nX: ', 'a'.repeat(3000), '\n\nx'),
+      'headers_truncated',
+      ({ headers }) => expect(JSON.stringify(headers).length).toBeLessThan(2200),
+    ],
+    ['addresses', mail('To: a@x, b@x, c@x\n\nx'), 'addresses_truncated', ({ to }) => expect(to).toHaveLength(2)],
+    [
+      'parts',
+      multipart('mixed', ...Array.from({ length: 8 }, (_, at) => `Content-Type: image/png\n\n${at}`)),
+      'parts_truncated',
+      ({ attachments }) => expect(attachments).toHaveLength(3),
+    ],
+    ['depth', nest(4), 'parts_truncated', ({ text }) => expect(text).toBeNull()],
+    [
+      'text',
+      mail('Subject: x\n\n', 'a'.repeat(200)),
+      'text_truncated',
+      ({ textTruncated }) => expect(textTruncated).toBe(true),
+    ],
+  ])('%s', async (_, raw, code, check) => {
+    const message = await parseMessage(raw, set);
+    expect(codes(message)).toContain(code);
+    check(message);
+    expect(codes(await parseMessage(raw))).toEqual([]);
+  });
+});
+
+describe('a bomb', () => {
+  test.each<[what: string, raw: () => Buffer]>([
+    ['of a million header fields', () => mail('X: y\n'.repeat(1_000_000), '\nx')],
+    ['of a million addresses', () => mail('To: ', 'a@b, '.repeat(1_000_000), '\n\nx')],
+    ['of groups in groups', () => mail('To: ', 'g:'.repeat(100_000), '\n\nx')],
+    ['of brackets in an address', () => mail('From: ', '<'.repeat(200_000), '\n\nx')],
+    ['of comments in comments', () => mail('Authentication-Results: ', '('.repeat(200_000), '\n\nx')],
+    [
+      'of a hundred thousand parts',
+      () => mail('Content-Type: multipart/mixed; boundary=b\n\n', '--b\n\nx\n'.repeat(100_000)),
+    ],
+    ['of a hundred thousand levels', () => nest(100_000)],
+    ['of references', () => mail('References: ', '<a@b> '.repeat(200_000), '\n\nx')],
+    ['of encoded words', () => mail('Subject: ', '=?utf-8?Q?=41?= '.repeat(50_000), '\n\nx')],
+    ['of parameters', () => mail('Content-Type: text/plain', ';a=b'.repeat(200_000), '\n\nx')],
+    [
+      'of continued parameters',
+      () => mail('Content-Disposition: attachment', ';filename*0*=a'.repeat(100_000), '\n\nx'),
+    ],
+    ['of HTML elements', () => mail('Content-Type: text/html\n\n', '<div>'.repeat(100_000))],
+    ['of HTML attributes', () => mail('Content-Type: text/html\n\n<p ', 'a=b '.repeat(200_000), '>x')],
+    ['of soft line breaks', () => mail('Content-Transfer-Encoding: quoted-printable\n\n', '=\n'.repeat(3_000_000))],
+    ['of a line without an end', () => mail('Content-Transfer-Encoding: base64\n\n', 'QUJD'.repeat(5_000_000))],
+  ])(
+    '%s costs seconds at most, and leaves a message',
+    async (_, raw) => {
+      const message = await parseMessage(raw());
+      expect(JSON.stringify(message).length).toBeLessThan(8 * 1024 * 1024);
+      expect(message.parse.status).not.toBe('');
+    },
+    20_000,
+  );
+});

@@ -15,7 +15,7 @@ export default async function misbehave(task: ParseTask | SanitizeTask): Promise
   if (task.kind === 'stream') {
     // Reads of it what says how to misbehave, and never asks for the rest.
     const [raw = Buffer.alloc(0)] = await readFirst(task.port);
-    return misbehave({ kind: 'message', bytes: raw });
+    return misbehave({ kind: 'message', bytes: raw, limits: task.limits });
   }
   const raw = Buffer.from(task.bytes).toString('latin1');
   if (task.kind === 'message' || raw.includes('X-Even-Alone')) {
