@@ -36,11 +36,19 @@ export interface MessageListPorts {
       query: MessageQuery,
     ): Promise<{ readonly items: readonly Summary[]; readonly nextCursor: string | null }>;
   };
+  fetches: { find(ref: { tenant: string; id: string }): Promise<{ mailboxId: string } | null> };
 }
 
 type Query = NonNullable<operations['listMessages']['parameters']['query']>;
 
-export function messageListHandlers({ messages }: MessageListPorts): Pick<Handlers, 'listMessages'> {
+export function messageListHandlers({ messages, fetches }: MessageListPorts): Pick<Handlers, 'listMessages'> {
+  /** A fetch has one mailbox: to look there alone is far less than to look through everything. */
+  const withMailbox = async (tenant: string, filters: Filters): Promise<Filters> => {
+    if (filters.fetchId === undefined || filters.mailboxId !== undefined) return filters;
+    const fetch = await fetches.find({ tenant, id: filters.fetchId });
+    return fetch ? { ...filters, mailboxId: fetch.mailboxId } : filters;
+  };
+
   return {
     async listMessages({ principal, query }) {
       const filters = readFilters(query);
@@ -48,7 +56,8 @@ export function messageListHandlers({ messages }: MessageListPorts): Pick<Handle
       // The tenant is in it, too: a cursor says where somebody's mail stands.
       const owner = JSON.stringify([principal.tenant, filters, sort, order]);
       const cursor = query.cursor === undefined ? null : openCursor(query.cursor, owner);
-      const { items, nextCursor } = await messages.list(principal.tenant, { ...filters, sort, order, limit, cursor });
+      const wanted = { ...(await withMailbox(principal.tenant, filters)), sort, order, limit, cursor };
+      const { items, nextCursor } = await messages.list(principal.tenant, wanted);
       return {
         status: 200,
         body: { items, nextCursor: nextCursor === null ? null : wrapCursor(nextCursor, owner) },

@@ -20,6 +20,9 @@ import { createMimePool } from '../../src/mime/pool.ts';
 import { createContractChecker } from '../support/contract.ts';
 import { OPERATOR_KEY, readResponse, send, type ApiOptions, type ApiResponse } from '../support/service.ts';
 
+/** The one fetch that is known of. */
+export const KNOWN_FETCH = { id: `fch_${'2'.repeat(26)}`, mailboxId: `mbx_${'1'.repeat(32)}` } as const;
+
 export const NOW_MS = Date.parse('2026-11-23T12:00:00.000Z');
 const MASTER_KEY = Buffer.alloc(32, 7);
 
@@ -108,7 +111,9 @@ export async function startMessageApi(options: MessageApiOptions = {}): Promise<
     shutdown: new AbortController().signal,
     clock: { now: () => clock.nowMs },
     logger: pino({ level: 'trace' }, { write: (line: string) => void (log += line) }),
-    fetches: {} as HttpPorts['fetches'],
+    fetches: {
+      find: async ({ id }) => (id === KNOWN_FETCH.id ? KNOWN_FETCH : null),
+    } as HttpPorts['fetches'],
     webhooks: {} as HttpPorts['webhooks'],
   });
   const server = await startHttpServer(app, '127.0.0.1', 0);
@@ -136,8 +141,8 @@ export async function startMessageApi(options: MessageApiOptions = {}): Promise<
 async function storeMail(raw: Buffer, index: number): Promise<{ raw: Buffer; message: MessageBody }> {
   const message = {
     id: `msg_${String(index).padStart(32, '0')}`,
-    mailboxId: `mbx_${'1'.repeat(32)}`,
-    fetchId: `fch_${'2'.repeat(26)}`,
+    mailboxId: KNOWN_FETCH.mailboxId,
+    fetchId: KNOWN_FETCH.id,
     uidl: `uid-${index}`,
     size: raw.length,
     digest: createHash('sha256').update(raw).digest('hex'),

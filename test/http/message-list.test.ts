@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import type { components } from '../../src/contract.gen.ts';
-import { startMessageApi, type MessageApi } from './message-api.ts';
+import { KNOWN_FETCH, startMessageApi, type MessageApi } from './message-api.ts';
 
 type Page = components['schemas']['MessageSummaryPage'];
 type Summary = components['schemas']['MessageSummary'];
@@ -86,6 +86,14 @@ describe('200', () => {
       limit: 100,
       cursor: null,
     });
+  });
+
+  it('looks for the messages of a fetch in its mailbox alone', async () => {
+    await list(`?fetch=${KNOWN_FETCH.id}`);
+    expect(asked()).toMatchObject({ fetchId: KNOWN_FETCH.id, mailboxId: KNOWN_FETCH.mailboxId });
+    // One that is not known any more may have left messages.
+    await list(`?fetch=fch_${'9'.repeat(26)}`);
+    expect(asked()).not.toHaveProperty('mailboxId');
   });
 
   it('goes on from page to page, over empty ones too, and the limit may change on the way', async () => {
