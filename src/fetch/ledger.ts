@@ -5,7 +5,12 @@ export type LedgerEntry =
   /** `bytes` as LIST stated them: another size under the same unique-id is another mail. */
   | { state: 'stored'; number: number; messageId: string; bytes: number | null }
   /** Larger than the server had said: the next attempt takes its header section only. */
-  | { state: 'oversize'; number: number }
+  | {
+      state: 'oversize';
+      number: number;
+      /** How many sessions broke on asking for that. */
+      broke?: number;
+    }
   /** The session broke while it was retrieved: the next attempt leaves it for last. */
   | { state: 'suspect'; number: number };
 

@@ -23,6 +23,8 @@ export const commitAfterMs = 100;
 export const headersBytesMax = 256 * 1024;
 /** How often the progress of a running fetch is written. */
 export const progressEveryMs = 250;
+/** Sessions that may break on asking for the header section of a message: then it is left out. */
+export const brokenHeadersMax = 2;
 /** Attempts in a row whose session broke without a single message settled. */
 export const brokenSessionsMax = 2;
 /** The same, where storage failed. */

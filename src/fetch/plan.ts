@@ -2,6 +2,7 @@
 import { messageKey } from '../identity.ts';
 import type { FetchLimits, MessageFailure } from './fetch.ts';
 import type { LedgerEntry } from './ledger.ts';
+import { brokenHeadersMax } from './limits.ts';
 
 export interface Listed {
   number: number;
@@ -27,6 +28,8 @@ export interface Plan {
   retrieve: readonly PlannedMessage[];
   /** Too large to be retrieved: their header section tells what they are. */
   headersOnly: readonly PlannedMessage[];
+  /** Too large, and sessions broke on their header section. */
+  leftOut: readonly Listed[];
   /** Stored by an earlier attempt of this fetch, and still listed. */
   stored: readonly StoredMessage[];
   /** Left for another fetch. */
@@ -63,13 +66,18 @@ export function planFetch(
   const fresh: PlannedMessage[] = [];
   const suspects: PlannedMessage[] = [];
   const oversize: PlannedMessage[] = [];
+  const broken: PlannedMessage[] = [];
+  const leftOut: Listed[] = [];
   const stored: StoredMessage[] = [];
 
   for (const keyed of keyListing(listing)) {
     const entry = keyed.key === null ? undefined : ledger.get(keyed.key);
     const message = { ...keyed, isSuspect: entry?.state === 'suspect' };
     if (entry?.state === 'stored' && isSame(entry, keyed)) stored.push({ ...message, messageId: entry.messageId });
-    else if (entry?.state === 'oversize' || (keyed.bytes !== null && keyed.bytes > limits.messageBytes)) {
+    else if (entry?.state === 'oversize' && entry.broke !== undefined) {
+      if (entry.broke >= brokenHeadersMax) leftOut.push(keyed);
+      else broken.push({ ...message, isSuspect: true });
+    } else if (entry?.state === 'oversize' || (keyed.bytes !== null && keyed.bytes > limits.messageBytes)) {
       oversize.push(message);
     } else (message.isSuspect ? suspects : fresh).push(message);
   }
@@ -77,13 +85,15 @@ export function planFetch(
   // One message that breaks the session must not keep the others from coming.
   const wanted = [...fresh, ...suspects];
   const { count, limitReached } = countWithin(wanted, limits, before);
-  const headersOnly = oversize.slice(0, Math.max(0, limits.messages - before.messages - count));
+  const large = [...oversize, ...broken];
+  const headersOnly = large.slice(0, Math.max(0, limits.messages - before.messages - count));
   return {
     retrieve: wanted.slice(0, count),
     headersOnly,
+    leftOut,
     stored,
-    skipped: wanted.length + oversize.length - count - headersOnly.length,
-    limitReached: headersOnly.length < oversize.length ? 'messages' : limitReached,
+    skipped: wanted.length + large.length - count - headersOnly.length,
+    limitReached: headersOnly.length < large.length ? 'messages' : limitReached,
   };
 }
 

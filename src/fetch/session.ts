@@ -14,7 +14,7 @@ import {
 import type { Fetch, FetchProgress, FetchRef, MessageFailure, PhaseTimings } from './fetch.ts';
 import type { Ledger, LedgerEntry } from './ledger.ts';
 import { GroupCommit, type CommitPorts } from './group-commit.ts';
-import { detailCharsMax, failuresMax, progressEveryMs, sessionGraceMs } from './limits.ts';
+import { brokenHeadersMax, detailCharsMax, failuresMax, progressEveryMs, sessionGraceMs } from './limits.ts';
 import {
   countGone,
   planFetch,
@@ -133,15 +133,21 @@ export class FetchSession {
       ...(fetch.deletion === 'unknown' && hasUidl && this.#settleDeletion(countGone(listing, ledger))),
     });
     await this.#timed('retrieveMs', async () => {
-      await this.#retrieve(client, plan);
-      await this.#retrieveHeaders(client, plan);
+      for (const message of plan.leftOut) this.#addFailure(tooLarge(message, fetch.limits));
+      const left = await this.#retrieve(client, plan);
+      // Whatever becomes of those that are too large.
       await this.#commit.flush();
+      const leftHeaders = await this.#retrieveHeaders(client, plan);
+      await this.#commit.flush();
+      if (left + leftHeaders > 0) {
+        await this.#write({ skipped: plan.skipped + left + leftHeaders, limitReached: 'seconds' });
+      }
     });
     return [...plan.stored, ...this.#commit.committed];
   }
 
-  /** A message that failed by itself is noted, and the session goes on. */
-  async #retrieve(client: Pop3Client, plan: Plan): Promise<void> {
+  /** A message that failed by itself is noted, and the session goes on. Resolves with how many the time did not do for. */
+  async #retrieve(client: Pop3Client, plan: Plan): Promise<number> {
     let done = 0;
     try {
       for await (const { message, body, error } of client.retrieveAll(this.#untilTimeIsUp(plan.retrieve))) {
@@ -159,17 +165,37 @@ export class FetchSession {
       }
       throw error;
     }
-    const left = plan.retrieve.length - done;
-    if (left > 0) await this.#write({ skipped: plan.skipped + left, limitReached: 'seconds' });
+    return plan.retrieve.length - done;
   }
 
   /** TOP (RFC 1939 §7) of what is too large: an optional command, without which there is nothing but the failure. */
-  async #retrieveHeaders(client: Pop3Client, { headersOnly }: Plan): Promise<void> {
-    for await (const { message, body, error } of client.topAll(headersOnly, 0)) {
-      if (error) this.#addFailure(tooLarge(message, this.#job.fetch.limits));
-      else await this.#commit.takeHeaders(message, this.#bounded(body, message));
-      await this.#writeSometimes();
+  async #retrieveHeaders(client: Pop3Client, { headersOnly }: Plan): Promise<number> {
+    let done = 0;
+    try {
+      for await (const { message, body, error } of client.topAll(this.#untilTimeIsUp(headersOnly), 0)) {
+        if (error) this.#addFailure(tooLarge(message, this.#job.fetch.limits));
+        else await this.#commit.takeHeaders(message, this.#bounded(body, message));
+        done += 1;
+        await this.#writeSometimes();
+      }
+    } catch (error) {
+      const broken = headersOnly[done];
+      if (broken && isMessagesFault(error)) {
+        await this.#commit.flush();
+        await this.#markBrokenHeaders(broken);
+      }
+      throw error;
     }
+    return headersOnly.length - done;
+  }
+
+  /** One that breaks the session whenever its header section is asked for must not keep the fetch from its end. */
+  async #markBrokenHeaders({ key, number, isSuspect }: PlannedMessage): Promise<void> {
+    const { fetch, token } = this.#job;
+    if (key === null) return;
+    const broke = isSuspect ? brokenHeadersMax : 1;
+    await this.#ports.records.commit(fetch, token, key, { state: 'oversize', number, broke });
+    this.#foundFailing += 1;
   }
 
   *#untilTimeIsUp(messages: readonly PlannedMessage[]): Generator<PlannedMessage, void> {

@@ -37,6 +37,7 @@ async function searchRaw(openRaw: OpenRaw, { id }: StoredAttachment): Promise<Op
 
 /** What is decoded has no place that could be sought: what comes before the range is read, and dropped. */
 function takeRange(stream: Readable, { start, end }: ByteRange): Readable {
+  stream.on('error', () => undefined); // Found out by who reads what is taken.
   const taken = Readable.from(readRange(stream, start, end), { objectMode: false });
   return taken.once('close', () => stream.destroy());
 }

@@ -1,10 +1,12 @@
 /** What is to become of each message of a batch: under which id, and what of it is here already. It only reads. */
+import { createHash } from 'node:crypto';
 import { messageId } from '../identity.ts';
 import { expiryMarginMs } from './limits.ts';
 import type { MessageIndex } from './message-index.ts';
 import type { MessageRecord } from './message.ts';
 import { digestOf, type NewMessage } from './new-message.ts';
 import type { ReadRecord, RecordStore } from './record-store.ts';
+import { summarise } from './summary.ts';
 
 export interface BatchPlan {
   message: NewMessage;
@@ -36,12 +38,14 @@ export async function planBatch(
     messages.map(async (message, at): Promise<BatchPlan> => {
       const digest = digestOf(message);
       let [id = '', holder = null] = [ids[at], found[at]];
-      if (digest !== null && holder?.record.digest && holder.record.digest !== digest) {
+      if (holder?.record.digest && !isSameMail(holder.record, message)) {
         // A unique-id that a server has given to another mail before must not put one in the other's place.
-        id = messageId(message.mailboxId, { ...message.identity, digest });
+        id = messageId(message.mailboxId, { ...message.identity, digest: digest ?? hash(message.parsed.messageId) });
         [holder = null] = await records.read(tenant, [id]);
       }
-      const isHeld = holder !== null && lasts(holder.record) && isSame(holder.record, message);
+      // Less is never put in the place of more: where the whole message is here, its header section is nothing new.
+      const isWhole = digest === null && holder !== null && holder.record.digest !== null;
+      const isHeld = holder !== null && (isWhole || (lasts(holder.record) && isSame(holder.record, message)));
       const first = digest === null || isHeld ? null : await findFirst(message, id, digest);
       return { message, id, held: isHeld ? holder : null, previous: isHeld ? null : holder, first };
     }),
@@ -54,6 +58,16 @@ export async function planBatch(
     // The index knows the beginning of the digest only.
     return first && first.record.digest === digest && lasts(first.record) ? first.record : null;
   }
+}
+
+/** Of a message that is here whole: the same bytes, or the same Message-ID where only the header section came. */
+function isSameMail(record: MessageRecord, message: NewMessage): boolean {
+  const digest = digestOf(message);
+  return digest === null ? record.messageId === summarise(message.parsed).messageId : record.digest === digest;
+}
+
+function hash(text: string): string {
+  return createHash('sha256').update(text).digest('hex');
 }
 
 /** The same bytes; or of both only the header section, of messages of one size. */

@@ -36,6 +36,6 @@ export async function deleteMessage(ports: DeletionPorts, tenant: string, read: 
 export async function release(ports: DeletionPorts, tenant: string, record: MessageRecord): Promise<void> {
   await ports.index.remove(tenant, record);
   for (const blob of blobsOf(record)) {
-    if (await ports.members.leave(tenant, blob, record.id)) await ports.blobs.delete({ tenant, id: blob });
+    if (await ports.members.leave(tenant, blob, record)) await ports.blobs.delete({ tenant, id: blob });
   }
 }

@@ -40,6 +40,8 @@ export async function openExtent(
   const [first, last] = [Math.floor(range.start / pieceBytes), Math.floor(Math.max(range.end, 0) / pieceBytes)];
   const sealed = await read(starts[first] ?? 0, starts[last + 1] ?? 0);
   if (!sealed) return null;
+  // It may break before anybody reads, as where a message waits for its parser: that is found out by who does read.
+  sealed.on('error', () => undefined);
   const wanted = { start: range.start - first * pieceBytes, length: range.end - range.start + 1 };
   const opened = Readable.from(openPieces(sealed, key, { starts, first, last }, wanted), { objectMode: false });
   // A generator that was never asked for anything has no `finally` to run.

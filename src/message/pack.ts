@@ -10,7 +10,7 @@ import { summarise } from './summary.ts';
 /** What the pack does not find out by itself. */
 export type PackFacts = Pick<
   MessageIdentityFields,
-  'id' | 'mailboxId' | 'fetchId' | 'uidl' | 'fetchedAt' | 'expiresAt'
+  'id' | 'mailboxId' | 'fetchId' | 'uidl' | 'fetchedAt' | 'expiresAt' | 'acknowledgedAt'
 >;
 
 export interface Pack {
@@ -26,8 +26,8 @@ export interface Pack {
   addCopy(message: NewMessage, facts: PackFacts, original: MessageRecord): void;
   /** The first message of the pack with the same bytes, of the same mailbox. */
   find(message: NewMessage): MessageRecord | null;
-  /** The ids of the messages of each blob, shared bytes included. */
-  membersOfBlobs(): Map<string, string[]>;
+  /** The messages of each blob, shared bytes included. */
+  membersOfBlobs(): Map<string, MessageRecord[]>;
 }
 
 export function createPack(tenant: string): Pack {
@@ -77,9 +77,9 @@ export function createPack(tenant: string): Pack {
       );
     },
     membersOfBlobs() {
-      const members = new Map<string, string[]>();
+      const members = new Map<string, MessageRecord[]>();
       for (const record of made) {
-        for (const name of blobsOf(record)) members.set(name, [...(members.get(name) ?? []), record.id]);
+        for (const name of blobsOf(record)) members.set(name, [...(members.get(name) ?? []), record]);
       }
       return members;
     },
@@ -92,7 +92,6 @@ function describe(message: NewMessage, facts: PackFacts, duplicateOf: string | n
     ...facts,
     size: raw.bytes,
     digest: digestOf(message),
-    acknowledgedAt: null,
     duplicateOf,
     omitted: hasBytes(raw) ? null : raw.omitted,
     ...summarise(parsed),

@@ -6,9 +6,10 @@
  * when they expire and whose they are, records, indexes.
  */
 import { planBatch, type BatchPlan } from './batch-plan.ts';
+import type { BlobMember } from './blob-members.ts';
 import { release, type DeletionPorts } from './deletion.ts';
 import { blobsOf, type MessageRecord } from './message.ts';
-import { hasBytes, type NewMessage } from './new-message.ts';
+import { digestOf, hasBytes, type NewMessage } from './new-message.ts';
 import { createPack, type Pack } from './pack.ts';
 import type { ReadRecord } from './record-store.ts';
 
@@ -47,7 +48,7 @@ export async function storeMessages(
     if (pack.pieces.length > 0) await blobs.write({ tenant, id: pack.blob }, pack.pieces);
     await Promise.all([
       ...made.map(({ id, expiresAt }) => index.expireAt(tenant, id, Date.parse(expiresAt))),
-      ...[...pack.membersOfBlobs()].map(([blob, ids]) => members.add(tenant, blob, ids)),
+      ...[...pack.membersOfBlobs()].map(([blob, joined]) => members.add(tenant, blob, joined)),
     ]);
     isSafe = true;
     await Promise.all(made.map((record) => records.write(tenant, record)));
@@ -69,7 +70,6 @@ async function settle(ports: BatchPorts, tenant: string, pack: Pack, plan: Batch
   if (held && (await extend(ports, tenant, held, { fetchId: message.fetchId, expiresAt }))) {
     return { id, isDuplicate: held.record.duplicateOf !== null };
   }
-  const original = pack.find(message) ?? (first && (await share(ports, tenant, id, first)) ? first : null);
   const facts = {
     id,
     mailboxId: message.mailboxId,
@@ -77,7 +77,10 @@ async function settle(ports: BatchPorts, tenant: string, pack: Pack, plan: Batch
     uidl: message.uidl,
     fetchedAt: new Date(message.fetchedMs).toISOString(),
     expiresAt,
+    acknowledgedAt:
+      plan.previous && isSameBytes(plan.previous.record, message) ? plan.previous.record.acknowledgedAt : null,
   };
+  const original = pack.find(message) ?? (first && (await share(ports, tenant, facts, first)) ? first : null);
   if (plan.previous) pack.overwritten.push(plan.previous.record);
   if (original) pack.addCopy(message, facts, original);
   else pack.add(message, facts);
@@ -86,26 +89,40 @@ async function settle(ports: BatchPorts, tenant: string, pack: Pack, plan: Batch
 
 /** Of a message that is held already there is nothing to write but that it was met again. */
 async function extend(
-  { records, index }: BatchPorts,
+  ports: BatchPorts,
   tenant: string,
   held: ReadRecord,
   { fetchId, expiresAt }: Pick<MessageRecord, 'fetchId' | 'expiresAt'>,
 ): Promise<boolean> {
+  const { records, index } = ports;
   const { record } = held;
   const later = expiresAt > record.expiresAt ? expiresAt : record.expiresAt;
   // The later time first: should this end here, the sweeper finds a record whose time has not come, and corrects itself.
   await index.expireAt(tenant, record.id, Date.parse(later));
   const extended = { ...record, fetchId, expiresAt: later };
-  if (!(await records.replace(tenant, held, extended))) return false;
+  if (!(await records.replace(tenant, held, extended))) {
+    // It was acknowledged at this moment, which is not to be undone; or it is being deleted.
+    const [now = null] = await records.read(tenant, [record.id]);
+    return now?.record.digest === record.digest && extend(ports, tenant, now, { fetchId, expiresAt });
+  }
   // Whoever stored it may have died before it came to that.
   await index.add(tenant, extended);
   return true;
 }
 
 /** False where the original is just being deleted. */
-async function share({ members }: BatchPorts, tenant: string, id: string, original: MessageRecord): Promise<boolean> {
+async function share(
+  { members }: BatchPorts,
+  tenant: string,
+  copy: BlobMember,
+  original: MessageRecord,
+): Promise<boolean> {
   for (const blob of blobsOf(original)) {
-    if (!(await members.join(tenant, blob, id, original.id))) return false;
+    if (!(await members.join(tenant, blob, copy, original))) return false;
   }
   return true;
+}
+
+function isSameBytes({ digest }: MessageRecord, message: NewMessage): boolean {
+  return digest !== null && digest === digestOf(message);
 }

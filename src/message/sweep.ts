@@ -39,7 +39,7 @@ export async function auditBlobs(ports: DeletionPorts, signal: AbortSignal): Pro
   const beforeMs = ports.clock.now() - draftAgeMsMax;
   for await (const name of ports.blobs.list(beforeMs)) {
     if (signal.aborted) return result;
-    await counted(result, () => deleteOrphan(ports, name));
+    await counted(result, () => deleteOrphan(ports, name, beforeMs));
   }
   await ports.blobs.discardUnfinished(beforeMs);
   return result;
@@ -67,10 +67,16 @@ async function expire(ports: DeletionPorts, { tenant, id, atMs }: ExpiryEntry): 
   return deleteMessage(ports, tenant, read);
 }
 
-async function deleteOrphan({ blobs, members, records }: DeletionPorts, { tenant, id }: BlobName): Promise<boolean> {
+async function deleteOrphan(
+  { blobs, members, records }: DeletionPorts,
+  { tenant, id }: BlobName,
+  beforeMs: number,
+): Promise<boolean> {
   for (const member of await members.list(tenant, id)) {
-    const read = await records.readAny(tenant, member);
+    const read = await records.readAny(tenant, member.id);
     if (read !== null && read !== 'unreadable' && blobsOf(read.record).has(id)) return false;
+    // The blob is old, and who has just joined it may not have written its record yet.
+    if (Date.parse(member.fetchedAt) > beforeMs) return false;
     await members.leave(tenant, id, member);
   }
   await blobs.delete({ tenant, id });

@@ -101,7 +101,7 @@ export function createMimePool(options: MimePoolOptions): MimePool {
     } catch (thrown) {
       throw feed.error() ?? new Interrupted(toError(thrown), feed);
     } finally {
-      limit.pause();
+      limit.end();
       feed.stop();
       raw.destroy();
     }
@@ -156,7 +156,10 @@ export function createMimePool(options: MimePoolOptions): MimePool {
   }
 
   return {
-    parse: (raw) => hold(() => parse(raw)),
+    parse(raw) {
+      if (isClosed && !(raw instanceof Uint8Array)) raw.destroy();
+      return hold(() => parse(raw));
+    },
     sanitize: (html) => hold(() => sanitize(html)),
     get inHand() {
       return inHand.size;
@@ -182,12 +185,14 @@ class Interrupted extends Error {
 }
 
 /** A limit that counts while it is not paused. It begins to when the thread first has something to do. */
-function createTimeLimit(limitMs: number): { signal: AbortSignal; pause(): void; resume(): void } {
+function createTimeLimit(limitMs: number): { signal: AbortSignal; pause(): void; resume(): void; end(): void } {
   const controller = new AbortController();
   let leftMs = limitMs;
   let timer: NodeJS.Timeout | undefined;
   let sinceMs = 0;
+  let isOver = false;
   const resume = (): void => {
+    if (isOver) return;
     sinceMs = performance.now();
     timer = setTimeout(() => controller.abort(), Math.max(0, leftMs));
   };
@@ -197,7 +202,11 @@ function createTimeLimit(limitMs: number): { signal: AbortSignal; pause(): void;
     timer = undefined;
     leftMs -= performance.now() - sinceMs;
   };
-  return { signal: controller.signal, pause, resume };
+  const end = (): void => {
+    isOver = true;
+    pause();
+  };
+  return { signal: controller.signal, pause, resume, end };
 }
 
 type ThreadFailure = ParseWarning & { readonly code: 'time_limit' | 'memory_limit' | 'crashed' };

@@ -38,7 +38,7 @@ export function messageKey(tenant: string, messageId: string): string {
   return `${PREFIX}:{${tenant}/${messageId}}:message`;
 }
 
-/** Hash: the ids of the messages whose bytes are in the blob. */
+/** Hash: the messages whose bytes are in the blob, by id and by when they were stored. */
 export function blobMembersKey(tenant: string, blobId: string): string {
   return `${PREFIX}:{${tenant}/${blobId}}:members`;
 }

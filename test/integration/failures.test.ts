@@ -143,6 +143,19 @@ describe('what goes wrong midway costs one message and not the rest', () => {
     });
   });
 
+  it('a message that breaks the session when its header section is asked for keeps neither the others nor their deletion', async () => {
+    const mails = MAILS.with(1, Buffer.concat([MAILS[1]!, Buffer.alloc(4096, 'x\r\n')]));
+    const server = await fakeServer({ mails, on: { TOP: () => 'close' } });
+    const fetch = await service.fetchMail(request(server.port, { delete: 'stored', limits: { messageBytes: 2000 } }));
+    expect(fetch).toMatchObject({
+      state: 'succeeded',
+      counts: { retrieved: 4, omitted: 0, failed: 1, deleted: 4 },
+      failures: [{ number: 2, code: 'message_too_large' }],
+    });
+    expect(server.commands.filter((line) => line.startsWith('RETR'))).toHaveLength(4);
+    expect(server.mails.map(({ raw }) => raw)).toEqual([mails[1]]);
+  });
+
   it('a message that is too large is never deleted, whatever the policy', async () => {
     const mails = MAILS.with(1, Buffer.concat([MAILS[1]!, Buffer.alloc(4096, 'x\r\n')]));
     const server = await fakeServer({ mails });

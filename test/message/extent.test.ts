@@ -138,6 +138,15 @@ describe('an extent', () => {
     await expect(open(inPack(sealed), extent, key)).rejects.toEqual(damaged);
   });
 
+  test('fails, and takes nothing else down, where the blob’s stream breaks before anybody reads', async () => {
+    const { extent } = await seal(randomBytes(100));
+    const source = new Readable({ read() {} });
+    const stream = (await openExtent({ open: async () => source }, extent, KEY))!;
+    source.destroy(new Error('connection reset'));
+    await new Promise((resolve) => source.once('close', resolve));
+    await expect(buffer(stream)).rejects.toThrow('connection reset');
+  });
+
   test('lets go of the blob’s stream when nobody reads on, or ever began', async () => {
     const { sealed, extent } = await seal(randomBytes(5 * pieceBytes));
     for (const reads of [0, 1]) {

@@ -96,6 +96,33 @@ describe('a stored message', () => {
     await fixture.storeAll([mail]);
     expect(await fixture.messages.find(TENANT, id)).toMatchObject({ acknowledgedAt: '2026-11-27T12:00:00.000Z' });
     expect(await fixture.messages.acknowledge(TENANT, 'msg_none')).toBeNull();
+    // Stored anew, as it is about to expire.
+    fixture.clock.nowMs += 7 * DAY_MS - HOUR_MS / 2;
+    await fixture.storeAll([mail]);
+    expect(await fixture.messages.find(TENANT, id)).toMatchObject({ acknowledgedAt: '2026-11-27T12:00:00.000Z' });
+  });
+
+  test('stays acknowledged where that was said just while it was fetched again', async () => {
+    const [id = ''] = await fixture.storeAll([mail]);
+    const expireAt = fixture.redis.zadd.bind(fixture.redis);
+    let isSaid = false;
+    const redis = new Proxy(fixture.redis, {
+      get(target, name) {
+        if (name === 'zadd') {
+          return async (...args: Parameters<typeof expireAt>) => {
+            if (!isSaid) await fixture.messages.acknowledge(TENANT, id);
+            isSaid = true;
+            return expireAt(...args);
+          };
+        }
+        const value: unknown = Reflect.get(target, name);
+        return typeof value === 'function' ? (value.bind(target) as unknown) : value;
+      },
+    });
+    const again = await fixture.prepare(mail, { identity: { uidl: 'uid-0', occurrence: 0 }, uidl: 'uid-0' });
+    expect(await fixture.open({ redis }).store(TENANT, [again])).toEqual([{ id, isDuplicate: false }]);
+    expect(await fixture.messages.find(TENANT, id)).toMatchObject({ acknowledgedAt: '2026-11-27T12:00:00.000Z' });
+    expect(await fixture.listFiles()).toHaveLength(1);
   });
 });
 
@@ -266,6 +293,21 @@ describe('the same bytes under another unique-id', () => {
   });
 });
 
+describe('bytes that are shared', () => {
+  test('stay where the message that shared them was stored anew as their copy, and the first is deleted', async () => {
+    const first = await fixture.prepare(mail, { identity: { uidl: 'a', occurrence: 0 } });
+    const brief = { identity: { uidl: 'b', occurrence: 0 }, retentionMs: HOUR_MS / 2 };
+    const [original, copy] = await fixture.messages.store(TENANT, [first, await fixture.prepare(mail, brief)]);
+    fixture.clock.nowMs += 1000;
+    const again = await fixture.prepare(mail, { ...brief, retentionMs: 7 * DAY_MS });
+    expect(await fixture.messages.store(TENANT, [again])).toEqual([copy]);
+    await fixture.messages.remove(TENANT, original!.id);
+    expect(mail.equals(await readRaw(copy!.id))).toBe(true);
+    await fixture.messages.remove(TENANT, copy!.id);
+    expect(await fixture.listFiles()).toEqual([]);
+  });
+});
+
 describe('a message whose bytes were omitted', () => {
   const omit = async (bytes: number) => fixture.prepare(plain('huge'), { raw: { omitted: 'too_large', bytes } });
 
@@ -290,6 +332,22 @@ describe('a message whose bytes were omitted', () => {
     expect(await fixture.listFiles()).toHaveLength(1);
     expect(await fixture.messages.findHeld(TENANT, [id])).toEqual(new Set([id]));
   });
+});
+
+test('a header section does not take the place of the whole message, nor of another mail of its unique-id', async () => {
+  const [id = ''] = await fixture.storeAll([plain('whole')]);
+  const head = async (subject: string) => {
+    const parsed = await parseMessage(Buffer.from(plain(subject).split('Hello')[0]!));
+    const uidl = 'uid-0';
+    const raw = { omitted: 'too_large', bytes: 99 } as const;
+    return { ...(await fixture.prepare('')), identity: { uidl, occurrence: 0 }, uidl, parsed, raw };
+  };
+  expect(await fixture.messages.store(TENANT, [await head('whole')])).toEqual([{ id, isDuplicate: false }]);
+  expect((await readRaw(id)).toString()).toBe(plain('whole'));
+  const [other] = await fixture.messages.store(TENANT, [await head('another')]);
+  expect(other!.id).not.toBe(id);
+  expect(await fixture.messages.store(TENANT, [await head('another')])).toEqual([other]);
+  expect((await readRaw(id)).toString()).toBe(plain('whole'));
 });
 
 test('held is what has a record and its bytes', async () => {

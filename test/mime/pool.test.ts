@@ -179,6 +179,9 @@ describe('close', () => {
     await expect(pool.parse(letter())).rejects.toThrow(
       expect.objectContaining({ name: 'AppError', code: 'cancelled' }) as Error,
     );
+    const stream = Readable.from([letter()]);
+    await expect(pool.parse(stream)).rejects.toMatchObject({ code: 'cancelled' });
+    expect(stream.destroyed).toBe(true);
   });
 });
 
