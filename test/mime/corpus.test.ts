@@ -43,6 +43,7 @@ const FAULTS: Readonly<Record<string, readonly string[]>> = {
     'strippedReply',
     'snippet',
   ],
+  'line-ends-cr-cr-lf': ['text', 'strippedReply', 'snippet'],
   'auth-results-microsoft-without-server': ['authenticationResults'],
   'header-8bit-shift-jis-in-multipart': ['subject', 'headers'],
   'mime-multipart-with-no-parts': ['text', 'strippedReply', 'snippet', 'parse'],
