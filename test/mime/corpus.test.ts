@@ -73,17 +73,18 @@ const expectedFile = (name: string): URL => new URL(`${name}.json`, FOLDER);
 const readExpected = async (name: string): Promise<Record<string, unknown>> =>
   JSON.parse(await readFile(expectedFile(name), 'utf8')) as Record<string, unknown>;
 
-describe.runIf(isUpdate)('the expected files', () => {
-  test.for(NAMES)('of %s are written anew', async (name) => {
+/** Instead of the comparison, which CI must not see as skipped. */
+function writeExpected(): void {
+  test.for(NAMES)('the expected file of %s is written anew', async (name) => {
     const got = toJson(await parseMessage(await readMail(name)));
     const faults = FAULTS[name] ?? [];
     const right = faults.length === 0 ? {} : await readExpected(name);
     for (const field of faults) got[field] = right[field];
     await writeFile(expectedFile(name), `${JSON.stringify(got, null, 2)}\n`);
   });
-});
+}
 
-describe.runIf(!isUpdate)('a mail of the corpus', () => {
+function compare(): void {
   test.for(NAMES)('%s is read as a mail client reads it', async (name) => {
     const got = toJson(await parseMessage(await readMail(name)));
     const expected = await readExpected(name);
@@ -100,7 +101,9 @@ describe.runIf(!isUpdate)('a mail of the corpus', () => {
     expect(expectedNames.sort()).toEqual(NAMES.map((name) => `${name}.json`).sort());
     expect(Object.keys(FAULTS).filter((name) => !NAMES.includes(name))).toEqual([]);
   });
-});
+}
+
+describe('a mail of the corpus', isUpdate ? writeExpected : compare);
 
 describe('through the threads of the pool', () => {
   const pool = createMimePool({ threads: 1 });
