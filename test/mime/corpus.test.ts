@@ -45,6 +45,7 @@ const FAULTS: Readonly<Record<string, readonly string[]>> = {
   ],
   'line-ends-cr-cr-lf': ['text', 'strippedReply', 'snippet'],
   'auth-results-microsoft-without-server': ['authenticationResults'],
+  'header-no-blank-line-before-the-text': ['text', 'strippedReply', 'snippet'],
   'header-8bit-shift-jis-in-multipart': ['subject', 'headers'],
   'mime-multipart-with-no-parts': ['text', 'strippedReply', 'snippet', 'parse'],
   'mime-digest': ['text', 'strippedReply', 'snippet', 'charsets', 'attachments'],
