@@ -1,7 +1,8 @@
 /**
  * Mails that other people's parsers are tested with: Python's email package, Go's enmime, SpamAssassin's samples, and the bounces of
  * Mailman's detector, which people got. They are unpacked by test/support/unpack-mail-corpora.sh out of Debian's packages, and not
- * kept here. What holds of all of them is tested on each; what one says is tested where somebody has read it.
+ * kept here. What holds of all of them is tested on each; what one says was held against Python's
+ * email package, but for what that cannot read.
  */
 import { createHash } from 'node:crypto';
 import { existsSync, readdirSync } from 'node:fs';
@@ -127,6 +128,16 @@ describe.skipIf(!isUnpacked)("other people's mail (skipped where unpack-mail-cor
       ['dsn_18', [['email@replaced.net', 'error', '5.0.0']]],
     ] as const)('%s says who did not get it', async ([name, expected]) => {
       expect(await failures(`flufl-bounce/${name}.txt`)).toEqual(expected);
+    });
+
+    test('a delivery status is found wherever Python finds one, but for the one within a forwarded mail', async () => {
+      const names = NAMES.filter((name) => name.startsWith('flufl-bounce/'));
+      const found = [];
+      for (const name of names)
+        if ((await failures(name)) !== undefined) found.push(name.slice('flufl-bounce/'.length, -4));
+      const numbers = Array.from({ length: 18 }, (_, at) => `dsn_${String(at + 1).padStart(2, '0')}`);
+      const expected = [...numbers, 'netscape_01', 'simple_13', 'simple_31', 'simple_42'];
+      expect(found.sort()).toEqual(expected.filter((name) => name !== 'dsn_15'));
     });
 
     test.for(['qmail_01', 'exim_01', 'groupwise_01'])('%s is for people alone, and its text is there', async (name) => {
