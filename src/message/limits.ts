@@ -17,6 +17,8 @@ export const pieceBytes = 64 * 1024;
 export const compressionGainMin = 1 / 16;
 /** Messages up to this many bytes share a blob with others of their fetch; a larger one gets a blob of its own. */
 export const packedBytesMax = 256 * 1024;
+/** Messages up to this many bytes stay in memory for the parser; a larger one is read back for it. */
+export const heldBytesMax = 4 * 1024 * 1024;
 /** How long a tenant's data key stays in memory: as long as its mail may stay readable after the key was deleted. */
 export const dataKeyCacheMs = 30_000;
 export const dataKeysCachedMax = 10_000;

@@ -7,7 +7,7 @@ import type { Readable } from 'node:stream';
 import { blobId } from '../identity.ts';
 import type { BlobStore } from './blobs/blob-store.ts';
 import { openExtent } from './extent.ts';
-import { packedBytesMax } from './limits.ts';
+import { heldBytesMax, packedBytesMax } from './limits.ts';
 import { damaged, PieceSealer, type PieceKey } from './sealed-pieces.ts';
 
 export interface RawDraft {
@@ -15,7 +15,7 @@ export interface RawDraft {
   bytes: number;
   /** SHA-256 in hex. */
   sha256: string;
-  /** The message for the parser: the bytes of a small one, which are given away; of a larger one, a stream out of its blob. */
+  /** The message for the parser: its bytes, which are given away; of a large one, a stream out of its blob. */
   open(): Promise<Uint8Array | Readable>;
   /** 32 bytes, under which raw bytes and content are sealed. */
   key: Buffer;
@@ -31,24 +31,21 @@ export async function writeRaw(blobs: BlobStore, tenant: string, source: AsyncIt
   const intake = new Intake(source, key);
   await intake.readSmall();
   if (!intake.isLarge) {
-    const plain = intake.takePlain();
-    return {
-      ...intake.facts(),
-      key: key.key,
-      place: { pieces: intake.takeSealed() },
-      open: async () => plain,
-      discard: async () => {},
-    };
+    const place = { pieces: intake.takeSealed() };
+    const plain = intake.takePlain() ?? new Uint8Array();
+    return { ...intake.facts(), key: key.key, place, open: async () => plain, discard: async () => {} };
   }
   const name = { tenant, id: blobId(randomBytes) };
   await blobs.write(name, intake.stream());
   const facts = intake.facts();
+  const plain = intake.takePlain();
   const extent = { blob: name.id, offset: 0, length: intake.sealedBytes, size: facts.bytes };
   return {
     ...facts,
     key: key.key,
     place: { blob: name.id, length: intake.sealedBytes },
     async open() {
+      if (plain !== null) return plain;
       const stream = await openExtent(blobs, extent, key);
       if (!stream) throw damaged();
       return stream;
@@ -62,7 +59,8 @@ class Intake {
   readonly #source: AsyncIterator<Uint8Array>;
   readonly #sealer: PieceSealer;
   readonly #hash: Hash = createHash('sha256');
-  #plain: Buffer[] = [];
+  /** What was read; null where that is too much to be held. */
+  #plain: Buffer[] | null = [];
   #sealed: Buffer[] = [];
   #bytes = 0;
   sealedBytes = 0;
@@ -83,7 +81,6 @@ class Intake {
       }
       this.#sealed.push(...this.#sealer.add(chunk));
       if (this.isLarge) return;
-      this.#plain.push(Buffer.from(chunk));
     }
   }
 
@@ -106,7 +103,9 @@ class Intake {
     return { bytes: this.#bytes, sha256: this.#hash.digest('hex') };
   }
 
-  takePlain(): Uint8Array {
+  /** Null where it is too large to be held. */
+  takePlain(): Uint8Array | null {
+    if (this.#plain === null) return null;
     const plain = new Uint8Array(this.#bytes);
     let at = 0;
     for (const chunk of this.#plain.splice(0)) {
@@ -125,10 +124,9 @@ class Intake {
     if (done === true) return null;
     this.#hash.update(value);
     this.#bytes += value.length;
-    if (this.#bytes > packedBytesMax) {
-      this.isLarge = true;
-      this.#plain = [];
-    }
+    this.isLarge = this.#bytes > packedBytesMax;
+    if (this.#bytes > heldBytesMax) this.#plain = null;
+    this.#plain?.push(Buffer.from(value));
     return value;
   }
 
