@@ -666,6 +666,10 @@ export interface components {
             readonly group: string | null;
         };
         readonly Attachment: {
+            /**
+             * @description `att_2.1` is the first file that was in the winmail.dat `att_2`.
+             * @example att_1
+             */
             readonly id: string;
             /**
              * @description Where it stands among the parts, as IMAP numbers them (RFC 9051 6.4.5.1).
@@ -874,6 +878,8 @@ export interface components {
             readonly calendarMethod: string | null;
             /** @enum {string|null} */
             readonly security: "smime-signed" | "smime-encrypted" | "pgp-signed" | "pgp-encrypted" | null;
+            /** @description Attachments came in a winmail.dat (TNEF): its files are listed beside it. */
+            readonly tnef: boolean;
         };
         readonly MessageReceivedEvent: {
             /** @constant */

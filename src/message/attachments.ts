@@ -30,9 +30,13 @@ async function readSource(
   return encoded && { filename, contentType, stream: decodeAttachment(encoded, encoding) };
 }
 
-async function searchRaw(openRaw: OpenRaw, { id }: StoredAttachment): Promise<OpenAttachment | null> {
+async function searchRaw(
+  openRaw: OpenRaw,
+  { id, filename, contentType }: StoredAttachment,
+): Promise<OpenAttachment | null> {
   const raw = await openRaw();
-  return raw && findInRaw(raw, id);
+  const found = raw && (await findInRaw(raw, id));
+  return found && { ...found, filename, contentType };
 }
 
 /** What is decoded has no place that could be sought: what comes before the range is read, and dropped. */

@@ -5,7 +5,7 @@
  */
 import { Decoder as Base64Decoder } from 'libbase64';
 import { Decoder as QuotedPrintableDecoder } from 'libqp';
-import { PassThrough, pipeline, type Readable, type Transform } from 'node:stream';
+import { PassThrough, pipeline, Readable, type Transform } from 'node:stream';
 import { finished } from 'node:stream/promises';
 import type { AttachmentStream } from 'mailparser';
 import { toError } from '../errors.ts';
@@ -13,6 +13,7 @@ import { attachmentFieldCharsMax, parseLimits } from './limits.ts';
 import type { AttachmentInfo, AttachmentSource } from './message.ts';
 import { PartParser, runParser } from './part-parser.ts';
 import { clean } from './text.ts';
+import { openTnefFile, type UnpackedFile } from './tnef-files.ts';
 
 export interface OpenAttachment extends Pick<AttachmentInfo, 'contentType' | 'filename'> {
   /** Decoded bytes. Fails with the error of the raw message's stream; destroy it to stop early. */
@@ -22,22 +23,23 @@ export interface OpenAttachment extends Pick<AttachmentInfo, 'contentType' | 'fi
 /**
  * Reads `raw` as far as needed and destroys it in any case.
  *
- * @param attachmentId of parseMessage's list.
+ * @param attachmentId of parseMessage's list; `att_2.1` is the first file of the winmail.dat `att_2`.
  * @returns null where the message has no such attachment.
  * @throws the error of `raw`, where it fails before the attachment begins.
  */
 export function openAttachment(raw: Readable, attachmentId: string): Promise<OpenAttachment | null> {
   const { promise, resolve, reject } = Promise.withResolvers<OpenAttachment | null>();
+  const [, id, file] = /^(att_\d+)(?:\.([1-9]\d{0,5}))?$/.exec(attachmentId) ?? [];
   const parser = new PartParser(ANY_NUMBER, 0);
   runParser(parser, raw, async (attachment, ordinal) => {
-    if (idOf(ordinal) !== attachmentId) {
+    if (idOf(ordinal) !== id) {
       attachment.content.resume();
       return finished(attachment.content);
     }
-    const { contentType, filename } = describeAttachment(attachment, ordinal);
-    resolve({ contentType, filename, stream: attachment.content });
+    const opened = await open(attachment, ordinal, file === undefined ? null : Number(file));
+    resolve(opened);
     // However it ends, nothing after it is wanted.
-    await finished(attachment.content).catch(() => {});
+    if (opened !== null) await finished(opened.stream).catch(() => {});
     parser.destroy();
   }).then(
     () => resolve(null),
@@ -48,6 +50,26 @@ export function openAttachment(raw: Readable, attachmentId: string): Promise<Ope
 
 /** Whoever lists an attachment had a bound; whoever asks for it by its id has it from there. */
 const ANY_NUMBER = { ...parseLimits, parts: Number.MAX_SAFE_INTEGER, partDepth: Number.MAX_SAFE_INTEGER };
+
+/** @param file of a winmail.dat; its names are behind its content, and so are not known. */
+async function open(
+  attachment: AttachmentStream,
+  ordinal: number,
+  file: number | null,
+): Promise<OpenAttachment | null> {
+  if (file === null) {
+    const { contentType, filename } = describeAttachment(attachment, ordinal);
+    return { contentType, filename, stream: attachment.content };
+  }
+  const bytes = await openTnefFile(attachment.content as AsyncIterable<Buffer>, file);
+  return (
+    bytes && {
+      contentType: normalizeContentType(false),
+      filename: null,
+      stream: Readable.from(bytes, { objectMode: false }),
+    }
+  );
+}
 
 /** Decodes the bytes that an AttachmentSource points at, by the decoders that the parser itself has. */
 export function decodeAttachment(encoded: Readable, encoding: AttachmentSource['encoding']): Readable {
@@ -81,12 +103,29 @@ export function describeAttachment(
   };
 }
 
+/** A file of the winmail.dat `container`. */
+export function describeUnpacked(container: AttachmentInfo, file: UnpackedFile): AttachmentInfo {
+  const contentId = keep(file.contentId?.replace(/^<(.*)>$/s, '$1'));
+  return {
+    id: `${container.id}.${file.ordinal}`,
+    part: container.part,
+    filename: keep(file.name),
+    contentType: normalizeContentType(file.contentType ?? false),
+    detectedContentType: file.detectedContentType,
+    disposition: 'attachment',
+    contentId,
+    inline: false,
+    size: file.size,
+    sha256: file.sha256,
+  };
+}
+
 function idOf(ordinal: number): string {
   return `att_${ordinal}`;
 }
 
-function keep(text: string | undefined): string | null {
-  return text === undefined || text === '' ? null : clean(text, attachmentFieldCharsMax).text;
+function keep(text: string | null | undefined): string | null {
+  return text ? clean(text, attachmentFieldCharsMax).text : null;
 }
 
 /** Fit for a Content-Type header field, whatever the mail says (RFC 2045 §5.1). */

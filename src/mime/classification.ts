@@ -23,6 +23,8 @@ export interface ReportPart {
   content: string | null;
   /** The `method` of a calendar part (RFC 5546 §1.4). */
   method: string | null;
+  /** It is a winmail.dat ([MS-OXTNEF]). */
+  isTnef: boolean;
 }
 
 export function classify(fields: readonly RawField[], parts: readonly ReportPart[]): Classification {
@@ -41,6 +43,7 @@ export function classify(fields: readonly RawField[], parts: readonly ReportPart
     readReceipt: readReceipt(contentOf('message/disposition-notification', 'message/global-disposition-notification')),
     calendarMethod: parts.find(({ method }) => method !== null)?.method ?? null,
     security: readSecurity(first('content-type')),
+    tnef: parts.some(({ isTnef }) => isTnef),
   };
 }
 

@@ -16,7 +16,7 @@ export interface HeaderField {
 }
 
 export interface AttachmentInfo {
-  /** `att_1`, `att_2`, ... in document order; openAttachment takes it. */
+  /** `att_1`, `att_2`, ... in document order, `att_2.1` for a file in the winmail.dat `att_2`; openAttachment takes it. */
   readonly id: string;
   /** Where it stands among the parts, as IMAP numbers them (RFC 9051 §6.4.5.1): `2.1`, and `1` where it is the whole body. */
   readonly part: string;
@@ -132,6 +132,8 @@ export interface Classification {
   /** RFC 5546, as `REQUEST`. */
   readonly calendarMethod: string | null;
   readonly security: 'smime-signed' | 'smime-encrypted' | 'pgp-signed' | 'pgp-encrypted' | null;
+  /** Attachments came in a winmail.dat, and are listed beside it. */
+  readonly tnef: boolean;
 }
 
 export type WarningCode =
@@ -149,6 +151,7 @@ export type WarningCode =
   | 'html_truncated'
   | 'html_not_converted'
   | 'attachments_truncated'
+  | 'tnef_malformed'
   | 'parts_truncated'
   | 'parser_failed'
   | 'time_limit'

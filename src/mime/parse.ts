@@ -8,7 +8,7 @@
 import { Readable } from 'node:stream';
 import type { AttachmentStream, Headers } from 'mailparser';
 import { toError } from '../errors.ts';
-import { describeAttachment } from './attachment.ts';
+import { describeAttachment, describeUnpacked } from './attachment.ts';
 import { readContent } from './attachment-content.ts';
 import { readBody } from './body.ts';
 import { classify, type ReportPart } from './classification.ts';
@@ -18,6 +18,7 @@ import type { RawField } from './head.ts';
 import { attachmentsMax, chunkBytes, headBytesMax, parseLimits, type ParseLimits } from './limits.ts';
 import type { AttachmentInfo, ParsedMessage, ParseWarning, StoredAttachment, Warn, WarningCode } from './message.ts';
 import { PartParser, runParser } from './part-parser.ts';
+import { isTnefType, type Unpacked } from './tnef-files.ts';
 
 /** @throws what `raw` fails with, where it comes as a stream; and nothing for what the message holds. */
 export async function parseMessage(
@@ -32,15 +33,21 @@ export async function parseMessage(
 
   const prefix = lacksHead(head, fields) ? Buffer.from('\r\n') : Buffer.alloc(0);
   const parser = new PartParser(limits);
-  const found: AttachmentInfo[] = [];
+  const found: { info: AttachmentInfo; ordinal: number | null }[] = [];
   const reports: ReportPart[] = [];
   let bytesGiven = 0;
   const source = Readable.from(join(prefix, head, rest, (bytes) => (bytesGiven += bytes)));
   const isWhole = await runParser(parser, source, async (attachment, ordinal) => {
-    const { detectedContentType, report } = await readContent(attachment);
-    if (ordinal <= attachmentsMax) found.push({ ...describeAttachment(attachment, ordinal), detectedContentType });
-    else warn('attachments_truncated', `Attachments beyond the first ${attachmentsMax} are not listed.`);
-    reports.push(describeReport(attachment, report));
+    const { detectedContentType, report, unpacked } = await readContent(attachment);
+    const info = { ...describeAttachment(attachment, ordinal), detectedContentType };
+    const files = unpacked?.files ?? [];
+    found.push({ info, ordinal }, ...files.map((file) => ({ info: describeUnpacked(info, file), ordinal: null })));
+    if (found.length > attachmentsMax) {
+      found.length = attachmentsMax;
+      warn('attachments_truncated', `Attachments beyond the first ${attachmentsMax} are not listed.`);
+    }
+    warnOfTnef(attachment, unpacked, warn);
+    reports.push(describeReport(attachment, report, unpacked));
   }).then(
     () => true,
     (thrown: unknown) => {
@@ -49,11 +56,10 @@ export async function parseMessage(
       return false;
     },
   );
-  const attachments: StoredAttachment[] = [];
-  for (const info of found) {
-    const source = parser.sourceOf(attachments.length + 1, bytesGiven, prefix.length);
-    attachments.push({ ...info, source });
-  }
+  const attachments: StoredAttachment[] = found.map(({ info, ordinal }) => {
+    const source = ordinal === null ? null : parser.sourceOf(ordinal, bytesGiven, prefix.length);
+    return { ...info, source };
+  });
   const body = readBody(parser, warn);
   const isEmpty = body.text === null && body.html === null && attachments.length === 0;
   const status = !isWhole && isEmpty ? 'failed' : warnings.size === 0 ? 'ok' : 'partial';
@@ -82,9 +88,19 @@ export function parseHeaders(head: Uint8Array, reason: ParseWarning, limits: Par
   };
 }
 
-function describeReport({ contentType, headers }: AttachmentStream, content: string | null): ReportPart {
+function describeReport(
+  { contentType, headers }: AttachmentStream,
+  content: string | null,
+  unpacked: Unpacked | null,
+): ReportPart {
   const type = contentType.toLowerCase();
-  return { contentType: type, content, method: type === 'text/calendar' ? readMethod(headers) : null };
+  const method = type === 'text/calendar' ? readMethod(headers) : null;
+  return { contentType: type, content, method, isTnef: unpacked !== null && unpacked.outcome !== 'none' };
+}
+
+function warnOfTnef({ contentType }: AttachmentStream, unpacked: Unpacked | null, warn: Warn): void {
+  const isAmiss = unpacked?.outcome === 'damaged' || (unpacked?.outcome === 'none' && isTnefType(contentType));
+  if (isAmiss) warn('tnef_malformed', 'A winmail.dat is damaged: it may hold more than what is listed.');
 }
 
 /** RFC 6047 §2.4. */

@@ -38,9 +38,12 @@ export function messageKey(tenant: string, messageId: string): string {
   return `${PREFIX}:{${tenant}/${messageId}}:message`;
 }
 
-/** Hash: the messages whose bytes are in the blob, by id and by when they were stored. */
+/**
+ * Hash: the messages whose bytes are in the blob, by id and by when they were stored. There is one for each message that is
+ * stored alone: a longer name would cost each of them 16 bytes.
+ */
 export function blobMembersKey(tenant: string, blobId: string): string {
-  return `${PREFIX}:{${tenant}/${blobId}}:members`;
+  return `${PREFIX}:{${tenant}/${blobId}}:in`;
 }
 
 /** Hash: the tenant's data keys by id, wrapped; and `current`, the id of the one to seal with. */

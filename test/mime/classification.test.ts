@@ -24,6 +24,7 @@ const NOTHING = {
   readReceipt: null,
   calendarMethod: null,
   security: null,
+  tnef: false,
 };
 
 describe('a message', () => {
