@@ -30,7 +30,13 @@ export type Envelope = Pick<
   | 'authenticationResults'
 >;
 
-export function readEnvelope(fields: readonly RawField[], warn: Warn, limits: ParseLimits = parseLimits): Envelope {
+/** @param head the beginning of the message, which a message without a header section is told by. */
+export function readEnvelope(
+  fields: readonly RawField[],
+  warn: Warn,
+  limits: ParseLimits = parseLimits,
+  head: Uint8Array = new Uint8Array(),
+): Envelope {
   const byName = Map.groupBy(fields, (field) => field.name.toLowerCase());
   const all = (name: string): string[] => (byName.get(name) ?? []).map((field) => field.value);
   // Of a field that may stand only once, mail clients show the first.
@@ -39,7 +45,7 @@ export function readEnvelope(fields: readonly RawField[], warn: Warn, limits: Pa
     readAddresses(values, limits.addresses, warn);
 
   const writtenId = readMessageIds(first('message-id') ?? '')[0] ?? null;
-  const messageId = writtenId ?? synthesiseMessageId(fields);
+  const messageId = writtenId ?? synthesiseMessageId(fields, head);
   const inReplyTo = readMessageIds(first('in-reply-to') ?? '')[0] ?? null;
   const subject = first('subject');
   const references = all('references').flatMap(readMessageIds);
@@ -70,8 +76,10 @@ export function readEnvelope(fields: readonly RawField[], warn: Warn, limits: Pa
  * An id for a message that has none, the same whenever the same header section is read. The domain is one that nobody can have
  * (RFC 2606 §2).
  */
-function synthesiseMessageId(fields: readonly RawField[]): string {
+function synthesiseMessageId(fields: readonly RawField[], head: Uint8Array): string {
   const hash = createHash('sha256').update(JSON.stringify(fields.map(({ name, value }) => [name, value])));
+  // Without a header section all messages would have the same.
+  if (fields.length === 0) hash.update(head);
   return `<${hash.digest('hex').slice(0, 32)}@synthesised.invalid>`;
 }
 

@@ -28,7 +28,7 @@ export async function parseMessage(
   const { warnings, warn } = collectWarnings();
   const { head, rest } = await takeHead(raw, limits.headerBytes);
   const fields = readHead(head, warn, limits);
-  const envelope = readEnvelope(fields, warn, limits);
+  const envelope = readEnvelope(fields, warn, limits, head);
   if (fields.length === 0) warn('headers_missing', 'The message has no header section.');
 
   const prefix = lacksHead(head, fields) ? Buffer.from('\r\n') : Buffer.alloc(0);
@@ -56,10 +56,11 @@ export async function parseMessage(
       return false;
     },
   );
-  const attachments: StoredAttachment[] = found.map(({ info, ordinal }) => {
+  const attachments: StoredAttachment[] = [];
+  for (const { info, ordinal } of found) {
     const source = ordinal === null ? null : parser.sourceOf(ordinal, bytesGiven, prefix.length);
-    return { ...info, source };
-  });
+    attachments.push({ ...info, source });
+  }
   const body = readBody(parser, warn);
   const isEmpty = body.text === null && body.html === null && attachments.length === 0;
   const status = !isWhole && isEmpty ? 'failed' : warnings.size === 0 ? 'ok' : 'partial';

@@ -202,3 +202,9 @@ test('the values of header fields can be looked up by name, any name', async () 
   expect(headersByName['received']).toEqual(['a', 'b']);
   expect(JSON.stringify(headersByName)).toContain('"__proto__":["evil"]');
 });
+
+test('messages without a header section have ids of their own, and each the same every time', async () => {
+  const idOf = async (text: string): Promise<string> => (await parseMessage(latin(text))).messageId;
+  expect(await idOf('just words\r\n')).toBe(await idOf('just words\r\n'));
+  expect(await idOf('just words\r\n')).not.toBe(await idOf('other words\r\n'));
+});
