@@ -13,6 +13,8 @@ export const sweepPageMessages = 500;
 
 /** Bytes of plain text that are compressed and sealed as one piece, and so read as one. */
 export const pieceBytes = 64 * 1024;
+/** Bytes of a piece that is deflated; a larger one is compressed by zstd. */
+export const deflatedBytesMax = 16 * 1024;
 /** A piece is kept compressed where that takes off this share of it at least. */
 export const compressionGainMin = 1 / 16;
 /** Messages up to this many bytes share a blob with others of their fetch; a larger one gets a blob of its own. */

@@ -94,13 +94,19 @@ export function describeAttachment(
     id: idOf(ordinal),
     part: partId ?? '1',
     filename: keep(filename),
-    contentType: normalizeContentType(contentType),
+    contentType: normalizeContentType(declaredType(attachment) ?? contentType),
     disposition,
     contentId: keep(cid),
     inline: disposition === 'inline' || related === true,
     size: attachment.size ?? 0,
     sha256: attachment.checksum ?? '',
   };
+}
+
+/** As written: MailParser guesses by the file name where it says no more than that it is bytes. */
+function declaredType({ headers }: AttachmentStream): string | null {
+  const field = headers.get('content-type') as { value?: string } | undefined;
+  return field?.value === 'application/octet-stream' ? field.value : null;
 }
 
 /** A file of the winmail.dat `container`. */

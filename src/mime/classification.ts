@@ -15,6 +15,7 @@ export const REPORT_TYPES: ReadonlySet<string> = new Set([
   'message/feedback-report',
   'message/disposition-notification',
   'message/global-disposition-notification',
+  'text/calendar',
 ]);
 
 export interface ReportPart {
@@ -27,7 +28,12 @@ export interface ReportPart {
   isTnef: boolean;
 }
 
-export function classify(fields: readonly RawField[], parts: readonly ReportPart[]): Classification {
+/** @param security of what is within the message; what its own type says counts before it. */
+export function classify(
+  fields: readonly RawField[],
+  parts: readonly ReportPart[],
+  security: Classification['security'] = null,
+): Classification {
   const first = (name: string): string | null =>
     fields.find((field) => field.name.toLowerCase() === name)?.value ?? null;
   const contentOf = (...types: string[]): string | null =>
@@ -41,8 +47,9 @@ export function classify(fields: readonly RawField[], parts: readonly ReportPart
     deliveryStatus: readDeliveryStatus(contentOf('message/delivery-status', 'message/global-delivery-status')),
     feedback: readFeedback(contentOf('message/feedback-report')),
     readReceipt: readReceipt(contentOf('message/disposition-notification', 'message/global-disposition-notification')),
-    calendarMethod: parts.find(({ method }) => method !== null)?.method ?? null,
-    security: readSecurity(first('content-type')),
+    calendarMethod:
+      parts.find(({ method }) => method !== null)?.method ?? readCalendarMethod(contentOf('text/calendar')),
+    security: readSecurity(first('content-type')) ?? security,
     tnef: parts.some(({ isTnef }) => isTnef),
   };
 }
@@ -51,7 +58,8 @@ type First = (name: string) => string | null;
 
 /** RFC 3834 §5, and what mailers said before it. `no` is a person's mail. */
 function readAutoReply(first: First, precedence: string): Classification['autoReply'] {
-  const submitted = first('auto-submitted')?.split(';')[0]?.trim().toLowerCase() ?? '';
+  // Comments and parameters may follow.
+  const submitted = first('auto-submitted')?.split(/[;(]/)[0]?.trim().toLowerCase() ?? '';
   if (submitted === 'no') return null;
   if (submitted.startsWith('auto-')) return submitted === 'auto-replied' ? 'replied' : 'generated';
   const isReply = first('x-autoreply') ?? first('x-autorespond') ?? first('x-autoresponder');
@@ -62,7 +70,9 @@ function readAutoReply(first: First, precedence: string): Classification['autoRe
 function readList(first: First): Classification['list'] {
   const [id, unsubscribe] = [first('list-id'), first('list-unsubscribe')];
   if (id === null && unsubscribe === null && first('list-post') === null) return null;
-  const links = (unsubscribe?.match(/<[^<>]+>/g) ?? []).map((link) => link.slice(1, -1).replaceAll(/\s/g, ''));
+  const bracketed = (unsubscribe?.match(/<[^<>]+>/g) ?? []).map((link) => link.slice(1, -1).replaceAll(/\s/g, ''));
+  // Some senders leave the brackets out.
+  const links = bracketed.length > 0 ? bracketed : (unsubscribe ?? '').split(/[\s,]+/);
   const oneClick = /\blist-unsubscribe=one-click\b/i.test(first('list-unsubscribe-post') ?? '');
   return {
     id: id === null ? null : short(/<([^<>]*)>\s*$/.exec(id)?.[1] ?? id),
@@ -84,7 +94,7 @@ function readDeliveryStatus(content: string | null): DeliveryStatus | null {
     recipients: known.slice(0, reportRecipientsMax).map((group) => ({
       recipient: address(group.get('final-recipient')) ?? address(group.get('original-recipient')),
       originalRecipient: address(group.get('original-recipient')),
-      action: group.get('action')?.toLowerCase() ?? null,
+      action: word(group.get('action')),
       status: /^\d\.\d{1,3}\.\d{1,3}/.exec(group.get('status') ?? '')?.[0] ?? null,
       diagnostic: group.get('diagnostic-code') ?? null,
       remoteMta: address(group.get('remote-mta')),
@@ -111,12 +121,18 @@ function readReceipt(content: string | null): ReadReceipt | null {
   return {
     recipient: address(group.get('final-recipient')),
     originalMessageId: group.get('original-message-id') ?? null,
-    disposition: group.get('disposition')?.split(';').at(-1)?.trim().toLowerCase() ?? null,
+    // A modifier may follow, as in `deleted/error`.
+    disposition: word(group.get('disposition')?.split(';').at(-1)?.split('/')[0]),
   };
 }
 
+/** RFC 5546 §1.4: in the content, where the type does not repeat it. */
+function readCalendarMethod(content: string | null): string | null {
+  return /^METHOD:([A-Z-]{1,30})\s*$/im.exec(content ?? '')?.[1]?.toUpperCase() ?? null;
+}
+
 /** RFC 8551 §3.2, RFC 1847, RFC 3156. */
-function readSecurity(contentType: string | null): Classification['security'] {
+export function readSecurity(contentType: string | null): Classification['security'] {
   if (contentType === null) return null;
   const { value, params } = libmime.parseHeaderValue(contentType);
   const type = value.toLowerCase();
@@ -141,6 +157,11 @@ function readGroups(content: string): ReadonlyMap<string, string>[] {
     if (group.size > 0) groups.push(group);
   }
   return groups;
+}
+
+/** A word that a comment may follow. */
+function word(value: string | undefined): string | null {
+  return value?.replace(/\(.*$/s, '').trim().toLowerCase() || null;
 }
 
 /** `rfc822; user@example.com` and `dns; mx.example.com` (RFC 3464 §2.1.2), without their type. */

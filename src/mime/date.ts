@@ -19,6 +19,8 @@ const FIELD_CHARS_MAX = 200;
 
 /** @returns ISO 8601 UTC, or null for what is no date. */
 export function parseDate(field: string): string | null {
+  const other = parseOther(field.trim());
+  if (other !== null) return other;
   const groups = DATE_TIME.exec(
     field
       .slice(0, FIELD_CHARS_MAX)
@@ -33,6 +35,16 @@ export function parseDate(field: string): string | null {
   const local = new Date(Date.UTC(readYear(groups['year'] ?? ''), month, day, hour, minute, Math.min(second, 59)));
   if (local.getUTCDate() !== day) return null;
   return new Date(local.getTime() - zoneMinutes(groups['zone'] ?? '') * 60_000).toISOString();
+}
+
+/** What scripts write for a date: ISO 8601 with a zone, and C's asctime, which has none and counts as UTC. */
+function parseOther(field: string): string | null {
+  if (/^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}(?::\d{2}(?:\.\d{1,9})?)?(?:Z|[+-]\d{2}:?\d{2})$/i.test(field)) {
+    const ms = Date.parse(field);
+    return Number.isNaN(ms) ? null : new Date(ms).toISOString();
+  }
+  const asctime = /^[a-z]{3} ([a-z]{3}) {1,2}(\d{1,2}) (\d{2}:\d{2}:\d{2}) (\d{4})$/i.exec(field);
+  return asctime === null ? null : parseDate(`${asctime[2]} ${asctime[1]} ${asctime[4]} ${asctime[3]} +0000`);
 }
 
 function readYear(digits: string): number {

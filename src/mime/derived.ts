@@ -48,7 +48,10 @@ export function readAuthenticationResults(fields: readonly RawField[]): Authenti
     .filter(({ name }) => name.toLowerCase() === 'authentication-results')
     .slice(0, authenticationResultsMax)
     .map(({ value }) => {
-      const [server = '', ...statements] = withoutComments(value).split(';');
+      const segments = withoutComments(value).split(';');
+      // Exchange Online names no server, and begins with what it found.
+      const isUnnamed = /^\s*[a-z-]+\s*=/i.test(segments[0] ?? '');
+      const [server = '', ...statements] = isUnnamed ? ['', ...segments] : segments;
       const methods = statements.slice(0, authenticationMethodsMax).flatMap((statement) => {
         const [, method, result] = /^\s*([a-z][\w-]{0,40})(?:\s*\/\s*\d+)?\s*=\s*([a-z]{1,20})/i.exec(statement) ?? [];
         return method === undefined || result === undefined

@@ -104,11 +104,18 @@ function readMessageIds(value: string): string[] {
 function readAddresses(values: readonly (string | null)[], addressesMax: number, warn: Warn): readonly Address[] {
   const written = values.filter((value) => value !== null).map(repairWords);
   // Punycode stays: it is the address that mail can be sent to, and one that cannot be mistaken for another.
-  const addresses = flattenGroups(parseAddressHeader(written, { decodePunycode: false }).value, null);
+  const addresses = flattenGroups(parseAddressHeader(written, { decodePunycode: false }).value, null).map(unwrap);
   if (addresses.length > addressesMax) {
     warn('addresses_truncated', `Addresses beyond the first ${addressesMax} of a field are not listed.`);
   }
   return addresses.slice(0, addressesMax);
+}
+
+/** A whole field in one encoded word, its brackets too: only where there is no address otherwise, or it could stand in for one. */
+function unwrap(entry: Address): Address {
+  const [, name = '', address] =
+    (entry.address === null && /^([^<>]*)<([^<>\s@]+@[^<>\s@]+)>$/.exec(entry.name ?? '')) || [];
+  return address === undefined ? entry : { name: orNull(name.trim()), address, group: entry.group };
 }
 
 interface ParsedAddress {

@@ -11,12 +11,20 @@ import { toError } from '../errors.ts';
 import { describeAttachment, describeUnpacked } from './attachment.ts';
 import { readContent } from './attachment-content.ts';
 import { readBody } from './body.ts';
-import { classify, type ReportPart } from './classification.ts';
+import { classify, readSecurity, type ReportPart } from './classification.ts';
 import { readEnvelope } from './envelope.ts';
 import { readHead } from './head.ts';
 import type { RawField } from './head.ts';
 import { attachmentsMax, chunkBytes, headBytesMax, parseLimits, type ParseLimits } from './limits.ts';
-import type { AttachmentInfo, ParsedMessage, ParseWarning, StoredAttachment, Warn, WarningCode } from './message.ts';
+import type {
+  AttachmentInfo,
+  Classification,
+  ParsedMessage,
+  ParseWarning,
+  StoredAttachment,
+  Warn,
+  WarningCode,
+} from './message.ts';
 import { PartParser, runParser } from './part-parser.ts';
 import { isTnefType, type Unpacked } from './tnef-files.ts';
 
@@ -64,7 +72,7 @@ export async function parseMessage(
   const body = readBody(parser, warn);
   const isEmpty = body.text === null && body.html === null && attachments.length === 0;
   const status = !isWhole && isEmpty ? 'failed' : warnings.size === 0 ? 'ok' : 'partial';
-  const classification = classify(fields, reports);
+  const classification = classify(fields, reports, findSecurity(parser, body.text));
   return { ...envelope, ...body, classification, attachments, parse: { status, warnings: listWarnings(warnings) } };
 }
 
@@ -87,6 +95,18 @@ export function parseHeaders(head: Uint8Array, reason: ParseWarning, limits: Par
     snippet: '',
     parse: { status: 'failed', warnings: listWarnings(warnings) },
   };
+}
+
+/** Of a part that is signed or encrypted within others, as a list wraps it; or of text in PGP's own armour (RFC 4880 §6.2). */
+function findSecurity(parser: PartParser, text: string | null): Classification['security'] {
+  const armour = /^-----BEGIN PGP (MESSAGE|SIGNED MESSAGE)-----$/m.exec(text ?? '')?.[1];
+  if (armour !== undefined) return armour === 'MESSAGE' ? 'pgp-encrypted' : 'pgp-signed';
+  return (
+    parser
+      .contentTypes()
+      .map(readSecurity)
+      .find((found) => found !== null) ?? null
+  );
 }
 
 function describeReport(

@@ -19,6 +19,8 @@ export interface Part {
   /** False where it is not given or not to be read. */
   readonly contentType: string | false;
   readonly children: readonly Part[];
+  /** By lower-case name, parsed where MailParser knows how. */
+  readonly headers: ReadonlyMap<string, unknown>;
   /** Unset for multiparts. */
   readonly isAttachment?: boolean;
   /** Decoded, of text parts that came to their end. */
@@ -31,6 +33,7 @@ interface SplitNode {
   /** IMAP's numbers of the parts, words among them. */
   readonly partNr?: readonly (number | string)[];
   charset: string | false;
+  contentType: string | false;
   readonly encoding: string | false;
   readonly _boundary: Uint8Array | false;
   /** Bytes of its header section, with the empty line. */
@@ -130,6 +133,11 @@ export class PartParser extends MailParserWithInternals {
     };
   }
 
+  /** The Content-Type fields of all multiparts, as far as that matters. */
+  contentTypes(): string[] {
+    return this.tree === false ? [] : listMultiparts(this.tree);
+  }
+
   /** Whether text of the part was left out. */
   isCut(part: Part): boolean {
     return this.#cut.has(part);
@@ -162,6 +170,8 @@ export class PartParser extends MailParserWithInternals {
       if (isStray) this.#keepStray(this.curnode, chunk.value);
     }
     if (chunk.type === 'node') {
+      // Scripts leave the subtype out (RFC 2045 §5.2 takes what is no type for text).
+      if (chunk.contentType === 'text') chunk.contentType = 'text/plain';
       this.#declared = chunk.charset;
       // ASCII and UTF-8 would pass by undecoded.
       chunk.charset = 'any';
@@ -232,6 +242,16 @@ class CharsetStream extends Transform {
   override _flush(done: TransformCallback): void {
     done(null, Buffer.from(this.#decode(Buffer.concat(this.#chunks))));
   }
+}
+
+function listMultiparts(part: Part): string[] {
+  if (part.children.length === 0) return [];
+  const { value = '', params } = (part.headers.get('content-type') ?? {}) as {
+    value?: string;
+    params?: Record<string, string>;
+  };
+  const own = `${value}; protocol="${(params?.['protocol'] ?? '').replaceAll('"', '')}"`;
+  return [own, ...part.children.flatMap(listMultiparts)];
 }
 
 function depthOf(node: SplitNode): number {
