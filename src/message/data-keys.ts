@@ -35,6 +35,7 @@ export interface DataKeyPorts {
 }
 
 export function createDataKeys({ redis, sealer, clock }: DataKeyPorts): DataKeys {
+  const asked = new Map<string, Promise<DataKey>>();
   const cache = new Map<string, { known: DataKey; untilMs: number }>();
 
   async function find(tenant: string, id: string): Promise<DataKey | null> {
@@ -61,6 +62,14 @@ export function createDataKeys({ redis, sealer, clock }: DataKeyPorts): DataKeys
     cache.set(name, { known, untilMs: clock.now() + dataKeyCacheMs });
   }
 
+  async function findCurrent(tenant: string): Promise<DataKey> {
+    for (;;) {
+      const id = (await redis.hget(dataKeysKey(tenant), 'current')) ?? (await make(tenant));
+      const known = await find(tenant, id);
+      if (known) return known;
+    }
+  }
+
   async function make(tenant: string): Promise<string> {
     const id = randomBytes(4).toString('hex');
     const wrapped = sealer.seal(randomBytes(32).toString('base64'), contextOf(tenant, id));
@@ -74,11 +83,10 @@ export function createDataKeys({ redis, sealer, clock }: DataKeyPorts): DataKeys
 
   return {
     async current(tenant) {
-      for (;;) {
-        const id = (await redis.hget(dataKeysKey(tenant), 'current')) ?? (await make(tenant));
-        const known = await find(tenant, id);
-        if (known) return known;
-      }
+      // All records of a group ask at the same moment.
+      const asking = asked.get(tenant) ?? findCurrent(tenant).finally(() => asked.delete(tenant));
+      asked.set(tenant, asking);
+      return asking;
     },
     find,
     async delete(tenant) {
