@@ -1,32 +1,11 @@
 /** `GET /v1/messages`: what the contract says of it, in terms of the message index. */
 import { createHash } from 'node:crypto';
 import type { components, operations } from '../contract.gen.ts';
+import type { MessageQuery } from '../message/message-list.ts';
 import { invalidRequest, type Violation } from './contract.ts';
 import type { Handlers } from './route.ts';
 
 type Summary = components['schemas']['MessageSummary'];
-
-/** Times in epoch milliseconds, `Since` inclusive and `Until` exclusive. */
-export interface MessageQuery {
-  readonly mailboxId?: string;
-  readonly fetchId?: string;
-  /** Substrings, case-insensitive. */
-  readonly from?: string;
-  readonly to?: string;
-  readonly subject?: string;
-  readonly fetchedSince?: number;
-  readonly fetchedUntil?: number;
-  readonly receivedSince?: number;
-  readonly receivedUntil?: number;
-  readonly hasAttachment?: boolean;
-  readonly kind?: components['schemas']['MessageKind'];
-  readonly acknowledged?: boolean;
-  readonly sort: 'fetched' | 'received';
-  readonly order: 'newest' | 'oldest';
-  readonly limit: number;
-  /** Of the page before; one that the index has made, for a query like this one. */
-  readonly cursor: string | null;
-}
 
 export interface MessageListPorts {
   messages: {

@@ -3,7 +3,8 @@ import { Readable } from 'node:stream';
 import { buffer } from 'node:stream/consumers';
 import type { BlobStore, ByteRange } from './blobs/blob-store.ts';
 import { pieceBytes } from './limits.ts';
-import { countPieces, damaged, openPiece, openTable, tableBytes, type PieceKey } from './sealed-pieces.ts';
+import { damaged } from './sealed-bytes.ts';
+import { countPieces, openPiece, openTable, tableBytes, type PieceKey } from './sealed-pieces.ts';
 
 export interface Extent {
   /** The id of the blob. */

@@ -8,7 +8,8 @@ import { blobId } from '../identity.ts';
 import type { BlobStore } from './blobs/blob-store.ts';
 import { openExtent } from './extent.ts';
 import { heldBytesMax, packedBytesMax } from './limits.ts';
-import { damaged, PieceSealer, type PieceKey } from './sealed-pieces.ts';
+import { damaged } from './sealed-bytes.ts';
+import { PieceSealer, type PieceKey } from './sealed-pieces.ts';
 
 export interface RawDraft {
   /** Of the raw message. */

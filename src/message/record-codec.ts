@@ -4,17 +4,15 @@
  *
  * A tombstone is a record behind another first byte: the message is being deleted, and this says what is left to be done.
  */
-import { createCipheriv, createDecipheriv, randomBytes } from 'node:crypto';
+import { randomBytes } from 'node:crypto';
 import { deflateRawSync, inflateRawSync } from 'node:zlib';
 import type { DataKeys } from './data-keys.ts';
 import type { MessageRecord } from './message.ts';
-import { damaged } from './sealed-pieces.ts';
+import { damaged, NONCE_BYTES, openBytes, sealBytes } from './sealed-bytes.ts';
 
 const LIVE = 1;
 const DELETED = 2;
 const KEY_ID_BYTES = 4;
-const NONCE_BYTES = 12;
-const TAG_BYTES = 16;
 const HEAD_BYTES = 1 + KEY_ID_BYTES;
 
 /** Never to be changed: what was compressed with it needs it. A better one comes with another first byte. */
@@ -40,10 +38,9 @@ export function createRecordCodec(keys: Pick<DataKeys, 'current' | 'find'>): Rec
     async encode(tenant, { id, ...fields }) {
       const { id: keyId, key } = await keys.current(tenant);
       const nonce = randomBytes(NONCE_BYTES);
-      const cipher = createCipheriv('aes-256-gcm', key, nonce).setAAD(contextOf(tenant, id));
       const packed = deflateRawSync(JSON.stringify(fields), { dictionary: DICTIONARY });
-      const head = Buffer.concat([Uint8Array.of(LIVE), Buffer.from(keyId, 'hex'), nonce]);
-      return Buffer.concat([head, cipher.update(packed), cipher.final(), cipher.getAuthTag()]);
+      const sealed = sealBytes({ key, nonce, context: contextOf(tenant, id) }, packed);
+      return Buffer.concat([Uint8Array.of(LIVE), Buffer.from(keyId, 'hex'), nonce, sealed]);
     },
     async decode(tenant, id, sealed) {
       const known = await keys.find(tenant, sealed.toString('hex', 1, HEAD_BYTES));
@@ -53,15 +50,11 @@ export function createRecordCodec(keys: Pick<DataKeys, 'current' | 'find'>): Rec
 }
 
 function open(key: Buffer, tenant: string, id: string, sealed: Buffer): MessageRecord {
+  const nonceEnd = HEAD_BYTES + NONCE_BYTES;
+  const seal = { key, nonce: sealed.subarray(HEAD_BYTES, nonceEnd), context: contextOf(tenant, id) };
+  const packed = openBytes(seal, sealed.subarray(nonceEnd));
   try {
-    const nonceEnd = HEAD_BYTES + NONCE_BYTES;
-    const decipher = createDecipheriv('aes-256-gcm', key, sealed.subarray(HEAD_BYTES, nonceEnd), {
-      authTagLength: TAG_BYTES,
-    })
-      .setAAD(contextOf(tenant, id))
-      .setAuthTag(sealed.subarray(-TAG_BYTES));
-    const packed = [decipher.update(sealed.subarray(nonceEnd, -TAG_BYTES)), decipher.final()];
-    const json = inflateRawSync(Buffer.concat(packed), { dictionary: DICTIONARY }).toString();
+    const json = inflateRawSync(packed, { dictionary: DICTIONARY }).toString();
     return { id, ...(JSON.parse(json) as Omit<MessageRecord, 'id'>) };
   } catch (error) {
     throw damaged(error);

@@ -5,10 +5,9 @@
  * A piece is sealed as one byte that says how it is packed, and the bytes. Its nonce is its place, which the key, made for
  * one message and used for nothing else, allows. Where there are several, a table of their sealed lengths follows, sealed alike.
  */
-import { createCipheriv, createDecipheriv } from 'node:crypto';
 import { constants, deflateRawSync, inflateRawSync, zstdCompressSync, zstdDecompressSync } from 'node:zlib';
-import { AppError } from '../errors.ts';
 import { compressionGainMin, deflatedBytesMax, pieceBytes } from './limits.ts';
+import { NONCE_BYTES, openBytes, sealBytes, TAG_BYTES, type Seal } from './sealed-bytes.ts';
 
 /** What is sealed under a message's key: the raw bytes and the content are two streams of pieces. */
 export type StreamKind = 'raw' | 'content';
@@ -20,8 +19,6 @@ export interface PieceKey {
   tenant: string;
 }
 
-const NONCE_BYTES = 12;
-const TAG_BYTES = 16;
 /** Of a sealed piece: the byte that says how it is packed, and the tag. */
 const OVERHEAD_BYTES = 1 + TAG_BYTES;
 const TABLE_INDEX = 0xff_ff_ff_ff;
@@ -44,14 +41,7 @@ export function tableBytes(count: number): number {
   return count === 1 ? 0 : count * ENTRY_BYTES + OVERHEAD_BYTES;
 }
 
-/** Bytes as sealed pieces. They are copied before the next chunk is asked for. */
-export async function* sealPieces(source: AsyncIterable<Uint8Array>, key: PieceKey): AsyncGenerator<Buffer, void> {
-  const sealer = new PieceSealer(key);
-  for await (const chunk of source) yield* sealer.add(chunk);
-  yield* sealer.end();
-}
-
-/** The push form of `sealPieces`: what is given in comes out sealed as soon as a piece is full. */
+/** What is given in is copied, and comes out sealed as soon as a piece is full. */
 export class PieceSealer {
   readonly #key: PieceKey;
   readonly #lengths: number[] = [];
@@ -79,13 +69,13 @@ export class PieceSealer {
     if (this.#lengths.length === 1) return;
     const table = Buffer.alloc(this.#lengths.length * ENTRY_BYTES);
     for (const [index, length] of this.#lengths.entries()) table.writeUInt32BE(length, index * ENTRY_BYTES);
-    yield seal(this.#key, TABLE_INDEX, PACKED.plain, table);
+    yield sealBytes(sealOf(this.#key, TABLE_INDEX), Uint8Array.of(PACKED.plain), table);
   }
 
   #seal(): Buffer {
     const plain = this.#piece?.subarray(0, this.#filled) ?? Buffer.alloc(0);
     const packed = compress(plain);
-    const sealed = seal(this.#key, this.#lengths.length, packed.how, packed.bytes);
+    const sealed = sealBytes(sealOf(this.#key, this.#lengths.length), Uint8Array.of(packed.how), packed.bytes);
     this.#lengths.push(sealed.length);
     this.#filled = 0;
     return sealed;
@@ -100,7 +90,7 @@ export function sealSmall(plain: Uint8Array, key: PieceKey): Buffer[] {
 
 /** @throws AppError `storage_failed` where the bytes are not those that were sealed. */
 export function openPiece(key: PieceKey, index: number, sealed: Buffer): Buffer {
-  const opened = open(key, index, sealed);
+  const opened = openBytes(sealOf(key, index), sealed);
   const bytes = opened.subarray(1);
   const bound = { maxOutputLength: pieceBytes };
   if (opened[0] === PACKED.zstd) return zstdDecompressSync(bytes, bound);
@@ -109,7 +99,7 @@ export function openPiece(key: PieceKey, index: number, sealed: Buffer): Buffer 
 
 /** Where the pieces begin, and last where they end, counted from the first. @throws AppError `storage_failed`. */
 export function openTable(key: PieceKey, sealed: Buffer): number[] {
-  const table = open(key, TABLE_INDEX, sealed).subarray(1);
+  const table = openBytes(sealOf(key, TABLE_INDEX), sealed).subarray(1);
   const starts = [0];
   for (let at = 0; at < table.length; at += ENTRY_BYTES) starts.push((starts.at(-1) ?? 0) + table.readUInt32BE(at));
   return starts;
@@ -125,21 +115,8 @@ function compress(plain: Buffer): Packed {
   return pays ? packed : { how: PACKED.plain, bytes: plain };
 }
 
-function seal(key: PieceKey, index: number, packing: number, bytes: Uint8Array): Buffer {
-  const cipher = createCipheriv('aes-256-gcm', key.key, nonceOf(key, index)).setAAD(Buffer.from(key.tenant));
-  const parts = [cipher.update(Uint8Array.of(packing)), cipher.update(bytes), cipher.final()];
-  return Buffer.concat([...parts, cipher.getAuthTag()]);
-}
-
-function open(key: PieceKey, index: number, sealed: Buffer): Buffer {
-  try {
-    const decipher = createDecipheriv('aes-256-gcm', key.key, nonceOf(key, index), { authTagLength: TAG_BYTES })
-      .setAAD(Buffer.from(key.tenant))
-      .setAuthTag(sealed.subarray(-TAG_BYTES));
-    return Buffer.concat([decipher.update(sealed.subarray(0, -TAG_BYTES)), decipher.final()]);
-  } catch (error) {
-    throw damaged(error);
-  }
+function sealOf(key: PieceKey, index: number): Seal {
+  return { key: key.key, nonce: nonceOf(key, index), context: Buffer.from(key.tenant) };
 }
 
 function nonceOf({ kind }: PieceKey, index: number): Buffer {
@@ -147,8 +124,4 @@ function nonceOf({ kind }: PieceKey, index: number): Buffer {
   nonce[0] = KIND_BYTES[kind];
   nonce.writeUInt32BE(index, NONCE_BYTES - 4);
   return nonce;
-}
-
-export function damaged(cause?: unknown): AppError {
-  return new AppError('storage_failed', 'A blob is damaged: its seal does not fit its bytes.', { cause });
 }

@@ -48,16 +48,12 @@ export async function auditBlobs(ports: DeletionPorts, signal: AbortSignal): Pro
 async function expire(ports: DeletionPorts, { tenant, id, atMs }: ExpiryEntry): Promise<boolean> {
   const { records, index, clock } = ports;
   const read = await records.readAny(tenant, id);
-  if (read === null) {
+  if (read === null || read === 'unreadable') {
+    const isThere = read !== null;
+    if (isThere) await records.drop(tenant, id);
     await index.removeUnknown(tenant, id);
     await index.forgetExpiry(tenant, id, atMs);
-    return false;
-  }
-  if (read === 'unreadable') {
-    await records.drop(tenant, id);
-    await index.removeUnknown(tenant, id);
-    await index.forgetExpiry(tenant, id, atMs);
-    return true;
+    return isThere;
   }
   const expiresMs = Date.parse(read.record.expiresAt);
   if (!read.isTombstone && expiresMs > clock.now()) {

@@ -9,7 +9,7 @@ import { pino } from 'pino';
 import { createAccess } from '../../src/access/access.ts';
 import { createSignedLinks } from '../../src/access/signed-links.ts';
 import { createHttpApp, type HttpPorts } from '../../src/http/app.ts';
-import type { MessageQuery } from '../../src/http/message-list.ts';
+import type { MessageQuery } from '../../src/message/message-list.ts';
 import type { MessageBody } from '../../src/http/message-view.ts';
 import { startHttpServer } from '../../src/http/server.ts';
 import type { ByteRange } from '../../src/message/blobs/blob-store.ts';

@@ -7,7 +7,7 @@ import { describe, expect, test } from 'vitest';
 import type { BlobStore, ByteRange } from '../../src/message/blobs/blob-store.ts';
 import { openExtent, type Extent } from '../../src/message/extent.ts';
 import { pieceBytes } from '../../src/message/limits.ts';
-import { PieceSealer, sealPieces, type PieceKey } from '../../src/message/sealed-pieces.ts';
+import { PieceSealer, type PieceKey } from '../../src/message/sealed-pieces.ts';
 
 const KEY: PieceKey = { key: Buffer.alloc(32, 5), kind: 'raw', tenant: 'default' };
 const BLOB = 'blb_00000';
@@ -23,6 +23,12 @@ function blobsOf(bytes: Buffer): Pick<BlobStore, 'open'> & { read: ByteRange[] }
       return id === BLOB ? Readable.from([bytes.subarray(range.start, range.end + 1)]) : null;
     },
   };
+}
+
+async function* sealPieces(source: AsyncIterable<Buffer>, key: PieceKey): AsyncGenerator<Buffer> {
+  const sealer = new PieceSealer(key);
+  for await (const chunk of source) yield* sealer.add(chunk);
+  yield* sealer.end();
 }
 
 async function seal(plain: Buffer, key = KEY): Promise<{ sealed: Buffer; extent: Extent }> {

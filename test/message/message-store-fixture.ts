@@ -19,6 +19,9 @@ export const HOUR_MS = 60 * 60 * 1000;
 export const DAY_MS = 24 * HOUR_MS;
 export const START_MS = Date.parse('2026-11-27T12:00:00.000Z');
 
+/** A mail of which nothing matters but that it is told apart. */
+export const plain = (subject: string): string => `Subject: ${subject}\r\nFrom: a@example.com\r\n\r\nHello.\r\n`;
+
 export interface MessageFixture {
   redis: Redis;
   blobs: BlobStore;
