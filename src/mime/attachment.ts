@@ -8,10 +8,10 @@ import { Decoder as QuotedPrintableDecoder } from 'libqp';
 import { PassThrough, pipeline, Readable, type Transform } from 'node:stream';
 import { finished } from 'node:stream/promises';
 import type { AttachmentStream } from 'mailparser';
-import { toError } from '../errors.ts';
 import { attachmentFieldCharsMax, parseLimits } from './limits.ts';
+import { mendMessage } from './mended.ts';
 import type { AttachmentInfo, AttachmentSource } from './message.ts';
-import { PartParser, runParser } from './part-parser.ts';
+import { PartParser, runParser, type VisitAttachment } from './part-parser.ts';
 import { clean } from './text.ts';
 import { openTnefFile, type UnpackedFile } from './tnef-files.ts';
 
@@ -31,7 +31,7 @@ export function openAttachment(raw: Readable, attachmentId: string): Promise<Ope
   const { promise, resolve, reject } = Promise.withResolvers<OpenAttachment | null>();
   const [, id, file] = /^(att_\d+)(?:\.([1-9]\d{0,5}))?$/.exec(attachmentId) ?? [];
   const parser = new PartParser(ANY_NUMBER, 0);
-  runParser(parser, raw, async (attachment, ordinal) => {
+  const visit: VisitAttachment = async (attachment, ordinal) => {
     if (idOf(ordinal) !== id) {
       attachment.content.resume();
       return finished(attachment.content);
@@ -41,10 +41,13 @@ export function openAttachment(raw: Readable, attachmentId: string): Promise<Ope
     // However it ends, nothing after it is wanted.
     if (opened !== null) await finished(opened.stream).catch(() => {});
     parser.destroy();
-  }).then(
-    () => resolve(null),
-    (thrown: unknown) => (raw.errored === null ? resolve(null) : reject(toError(thrown))),
-  );
+  };
+  mendMessage(raw, () => undefined, ANY_NUMBER)
+    .then(({ stream }) => runParser(parser, stream, visit))
+    .then(
+      () => resolve(null),
+      () => (raw.errored === null ? resolve(null) : reject(raw.errored)),
+    );
   return promise;
 }
 

@@ -80,18 +80,23 @@ function readPart(part: Part, parser: PartParser, warn: Warn): Passages {
     return { spoken: type === 'multipart/alternative' && hasText ? plain : spoken, html };
   }
   if (type.startsWith('multipart/')) {
-    const content = decodeBytes(parser.strayContent(part)).replaceAll('\r\n', '\n');
+    const boundary = parser.boundaryOf(part);
+    const lines = decodeBytes(parser.strayContent(part)).replaceAll('\r\n', '\n').split('\n');
+    // One that has no parts is ended by its boundary all the same.
+    const content = lines.filter((line) => boundary === null || line.trimEnd() !== `--${boundary}--`).join('\n');
     if (content.trim() === '') return NOTHING;
-    const [code, fault] = parser.namesBoundary(part)
-      ? (['boundary_unseen', 'has a boundary that never appears'] as const)
-      : (['boundary_missing', 'names no boundary'] as const);
+    const [code, fault] =
+      boundary === null
+        ? (['boundary_missing', 'names no boundary'] as const)
+        : (['boundary_unseen', 'has a boundary that never appears'] as const);
     warn(code, `A multipart ${fault}: its content is taken as text.`);
     return { spoken: [{ kind: 'plain', content, isCut: parser.isCut(part) }], html: [] };
   }
   warnOfEncoding(part, parser, warn);
-  if (part.isAttachment === true) return NOTHING;
+  const content = parser.textOf(part);
+  if (content === null) return NOTHING;
   const kind = type === 'text/html' ? 'html' : 'plain';
-  const passage: Passage = { kind, content: part.textContent ?? '', isCut: parser.isCut(part) };
+  const passage: Passage = { kind, content, isCut: parser.isCut(part) };
   return { spoken: [passage], html: kind === 'html' ? [passage] : [] };
 }
 

@@ -1,5 +1,6 @@
 /** The header section of a message, read on its own so that it is there whatever becomes of the rest. */
-import { headerBytesMax, parseLimits, type ParseLimits } from './limits.ts';
+import { isAscii } from 'node:buffer';
+import { firstPartBytesMax, headerBytesMax, parseLimits, type ParseLimits } from './limits.ts';
 import type { Warn } from './message.ts';
 import { clean, decodeBytes } from './text.ts';
 
@@ -18,8 +19,7 @@ export function readHead(bytes: Uint8Array, warn: Warn, limits: ParseLimits = pa
   for (const line of unfoldedLines(head)) {
     const field = parseField(line, charset);
     if (field === null) {
-      // Mailboxes in mbox format leave their separator in front of the first field.
-      if (fields.length > 0 || !line.toString('latin1', 0, 5).startsWith('From ')) {
+      if (fields.length > 0 || !isSeparator(line, 0)) {
         warn('headers_malformed', 'A line of the header section is not a field.');
       }
       continue;
@@ -34,6 +34,36 @@ export function readHead(bytes: Uint8Array, warn: Warn, limits: ParseLimits = pa
     warn('headers_truncated', `Header fields beyond the first ${limits.headerBytes} bytes are not listed.`);
   }
   return fields;
+}
+
+/**
+ * Where text begins without the empty line that should stand before it; -1 where none does. Lines that are no fields are
+ * garbage where a field of mail's own follows them, and text where none does.
+ *
+ * @param isWhole whether the bytes are all that there are, and not cut somewhere.
+ */
+export function findTextStart(head: Buffer, isWhole: boolean): number {
+  const end = endOfHead(head);
+  let at = 0;
+  let textStart = -1;
+  for (const line of unfoldedLines(head)) {
+    // What separates the parts of a multipart is no garbage, whatever follows it.
+    if (line.toString('latin1', 0, 2) === '--') return at;
+    const isCut = !isWhole && at + line.length === head.length && end === head.length;
+    if (textStart !== -1 && MAIL_FIELD.test(line.toString('latin1', 0, FIELD_NAME_BYTES))) textStart = -1;
+    else if (textStart === -1 && !isCut && !isSeparator(line, at) && parseField(line, null) === null) textStart = at;
+    at += line.length;
+  }
+  return textStart;
+}
+
+const FIELD_NAME_BYTES = 64;
+const MAIL_FIELD =
+  /^(?:(?:resent-)?(?:from|sender|to|cc|bcc|date|message-id|reply-to)|subject|in-reply-to|references|received|return-path|delivered-to|mime-version|user-agent|authentication-results|(?:content|x|list|dkim|arc)-[\w-]+)[ \t]*:/i;
+
+/** Mailboxes in mbox format leave theirs in front of the first field. */
+function isSeparator(line: Buffer, at: number): boolean {
+  return at === 0 && line.toString('latin1', 0, 5) === 'From ';
 }
 
 /** Each field with its folded lines (RFC 5322 §2.2.3), which are one run of bytes. */
@@ -60,11 +90,18 @@ function endOfHead(head: Buffer): number {
   return ends.length === 0 ? head.length : Math.min(...ends) + 1;
 }
 
-/** What the message declares for its body: a sender that writes its header fields in raw bytes writes them in the same. */
+/**
+ * What the message declares for its body: a sender that writes its header fields in raw bytes writes them in the same. A multipart
+ * declares it for its first part.
+ */
 function findCharset(head: Buffer): string | null {
-  const written = head.toString('latin1', 0, endOfHead(head));
-  return /^content-type:[^:]{0,500}?charset\s{0,9}=\s{0,9}["']?([\w.:+-]{1,40})/im.exec(written)?.[1] ?? null;
+  const end = endOfHead(head);
+  const own = DECLARED_CHARSET.exec(head.toString('latin1', 0, end))?.[1];
+  if (own !== undefined || isAscii(head.subarray(0, end))) return own ?? null;
+  return DECLARED_CHARSET.exec(head.toString('latin1', end, end + firstPartBytesMax))?.[1] ?? null;
 }
+
+const DECLARED_CHARSET = /^content-type:[^:]{0,500}?charset\s{0,9}=\s{0,9}["']?([\w.:+-]{1,40})/im;
 
 function parseField(line: Buffer, charset: string | null): RawField | null {
   const colon = line.indexOf(':');

@@ -32,6 +32,8 @@ export const headerFieldsMax = 1000;
 export const headerBytesMax = 256 * 1024;
 /** Bytes of the header section of the message, or of one part, beyond which it is not parsed at all. */
 export const headBytesMax = 1024 * 1024;
+/** Bytes behind the header section in which a multipart's first charset is looked for. */
+export const firstPartBytesMax = 4096;
 /** Addresses of one kind (To, Cc, ...), and references. */
 export const addressesMax = 1000;
 export const referencesMax = 1000;

@@ -5,7 +5,6 @@
  * warnings. It does not bound its own time or heap, which only the thread around it can (pool.ts), and keeps no attachment
  * (attachment.ts streams one out of the raw message).
  */
-import { Readable } from 'node:stream';
 import type { AttachmentStream, Headers } from 'mailparser';
 import { toError } from '../errors.ts';
 import { describeAttachment, describeUnpacked } from './attachment.ts';
@@ -14,8 +13,8 @@ import { readBody } from './body.ts';
 import { classify, readSecurity, type ReportPart } from './classification.ts';
 import { readEnvelope } from './envelope.ts';
 import { readHead } from './head.ts';
-import type { RawField } from './head.ts';
-import { attachmentsMax, chunkBytes, headBytesMax, parseLimits, type ParseLimits } from './limits.ts';
+import { attachmentsMax, headBytesMax, parseLimits, type ParseLimits } from './limits.ts';
+import { mendMessage } from './mended.ts';
 import type {
   AttachmentInfo,
   Classification,
@@ -34,18 +33,14 @@ export async function parseMessage(
   limits: ParseLimits = parseLimits,
 ): Promise<ParsedMessage> {
   const { warnings, warn } = collectWarnings();
-  const { head, rest } = await takeHead(raw, limits.headerBytes);
-  const fields = readHead(head, warn, limits);
+  const { head, fields, stream, bytesGiven, failure } = await mendMessage(raw, warn, limits);
   const envelope = readEnvelope(fields, warn, limits, head);
   if (fields.length === 0) warn('headers_missing', 'The message has no header section.');
 
-  const prefix = lacksHead(head, fields) ? Buffer.from('\r\n') : Buffer.alloc(0);
   const parser = new PartParser(limits);
   const found: { info: AttachmentInfo; ordinal: number | null }[] = [];
   const reports: ReportPart[] = [];
-  let bytesGiven = 0;
-  const source = Readable.from(join(prefix, head, rest, (bytes) => (bytesGiven += bytes)));
-  const isWhole = await runParser(parser, source, async (attachment, ordinal) => {
+  const isWhole = await runParser(parser, stream, async (attachment, ordinal) => {
     const { detectedContentType, report, unpacked } = await readContent(attachment);
     const info = { ...describeAttachment(attachment, ordinal), detectedContentType };
     const files = unpacked?.files ?? [];
@@ -59,14 +54,15 @@ export async function parseMessage(
   }).then(
     () => true,
     (thrown: unknown) => {
-      if (thrown instanceof SourceError) throw thrown.cause;
+      const sourceFailure = failure();
+      if (sourceFailure !== null) throw sourceFailure;
       warnOfFailure(toError(thrown), limits, warn);
       return false;
     },
   );
   const attachments: StoredAttachment[] = [];
   for (const { info, ordinal } of found) {
-    const source = ordinal === null ? null : parser.sourceOf(ordinal, bytesGiven, prefix.length);
+    const source = ordinal === null ? null : parser.sourceOf(ordinal, bytesGiven());
     attachments.push({ ...info, source });
   }
   const body = readBody(parser, warn);
@@ -129,65 +125,6 @@ function readMethod(headers: Headers): string | null {
   const field = headers.get('content-type') as { params?: Record<string, string> } | undefined;
   const method = field?.params?.['method']?.toUpperCase() ?? '';
   return /^[A-Z-]{1,30}$/.test(method) ? method : null;
-}
-
-/** Whether text stands where the header section should: the parser would drop it, up to an empty line, as malformed fields. */
-function lacksHead(bytes: Uint8Array, fields: readonly RawField[]): boolean {
-  return fields.length === 0 && bytes.byteLength > 0 && bytes[0] !== 0x0d && bytes[0] !== 0x0a;
-}
-
-/** Where the message comes from has failed: that is nothing of the message's. */
-class SourceError extends Error {
-  override readonly cause: Error;
-
-  constructor(cause: Error) {
-    super(cause.message);
-    this.cause = cause;
-  }
-}
-
-/** What the header section is read from, and what comes behind it. */
-async function takeHead(
-  raw: Uint8Array | AsyncIterable<Uint8Array>,
-  headerBytesMax: number,
-): Promise<{ head: Uint8Array; rest: AsyncIterator<Uint8Array> | null }> {
-  if (raw instanceof Uint8Array) return { head: raw, rest: null };
-  const rest = raw[Symbol.asyncIterator]();
-  const chunks: Uint8Array[] = [];
-  let bytes = 0;
-  while (bytes <= headerBytesMax) {
-    const { done, value } = await rest.next();
-    if (done === true) return { head: Buffer.concat(chunks), rest: null };
-    chunks.push(value);
-    bytes += value.length;
-  }
-  return { head: Buffer.concat(chunks), rest };
-}
-
-async function* join(
-  prefix: Buffer,
-  head: Uint8Array,
-  rest: AsyncIterator<Uint8Array> | null,
-  count: (bytes: number) => void,
-): AsyncGenerator<Buffer> {
-  for (const part of [prefix, head]) {
-    for (let start = 0; start < part.byteLength; start += chunkBytes) {
-      const chunk = Buffer.from(part.buffer, part.byteOffset + start, Math.min(chunkBytes, part.byteLength - start));
-      count(chunk.length);
-      yield chunk;
-    }
-  }
-  if (rest === null) return;
-  try {
-    for (let next = await rest.next(); next.done !== true; next = await rest.next()) {
-      count(next.value.length);
-      yield Buffer.from(next.value.buffer, next.value.byteOffset, next.value.byteLength);
-    }
-  } catch (thrown) {
-    throw new SourceError(toError(thrown));
-  } finally {
-    await rest.return?.();
-  }
 }
 
 function warnOfFailure(error: Error, { parts, partDepth }: ParseLimits, warn: Warn): void {

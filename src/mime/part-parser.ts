@@ -8,11 +8,13 @@
  */
 import { Transform, type Readable, type TransformCallback } from 'node:stream';
 import { finished } from 'node:stream/promises';
+import libqp from 'libqp';
 import { MailParser } from 'mailparser';
 import type { AttachmentStream, MessageText } from 'mailparser';
 import { decodeText, type DecodedText } from './charset.ts';
 import { headBytesMax, parseLimits, type ParseLimits } from './limits.ts';
 import type { AttachmentSource } from './message.ts';
+import { decodeBytes } from './text.ts';
 
 /** A MIME part as MailParser keeps it. */
 export interface Part {
@@ -28,7 +30,19 @@ export interface Part {
   readonly node: SplitNode;
 }
 
+interface StructuredField {
+  readonly params: Readonly<Record<string, string | undefined>>;
+  /** Of those, by RFC 2231. */
+  readonly decodedParams: readonly string[];
+}
+
 interface SplitNode {
+  readonly headers: { get(name: string): readonly unknown[] };
+  readonly multipart: string | false;
+  disposition: string | false;
+  filename: string | false;
+  readonly _parsedContentType: StructuredField;
+  readonly _parsedContentDisposition: StructuredField;
   readonly parentNode: SplitNode | false;
   /** IMAP's numbers of the parts, words among them. */
   readonly partNr?: readonly (number | string)[];
@@ -40,13 +54,18 @@ interface SplitNode {
   readonly _headerlen: number;
 }
 
-type SplitChunk =
-  | (SplitNode & { readonly type: 'node' })
-  | { readonly type: 'body' | 'data'; readonly node: SplitNode; readonly value: Buffer };
+interface SplitContent {
+  readonly type: 'body' | 'data';
+  readonly node: SplitNode;
+  readonly value: Buffer;
+}
+
+type SplitChunk = (SplitNode & { readonly type: 'node' }) | SplitContent;
 
 interface MailParserInternals {
   readonly tree: Part | false;
   readonly curnode: Part | false;
+  readonly attachmentList: readonly AttachmentStream[];
   processChunk(chunk: SplitChunk, done: (error?: Error) => void): void;
   /** Of charsets; called by the constructor. */
   getDecoder(): { decodeStream(charset: string): Transform };
@@ -86,9 +105,9 @@ export class PartParser extends MailParserWithInternals {
   #textBytesLeft: number;
   readonly #limits: ParseLimits;
   readonly #cut = new WeakSet<Part>();
-  /** Of the part that begins. */
-  #declared: string | false = false;
   readonly #strays = new WeakMap<Part, Buffer[]>();
+  /** Encoded bytes of text parts that are attachments as well. */
+  readonly #shown = new WeakMap<Part, Buffer[]>();
   readonly #decoded = new WeakMap<Part, DecodedText>();
   /** Bytes that have passed by. */
   #bytes = 0;
@@ -107,14 +126,26 @@ export class PartParser extends MailParserWithInternals {
     return Buffer.concat(this.#strays.get(part) ?? []);
   }
 
-  /** Whether a multipart says what separates its parts. */
-  namesBoundary(part: Part): boolean {
+  /** What a multipart says that separates its parts; null where it says nothing of use. */
+  boundaryOf(part: Part): string | null {
     // oxlint-disable-next-line no-underscore-dangle -- mailsplit's own name
-    return part.node._boundary !== false;
+    const boundary = part.node._boundary;
+    return boundary === false ? null : Buffer.from(boundary).toString();
+  }
+
+  /** What the part adds to the text of the message; null for an attachment that is to be saved and not read. */
+  textOf(part: Part): string | null {
+    if (part.isAttachment !== true) return part.textContent ?? '';
+    const shown = this.decodingOf(part);
+    return shown && shown.text.replaceAll('\r\n', '\n');
   }
 
   /** How the text of the part was decoded; null where it has none. */
   decodingOf(part: Part): DecodedText | null {
+    const shown = this.#shown.get(part);
+    if (shown !== undefined && !this.#decoded.has(part)) {
+      this.#decoded.set(part, this.#decode(part, decodeAtOnce(Buffer.concat(shown), part.node.encoding)));
+    }
     return this.#decoded.get(part) ?? null;
   }
 
@@ -123,14 +154,17 @@ export class PartParser extends MailParserWithInternals {
     return {
       decodeStream: () => {
         const part = this.curnode as Part;
-        const declared = this.#declared;
         return new CharsetStream((bytes) => {
-          const decoded = decodeText(bytes, declared === false ? null : declared, part.contentType === 'text/html');
+          const decoded = this.#decode(part, bytes);
           this.#decoded.set(part, decoded);
           return decoded.text;
         });
       },
     };
+  }
+
+  #decode({ node, contentType }: Part, bytes: Buffer): DecodedText {
+    return decodeText(bytes, node.charset === false ? null : node.charset, contentType === 'text/html');
   }
 
   /** The Content-Type fields of all multiparts, as far as that matters. */
@@ -144,43 +178,61 @@ export class PartParser extends MailParserWithInternals {
   }
 
   /**
-   * Where the attachment of that ordinal stands in what came behind a prefix; null where that cannot be told.
-   * @param bytesGiven all that the parser was given: what was counted must be as much, or it has kept some to itself.
+   * Where the attachment of that ordinal stands in the raw message; null where that cannot be told.
+   * @param bytesGiven all that the parser was given: what was counted must be as much, or it has kept some to itself. Null where
+   * that was not the raw message.
    */
-  sourceOf(ordinal: number, bytesGiven: number, prefixBytes: number): AttachmentSource | null {
+  sourceOf(ordinal: number, bytesGiven: number | null): AttachmentSource | null {
     const span = this.#bodies[ordinal - 1];
     if (!span || this.#bytes !== bytesGiven || span.bytes !== span.end - span.start) return null;
     const encoding = ENCODINGS.get(span.node.encoding || '') ?? 'identity';
-    return { offset: span.start - prefixBytes, length: span.bytes, encoding };
+    return { offset: span.start, length: span.bytes, encoding };
   }
 
   override processChunk(chunk: SplitChunk, done: (error?: Error) => void): void {
     this.#locate(chunk);
-    if (chunk.type === 'node') {
-      // MailParser makes text with String.replace, which V8 leaves as a rope of 32 bytes a line; reading flattens it.
-      if (this.curnode !== false) this.curnode.textContent?.charCodeAt(0);
-      this.#parts += 1;
-      if (this.#parts > this.#limits.parts || depthOf(chunk) > this.#limits.partDepth) {
-        return done(Object.assign(new Error('Too many parts, or too deep'), { code: 'EMAXLEN' }));
-      }
-    } else if (this.curnode !== false && this.curnode.node === chunk.node) {
-      const isStray = chunk.type === 'data' && this.curnode.children.length === 0;
-      const isText = chunk.type === 'body' && this.curnode.isAttachment !== true;
-      if ((isStray || isText) && !this.#hasRoom(this.curnode, chunk.value.length)) return done();
-      if (isStray) this.#keepStray(this.curnode, chunk.value);
+    if (chunk.type === 'node') this.#beginPart(chunk, done);
+    else if (this.#keep(chunk)) super.processChunk(chunk, done);
+    else done();
+  }
+
+  #beginPart(node: SplitNode & { type: 'node' }, done: (error?: Error) => void): void {
+    // MailParser makes text with String.replace, which V8 leaves as a rope of 32 bytes a line; reading flattens it.
+    if (this.curnode !== false) this.curnode.textContent?.charCodeAt(0);
+    this.#parts += 1;
+    if (this.#parts > this.#limits.parts || depthOf(node) > this.#limits.partDepth) {
+      return done(Object.assign(new Error('Too many parts, or too deep'), { code: 'EMAXLEN' }));
     }
-    if (chunk.type === 'node') {
-      // Scripts leave the subtype out (RFC 2045 §5.2 takes what is no type for text).
-      if (chunk.contentType === 'text') chunk.contentType = 'text/plain';
-      this.#declared = chunk.charset;
-      // ASCII and UTF-8 would pass by undecoded.
-      chunk.charset = 'any';
-    }
-    super.processChunk(chunk, done);
-    if (chunk.type === 'node') chunk.charset = this.#declared;
-    if (chunk.type === 'node' && this.curnode !== false && this.curnode.isAttachment === true) {
-      this.#bodies.push({ node: chunk, start: this.#bytes, end: this.#bytes, bytes: 0 });
-    }
+    mendNode(node);
+    const { charset, disposition } = node;
+    // ASCII and UTF-8 would pass by undecoded.
+    node.charset = 'any';
+    // Mail clients show such a part and offer it to be saved as well.
+    const isShown =
+      disposition === 'inline' && node.filename !== false && /^text\/(?:plain|html)$/.test(`${node.contentType}`);
+    if (isShown) node.disposition = 'attachment';
+    super.processChunk(node, done);
+    node.charset = charset;
+    node.disposition = disposition;
+    if (this.curnode === false || this.curnode.isAttachment !== true) return;
+    this.#bodies.push({ node, start: this.#bytes, end: this.#bytes, bytes: 0 });
+    const attachment = this.attachmentList.at(-1);
+    if (!isShown || attachment === undefined) return;
+    this.#shown.set(this.curnode, []);
+    attachment.contentDisposition = 'inline';
+  }
+
+  /** Keeps what MailParser does not. False for text that there is no room for. */
+  #keep({ type, node, value }: SplitContent): boolean {
+    const part = this.curnode;
+    if (part === false || part.node !== node) return true;
+    if (type === 'data') {
+      if (part.children.length > 0) return true;
+      if (!this.#hasRoom(part, value.length)) return false;
+      keepIn(this.#strays, part, value);
+    } else if (part.isAttachment !== true) return this.#hasRoom(part, value.length);
+    else if (this.#shown.has(part) && this.#hasRoom(part, value.length)) keepIn(this.#shown, part, value);
+    return true;
   }
 
   #locate(chunk: SplitChunk): void {
@@ -202,12 +254,37 @@ export class PartParser extends MailParserWithInternals {
     this.#textBytesLeft -= bytes;
     return true;
   }
+}
 
-  #keepStray(part: Part, content: Buffer): void {
-    const strays = this.#strays.get(part);
-    if (strays === undefined) this.#strays.set(part, [content]);
-    else strays.push(content);
-  }
+function keepIn(kept: WeakMap<Part, Buffer[]>, part: Part, value: Buffer): void {
+  const values = kept.get(part);
+  if (values === undefined) kept.set(part, [value]);
+  else values.push(value);
+}
+
+function mendNode(node: SplitNode): void {
+  // Scripts leave the subtype out (RFC 2045 §5.2 takes what is no type for text).
+  if (node.contentType === 'text') node.contentType = 'text/plain';
+  // RFC 2046 §5.1.5: what a digest is made of are messages, and need not say so.
+  const isOfDigest = node.parentNode !== false && node.parentNode.multipart === 'digest';
+  if (isOfDigest && node.headers.get('content-type').length === 0) node.contentType = 'message/rfc822';
+  node.filename = decodeRawName(node);
+}
+
+/** A file name in raw bytes (against RFC 2183 §2) is in the charset of its part, if in any that is named. */
+function decodeRawName({
+  filename,
+  charset,
+  _parsedContentDisposition: disposition,
+  _parsedContentType: type,
+}: SplitNode): string | false {
+  const [raw, field, name] = disposition.params['filename']
+    ? [disposition.params['filename'], disposition, 'filename']
+    : [type.params['name'], type, 'name'];
+  const isRaw = raw !== undefined && raw === filename && !field.decodedParams.includes(name);
+  // Bytes that are no UTF-8 are kept as characters of Latin-1.
+  if (!isRaw || !/[\u0080-\u00FF]/.test(raw) || /[^\0-\u00FF]/.test(raw)) return filename;
+  return decodeBytes(Buffer.from(raw, 'latin1'), charset === false ? null : charset);
 }
 
 /** Bytes from the beginning of the message. */
@@ -223,6 +300,13 @@ const ENCODINGS: ReadonlyMap<string, AttachmentSource['encoding']> = new Map([
   ['base64', 'base64'],
   ['quoted-printable', 'quoted-printable'],
 ]);
+
+function decodeAtOnce(encoded: Buffer, encoding: string | false): Buffer {
+  const known = ENCODINGS.get(encoding || '');
+  if (known === undefined) return encoded;
+  const text = encoded.toString('latin1');
+  return known === 'base64' ? Buffer.from(text, 'base64') : libqp.decode(text);
+}
 
 /** All that a text part has, decoded in one piece. */
 class CharsetStream extends Transform {

@@ -35,5 +35,18 @@ export function stripReply(text: string): StrippedReply {
     });
   const reply = new EmailReplyParser().parseReply(lines.join('\n'));
   const whole = reply.replaceAll(MARKED_LINE, (_, at: string) => asideLines[Number(at)] ?? '');
-  return { text: whole.trim(), cut };
+  return { text: withoutIntroduction(whole.trim(), beginning), cut };
 }
+
+/**
+ * Gmail introduces a quotation by the date and the address in every language, and some of them the parser does not know: `2024年1月16日
+ * (火) 9:30 Name <a@example.com>:`.
+ */
+function withoutIntroduction(reply: string, text: string): string {
+  const lastLine = reply.slice(reply.lastIndexOf('\n') + 1);
+  const isIntroduction = lastLine.length <= replyLineCharsMax && INTRODUCTION.test(lastLine);
+  if (!isIntroduction || !/^\s*>/.test(text.slice(text.indexOf(lastLine) + lastLine.length))) return reply;
+  return reply.slice(0, reply.length - lastLine.length).trimEnd();
+}
+
+const INTRODUCTION = /\b\d{4}\D.*<[^<>\s]+@[^<>\s]+>[^<>]{0,20}[:：]$/;
