@@ -27,6 +27,9 @@ const DICTIONARY = Buffer.from(
     '1,"size":1},"content":{"blob":"blb_","offset":1,"length":1,"size":1},"key":"',
 );
 
+/** As much memory as a record and the dictionary need: to clear more takes longer than to deflate it. */
+const DEFLATION = { dictionary: DICTIONARY, windowBits: 13, memLevel: 6, chunkSize: 2048 };
+
 export interface RecordCodec {
   encode(tenant: string, record: MessageRecord): Promise<Buffer>;
   /** A live record, or one behind a tombstone; null where its data key was deleted. @throws AppError `storage_failed`. */
@@ -38,7 +41,7 @@ export function createRecordCodec(keys: Pick<DataKeys, 'current' | 'find'>): Rec
     async encode(tenant, { id, ...fields }) {
       const { id: keyId, key } = await keys.current(tenant);
       const nonce = randomBytes(NONCE_BYTES);
-      const packed = deflateRawSync(JSON.stringify(fields), { dictionary: DICTIONARY });
+      const packed = deflateRawSync(JSON.stringify(fields), DEFLATION);
       const sealed = sealBytes({ key, nonce, context: contextOf(tenant, id) }, packed);
       return Buffer.concat([Uint8Array.of(LIVE), Buffer.from(keyId, 'hex'), nonce, sealed]);
     },

@@ -46,7 +46,8 @@ export class PieceSealer {
   readonly #key: PieceKey;
   readonly #lengths: number[] = [];
   #filled = 0;
-  #piece: Buffer | null = null;
+  /** Of the piece that is being filled. A small message has no use for the memory of a whole one. */
+  #parts: Buffer[] = [];
 
   constructor(key: PieceKey) {
     this.#key = key;
@@ -56,9 +57,8 @@ export class PieceSealer {
     for (let start = 0; start < chunk.length;) {
       // Full only once more comes: the last piece may be full, too.
       if (this.#filled === pieceBytes) yield this.#seal();
-      this.#piece ??= Buffer.allocUnsafe(pieceBytes);
       const part = chunk.subarray(start, start + pieceBytes - this.#filled);
-      this.#piece.set(part, this.#filled);
+      this.#parts.push(Buffer.from(part));
       this.#filled += part.length;
       start += part.length;
     }
@@ -73,11 +73,13 @@ export class PieceSealer {
   }
 
   #seal(): Buffer {
-    const plain = this.#piece?.subarray(0, this.#filled) ?? Buffer.alloc(0);
+    const [first = Buffer.alloc(0)] = this.#parts;
+    const plain = this.#parts.length > 1 ? Buffer.concat(this.#parts, this.#filled) : first;
     const packed = compress(plain);
     const sealed = sealBytes(sealOf(this.#key, this.#lengths.length), Uint8Array.of(packed.how), packed.bytes);
     this.#lengths.push(sealed.length);
     this.#filled = 0;
+    this.#parts = [];
     return sealed;
   }
 }
@@ -109,11 +111,14 @@ export function openTable(key: PieceKey, sealed: Buffer): number[] {
 function compress(plain: Buffer): Packed {
   const packed =
     plain.length <= deflatedBytesMax
-      ? { how: PACKED.deflate, bytes: deflateRawSync(plain, { level: 1 }) }
+      ? { how: PACKED.deflate, bytes: deflateRawSync(plain, { ...SMALL, chunkSize: Math.max(64, plain.length) }) }
       : { how: PACKED.zstd, bytes: zstdCompressSync(plain, LEVEL) };
   const pays = packed.bytes.length <= plain.length * (1 - compressionGainMin);
   return pays ? packed : { how: PACKED.plain, bytes: plain };
 }
+
+/** As much memory as what is deflated needs: to clear more takes longer than to deflate it. */
+const SMALL = { level: 1, windowBits: 14, memLevel: 7 };
 
 function sealOf(key: PieceKey, index: number): Seal {
   return { key: key.key, nonce: nonceOf(key, index), context: Buffer.from(key.tenant) };
