@@ -22,7 +22,7 @@ import {
 } from './message-view.ts';
 import type { Call, Handlers } from './route.ts';
 
-/** What is sent of an attachment besides its bytes. */
+/** What is sent of an attachment. */
 export interface AttachmentBody {
   readonly contentType: string;
   /** As the sender wrote it. */
@@ -31,6 +31,8 @@ export interface AttachmentBody {
   readonly size: number;
   /** Hex. */
   readonly sha256: string;
+  /** Null where they are gone. */
+  open(range?: ByteRange): Promise<Readable | null>;
 }
 
 export interface MessagePorts {
@@ -39,12 +41,6 @@ export interface MessagePorts {
     findRecord(tenant: string, id: string): Promise<RecordBody | null>;
     openRaw(tenant: string, id: string, range?: ByteRange): Promise<Readable | null>;
     findAttachment(tenant: string, id: string, attachmentId: string): Promise<AttachmentBody | null>;
-    openAttachment(
-      tenant: string,
-      id: string,
-      attachmentId: string,
-      range?: ByteRange,
-    ): Promise<{ stream: Readable } | null>;
     /** When it was acknowledged first; null where there is no such message. */
     acknowledge(tenant: string, id: string): Promise<string | null>;
     /** False where there is no such message. */
@@ -112,14 +108,7 @@ export function messageHandlers({ messages, sanitizer }: MessagePorts): MessageH
         found &&
         (await respondWithBytes(
           request,
-          {
-            size: found.size,
-            etag: `"${found.sha256}"`,
-            async open(range) {
-              const opened = await messages.openAttachment(tenant, messageId, attachmentId, range);
-              return opened && opened.stream;
-            },
-          },
+          { size: found.size, etag: `"${found.sha256}"`, open: found.open },
           {
             ...UNTRUSTED,
             'content-type': found.contentType,

@@ -1,42 +1,39 @@
 /** Attachments of a stored message, read out of its raw bytes: nothing of them is kept beside these. */
 import { Readable } from 'node:stream';
-import { decodeAttachment, openAttachment as findInRaw, type OpenAttachment } from '../mime/attachment.ts';
-import type { ParsedMessage, StoredAttachment } from '../mime/message.ts';
+import { decodeAttachment, openAttachment } from '../mime/attachment.ts';
+import type { AttachmentInfo, AttachmentSource, ParsedMessage } from '../mime/message.ts';
 import type { ByteRange } from './blobs/blob-store.ts';
 
 /** What reads the raw bytes, or a range of them. */
 export type OpenRaw = (range?: ByteRange) => Promise<Readable | null>;
 
-export function findAttachment(parsed: ParsedMessage, attachmentId: string): StoredAttachment | null {
-  return parsed.attachments.find(({ id }) => id === attachmentId) ?? null;
+export interface FoundAttachment extends AttachmentInfo {
+  /** The decoded bytes, or those of a range; null where the raw bytes are gone. */
+  open(range?: ByteRange): Promise<Readable | null>;
 }
 
-/** Null where the raw bytes are gone. */
-export async function openAttachment(
-  openRaw: OpenRaw,
-  attachment: StoredAttachment,
-  range?: ByteRange,
-): Promise<OpenAttachment | null> {
-  const opened = await (attachment.source === null ? searchRaw(openRaw, attachment) : readSource(openRaw, attachment));
-  return opened && { ...opened, stream: range ? takeRange(opened.stream, range) : opened.stream };
+export function findAttachment(parsed: ParsedMessage, attachmentId: string, openRaw: OpenRaw): FoundAttachment | null {
+  const attachment = parsed.attachments.find(({ id }) => id === attachmentId);
+  if (!attachment) return null;
+  const { source, ...info } = attachment;
+  return {
+    ...info,
+    async open(range) {
+      const stream = await (source === null ? searchRaw(openRaw, info.id) : readSource(openRaw, source));
+      return stream && range ? takeRange(stream, range) : stream;
+    },
+  };
 }
 
-async function readSource(
-  openRaw: OpenRaw,
-  { source, filename, contentType }: StoredAttachment,
-): Promise<OpenAttachment | null> {
-  const { offset, length, encoding } = source ?? { offset: 0, length: 0, encoding: 'identity' };
+async function readSource(openRaw: OpenRaw, { offset, length, encoding }: AttachmentSource): Promise<Readable | null> {
   const encoded = length === 0 ? Readable.from([]) : await openRaw({ start: offset, end: offset + length - 1 });
-  return encoded && { filename, contentType, stream: decodeAttachment(encoded, encoding) };
+  return encoded && decodeAttachment(encoded, encoding);
 }
 
-async function searchRaw(
-  openRaw: OpenRaw,
-  { id, filename, contentType }: StoredAttachment,
-): Promise<OpenAttachment | null> {
+async function searchRaw(openRaw: OpenRaw, id: string): Promise<Readable | null> {
   const raw = await openRaw();
-  const found = raw && (await findInRaw(raw, id));
-  return found && { ...found, filename, contentType };
+  const found = raw && (await openAttachment(raw, id));
+  return found && found.stream;
 }
 
 /** What is decoded has no place that could be sought: what comes before the range is read, and dropped. */

@@ -6,11 +6,10 @@ import type { Redis } from 'ioredis';
 import type { Readable } from 'node:stream';
 import { text } from 'node:stream/consumers';
 import { AppError } from '../errors.ts';
-import type { OpenAttachment } from '../mime/attachment.ts';
 import { toPublicMessage } from '../mime/public-message.ts';
-import type { AttachmentInfo, ParsedMessage } from '../mime/message.ts';
+import type { ParsedMessage } from '../mime/message.ts';
 import { auditKey } from '../redis/keys.ts';
-import { findAttachment, openAttachment } from './attachments.ts';
+import { findAttachment, type FoundAttachment } from './attachments.ts';
 import { createBlobMembers } from './blob-members.ts';
 import type { BlobStore, ByteRange } from './blobs/blob-store.ts';
 import { createDataKeys, type DataKeyPorts } from './data-keys.ts';
@@ -47,9 +46,7 @@ export interface MessageStore {
   /** Null where there is none, or where the bytes were omitted. */
   openRaw(tenant: string, id: string, range?: ByteRange): Promise<Readable | null>;
   /** Null where there is none of that id. */
-  findAttachment(tenant: string, id: string, attachmentId: string): Promise<AttachmentInfo | null>;
-  /** The decoded bytes of an attachment, or those of a range; null where there is none of that id. */
-  openAttachment(tenant: string, id: string, attachmentId: string, range?: ByteRange): Promise<OpenAttachment | null>;
+  findAttachment(tenant: string, id: string, attachmentId: string): Promise<FoundAttachment | null>;
   /** Says that the owner has it. Resolves with when that was said first; null where there is no such message. */
   acknowledge(tenant: string, id: string): Promise<string | null>;
   /** Resolves with whether it was there. */
@@ -131,15 +128,13 @@ export function createMessageStore(given: MessageStorePorts): MessageStore {
       return read && openStream(tenant, read.record, 'raw', range);
     },
     async findAttachment(tenant, id, attachmentId) {
-      const content = await readContent(tenant, await readOne(tenant, id));
-      return content && findAttachment(content, attachmentId);
-    },
-    async openAttachment(tenant, id, attachmentId, range) {
       const read = await readOne(tenant, id);
       const content = await readContent(tenant, read);
-      const info = content && findAttachment(content, attachmentId);
-      if (!read || !info) return null;
-      return openAttachment(async (part) => openStream(tenant, read.record, 'raw', part), info, range);
+      return (
+        read &&
+        content &&
+        findAttachment(content, attachmentId, async (part) => openStream(tenant, read.record, 'raw', part))
+      );
     },
     async acknowledge(tenant, id) {
       for (;;) {

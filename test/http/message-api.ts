@@ -80,12 +80,16 @@ export async function startMessageApi(options: MessageApiOptions = {}): Promise<
       return raw && message?.digest ? slice(raw, range) : null;
     },
     async findAttachment(_tenant, id, attachmentId) {
-      return keep(id)?.message.attachments.find((attachment) => attachment.id === attachmentId) ?? null;
-    },
-    async openAttachment(_tenant, id, attachmentId, range) {
-      const { raw } = keep(id) ?? {};
-      const opened = raw && (await openAttachment(Readable.from([raw]), attachmentId));
-      return opened ? { stream: slice(await buffer(opened.stream), range) } : null;
+      const { raw, message } = keep(id) ?? {};
+      const found = message?.attachments.find((attachment) => attachment.id === attachmentId);
+      if (!raw || !found) return null;
+      return {
+        ...found,
+        async open(range) {
+          const opened = await openAttachment(Readable.from([raw]), attachmentId);
+          return opened && slice(await buffer(opened.stream), range);
+        },
+      };
     },
     async acknowledge(_tenant, id) {
       if (!byId.has(id)) return null;

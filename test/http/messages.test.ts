@@ -1,5 +1,6 @@
 import { parse as parseDisposition } from 'content-disposition';
 import { createHash } from 'node:crypto';
+import { readFileSync } from 'node:fs';
 import { readdir, readlink } from 'node:fs/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { sandboxMails } from '../../src/sandbox/mails.ts';
@@ -47,7 +48,8 @@ const large = Buffer.from(
     `${'A'.repeat(76)}\r\n`.repeat(100_000),
   ].join(''),
 );
-const mails = [large, ...sandboxMails().map(({ raw }) => raw), hostile];
+const winmail = readFileSync(new URL('../mime/corpus/mailer-outlook-winmail-dat.eml', import.meta.url));
+const mails = [large, ...sandboxMails().map(({ raw }) => raw), winmail, hostile];
 
 let service: Service;
 let pop3: SandboxPop3;
@@ -241,6 +243,8 @@ describe('GET /v1/messages/{id}', () => {
 
 describe('GET /v1/messages/{id}/attachments/{id}', () => {
   it('gives the decoded bytes of every attachment, of the digest and the size that the message tells', async () => {
+    const ids = messages.flatMap(({ attachments }) => attachments.map(({ id }) => id));
+    expect(ids).toContain('att_1.1');
     let count = 0;
     for (const { id, attachments } of messages) {
       for (const attachment of attachments) {

@@ -1,4 +1,5 @@
-import { randomBytes } from 'node:crypto';
+import { createHash, randomBytes } from 'node:crypto';
+import { readFile } from 'node:fs/promises';
 import { buffer } from 'node:stream/consumers';
 import { describe, expect, test } from 'vitest';
 import { packedBytesMax } from '../../src/message/limits.ts';
@@ -82,9 +83,19 @@ describe('a stored message', () => {
   test('has its attachments', async () => {
     const [id = ''] = await fixture.storeAll([mail]);
     const [described] = (await fixture.messages.find(TENANT, id))!.attachments;
-    const opened = await fixture.messages.openAttachment(TENANT, id, described!.id);
-    expect(await buffer(opened!.stream)).toHaveLength(described!.size);
-    expect(await fixture.messages.openAttachment(TENANT, id, 'att_99')).toBeNull();
+    const found = await fixture.messages.findAttachment(TENANT, id, described!.id);
+    expect(await buffer((await found!.open())!)).toHaveLength(described!.size);
+    expect(await fixture.messages.findAttachment(TENANT, id, 'att_99')).toBeNull();
+  });
+
+  test('has the files in its winmail.dat, which no place in the raw bytes gives', async () => {
+    const raw = await readFile(new URL('../mime/corpus/mailer-outlook-winmail-dat.eml', import.meta.url));
+    const [id = ''] = await fixture.storeAll([raw]);
+    const found = await fixture.messages.findAttachment(TENANT, id, 'att_1.1');
+    const content = await buffer((await found!.open())!);
+    expect(content).toHaveLength(found!.size);
+    expect(createHash('sha256').update(content).digest('hex')).toBe(found!.sha256);
+    expect(await buffer((await found!.open({ start: 1, end: 2 }))!)).toEqual(content.subarray(1, 3));
   });
 
   test('is acknowledged once, and stays so when it is fetched again', async () => {
