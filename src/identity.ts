@@ -31,7 +31,12 @@ export type MessageIdentity =
 
 /** `occurrence` counts equal unique-ids (or digests) within one listing, from 0: servers do repeat them. */
 export function messageId(mailbox: string, identity: MessageIdentity): string {
-  return derive('msg', mailbox, messageKey(identity));
+  return messageIdOfKey(mailbox, messageKey(identity));
+}
+
+/** @param key of `messageKey`. */
+export function messageIdOfKey(mailbox: string, key: string): string {
+  return derive('msg', mailbox, key);
 }
 
 /** The identity as text: the field of the ledger. */

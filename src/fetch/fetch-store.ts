@@ -8,7 +8,8 @@ import { AppError } from '../errors.ts';
 import { fetchKeys } from '../redis/keys.ts';
 import { defineScript } from '../redis/script.ts';
 import type { Failure, Fetch, FetchProgress, FetchRef, FetchRequest, FetchState } from './fetch.ts';
-import type { Ledger, LedgerEntry } from './ledger.ts';
+import type { Ledger } from './ledger.ts';
+import { decodeEntry, encodeEntry } from './ledger-codec.ts';
 
 export interface FetchStore extends Ledger {
   create(ref: FetchRef, request: FetchRequest, createdAt: string): Promise<void>;
@@ -71,20 +72,21 @@ const writeFrom = defineScript(`
   end
   return 0`);
 
-/** KEYS: record, ledger, order. ARGV: token, message key, entry, message id, number, count, bytes, ttl. Counts a message once. */
-const commitEntry = defineScript(`
+/** KEYS: record, order. ARGV: token, ttl, message id, number, count, bytes. Counts a message once. */
+const COUNT_MESSAGE = `
   if redis.call('HGET', KEYS[1], 'fence') ~= ARGV[1] then return 0 end
-  local before = redis.call('HGET', KEYS[2], ARGV[2])
-  redis.call('HSET', KEYS[2], ARGV[2], ARGV[3])
-  redis.call('PEXPIRE', KEYS[2], ARGV[8])
-  if ARGV[4] ~= '' then
-    redis.call('ZADD', KEYS[3], 'NX', ARGV[5], ARGV[4])
-    redis.call('PEXPIRE', KEYS[3], ARGV[8])
-    if not (before and cjson.decode(before).state == 'stored') then
-      redis.call('HINCRBY', KEYS[1], ARGV[6], 1)
-      redis.call('HINCRBY', KEYS[1], 'retrievedBytes', ARGV[7])
+  if ARGV[3] ~= '' then
+    if redis.call('ZADD', KEYS[2], 'NX', ARGV[4], ARGV[3]) == 1 then
+      redis.call('HINCRBY', KEYS[1], ARGV[5], 1)
+      redis.call('HINCRBY', KEYS[1], 'retrievedBytes', ARGV[6])
     end
-  end
+    redis.call('PEXPIRE', KEYS[2], ARGV[2])
+  end`;
+
+/** And KEYS: ledger. ARGV: message key, entry. */
+const commitEntry = defineScript(`${COUNT_MESSAGE}
+  redis.call('HSET', KEYS[3], ARGV[7], ARGV[8])
+  redis.call('PEXPIRE', KEYS[3], ARGV[2])
   return 1`);
 
 export function createFetchStore(redis: Redis): FetchStore {
@@ -129,14 +131,14 @@ export function createFetchStore(redis: Redis): FetchStore {
       await redis.del(...Object.values(keysOf(ref)));
     },
     async readLedger(ref) {
-      const fields = await redis.hgetall(keysOf(ref).ledger);
-      return new Map(Object.entries(fields).map(([key, json]) => [key, JSON.parse(json) as LedgerEntry]));
+      const fields = await redis.hgetallBuffer(keysOf(ref).ledger);
+      return new Map(Object.entries(fields).map(([key, bytes]) => [key, decodeEntry(bytes)]));
     },
-    commit(fetch, token, key, entry, { as, bytes } = { as: 'retrieved', bytes: 0 }) {
+    commit(fetch, token, key, entry, retrieved) {
       const { record, ledger, order } = keysOf(fetch);
-      const stored = entry.state === 'stored' ? entry.messageId : '';
-      const args = [token, key, JSON.stringify(entry), stored, entry.number, as, bytes, fetch.retentionMs];
-      return fenced(commitEntry(redis, [record, ledger, order], args));
+      const { messageId = '', number = 0, as = '', bytes = 0 } = retrieved ?? {};
+      const args = [token, fetch.retentionMs, messageId, number, as, bytes, key, encodeEntry(entry)];
+      return fenced(commitEntry(redis, [record, order, ledger], args));
     },
   };
 }

@@ -3,7 +3,7 @@
  * makes them durable, a sync or an object, is so paid once for many. A message waits for the others of its group a tenth of a
  * second at most, however slow the server is.
  */
-import { messageKey, type MessageIdentity } from '../identity.ts';
+import { messageIdOfKey, messageKey, type MessageIdentity } from '../identity.ts';
 import type { NewMessage, OmittedRaw } from '../message/new-message.ts';
 import type { RawDraft } from '../message/raw-draft.ts';
 import type { StoredOutcome } from '../message/store-messages.ts';
@@ -11,7 +11,8 @@ import type { ParsedMessage } from '../mime/message.ts';
 import { createHash } from 'node:crypto';
 import type { Readable } from 'node:stream';
 import type { Fetch } from './fetch.ts';
-import type { Ledger } from './ledger.ts';
+import type { Ledger, StoredEntry } from './ledger.ts';
+import { digestBytes } from './ledger-codec.ts';
 import { commitAfterMs, commitBytesMax, commitMessagesMax, headersBytesMax } from './limits.ts';
 import type { PlannedMessage, StoredMessage } from './plan.ts';
 
@@ -150,16 +151,23 @@ export class GroupCommit {
     }
   }
 
-  async #mark({ message, identity, raw, bytes }: Waiting, messageId: string): Promise<void> {
+  async #mark({ message, identity, raw, bytes, fetchedMs }: Waiting, messageId: string): Promise<void> {
     const { fetch, token } = this.#job;
     const { number, bytes: listedBytes } = message;
-    await this.#ports.records.commit(
-      fetch,
-      token,
-      messageKey(identity),
-      { state: 'stored', number, messageId, bytes: listedBytes },
-      { as: 'omitted' in raw ? 'omitted' : 'retrieved', bytes },
-    );
+    const key = messageKey(identity);
+    const at = Math.floor(fetchedMs / 1000);
+    const entry: StoredEntry = {
+      state: 'stored',
+      at,
+      bytes: listedBytes,
+      ownId: messageId === messageIdOfKey(fetch.mailboxId, key) ? null : messageId,
+      digest: 'omitted' in raw ? null : raw.sha256.slice(0, 2 * digestBytes),
+      keptUntil: at + Math.ceil(fetch.retentionMs / 1000),
+      isReleased: false,
+      absent: null,
+    };
+    const as = 'omitted' in raw ? 'omitted' : 'retrieved';
+    await this.#ports.records.commit(fetch, token, key, entry, { messageId, number, as, bytes });
   }
 
   #identify({ uidl, occurrence }: PlannedMessage, digest: string): MessageIdentity {

@@ -1,34 +1,79 @@
-/** The ledger: what a fetch knows of each message. Its mark is the commit point: a marked message is never fetched again. */
-import type { FetchRef } from './fetch.ts';
+/**
+ * The ledger: what is known of each message of a maildrop, by its key (see `identity.ts`). Its mark is the commit point: a message
+ * that is marked as stored is never retrieved again. A fetch with inline settings has a ledger of its own; a stored mailbox has one
+ * for all its fetches. Times are seconds since 1970.
+ */
+import { messageIdOfKey } from '../identity.ts';
+import type { Fetch } from './fetch.ts';
 
-export type LedgerEntry =
-  /** `bytes` as LIST stated them: another size under the same unique-id is another mail. */
-  | { state: 'stored'; number: number; messageId: string; bytes: number | null }
-  /** Larger than the server had said: the next attempt takes its header section only. */
-  | {
-      state: 'oversize';
-      number: number;
-      /** How many sessions broke on asking for that. */
-      broke?: number;
-    }
-  /** The session broke while it was retrieved: the next attempt leaves it for last. */
-  | { state: 'suspect'; number: number };
+interface Known {
+  /** When it came to that state. */
+  at: number;
+  /** As LIST stated them: another size under the same unique-id may be another mail. Null where it did not say. */
+  bytes: number | null;
+  /** In how many complete listings in a row it was missing, and since when; null while it is listed. */
+  absent: { listings: number; since: number } | null;
+}
 
-/** What a stored message is counted as, once. */
+/** Retrieved, durable and announced. */
+export interface StoredEntry extends Known {
+  state: 'stored';
+  /** The message's id, where it does not follow from the key: another mail has had the unique-id before. */
+  ownId: string | null;
+  /** The first 96 bits of the SHA-256 of its bytes, in hex; null where they were not retrieved whole. */
+  digest: string | null;
+  /** Until when popbridge keeps the message. */
+  keptUntil: number;
+  /** Its owner has acknowledged it, or deleted it here. */
+  isReleased: boolean;
+}
+
+/** Left on the server, and not to be looked at again. */
+export interface SkippedEntry extends Known {
+  state: 'skipped';
+  reason: SkipReason;
+}
+
+export type SkipReason =
+  /** It was there when the mailbox was new, and only what comes later is wanted. */
+  | 'before_first_fetch'
+  /** A filter of the mailbox, by its size or by its header section. */
+  | 'size'
+  | 'header';
+
+/** Larger than the server had said: the next attempt takes its header section only. */
+export interface OversizeEntry extends Known {
+  state: 'oversize';
+  /** How many sessions broke on asking for that. */
+  broke: number;
+}
+
+/** The session broke while it was retrieved: the next attempt leaves it for last. */
+export interface SuspectEntry extends Known {
+  state: 'suspect';
+}
+
+export type LedgerEntry = StoredEntry | SkippedEntry | OversizeEntry | SuspectEntry;
+
+/** What the fetch says of a message that it has stored. */
 export interface Retrieved {
+  messageId: string;
+  /** Its place in the maildrop. */
+  number: number;
   as: 'retrieved' | 'omitted';
   bytes: number;
 }
 
+/** The fetch that reads or writes it. */
+export type LedgerUser = Pick<Fetch, 'tenant' | 'id' | 'mailboxId' | 'retentionMs'>;
+
 export interface Ledger {
-  /** By message key; see `identity.ts`. */
-  readLedger(ref: FetchRef): Promise<Map<string, LedgerEntry>>;
-  /** Marks a message, and counts a stored one. @throws AppError `lease_lost` when fenced off. */
-  commit(
-    fetch: FetchRef & { retentionMs: number },
-    token: number,
-    key: string,
-    entry: LedgerEntry,
-    count?: Retrieved,
-  ): Promise<void>;
+  /** By key. @throws AppError `storage_failed` where it is damaged. */
+  readLedger(fetch: LedgerUser): Promise<Map<string, LedgerEntry>>;
+  /** Counts a stored message as the fetch's, once, and marks it. @throws AppError `lease_lost` when fenced off. */
+  commit(fetch: LedgerUser, token: number, key: string, entry: LedgerEntry, retrieved?: Retrieved): Promise<void>;
+}
+
+export function messageIdOf({ mailboxId }: Pick<LedgerUser, 'mailboxId'>, key: string, { ownId }: StoredEntry): string {
+  return ownId ?? messageIdOfKey(mailboxId, key);
 }

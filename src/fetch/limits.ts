@@ -56,3 +56,5 @@ export const eventsCloseMs = 1_000;
 export const pageMessagesMax = 100;
 /** While a caller waits for the end of a fetch, the record is looked at this often beside the queue's event. */
 export const waitRecheckMs = 1000;
+/** Bytes of a mailbox's ledger, uncompressed: about a million unique-ids. */
+export const ledgerBytesMax = 128 * 1024 * 1024;

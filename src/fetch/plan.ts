@@ -1,7 +1,7 @@
 /** The plan: the listing held against the ledger gives what to retrieve, in order, within the fetch's limits. Pure. */
 import { messageKey } from '../identity.ts';
-import type { FetchLimits, MessageFailure } from './fetch.ts';
-import type { LedgerEntry } from './ledger.ts';
+import type { Fetch, FetchLimits, MessageFailure } from './fetch.ts';
+import { messageIdOf, type LedgerEntry } from './ledger.ts';
 import { brokenHeadersMax } from './limits.ts';
 
 export interface Listed {
@@ -58,11 +58,12 @@ function keyListing(listing: readonly Listed[]): (Listed & { key: string | null;
 
 /** @param before what earlier attempts of this fetch have retrieved, against its limits. */
 export function planFetch(
+  fetch: Pick<Fetch, 'mailboxId' | 'limits'>,
   listing: readonly Listed[],
   ledger: ReadonlyMap<string, LedgerEntry>,
-  limits: FetchLimits,
   before: { messages: number; bytes: number },
 ): Plan {
+  const { limits } = fetch;
   const fresh: PlannedMessage[] = [];
   const suspects: PlannedMessage[] = [];
   const oversize: PlannedMessage[] = [];
@@ -73,8 +74,9 @@ export function planFetch(
   for (const keyed of keyListing(listing)) {
     const entry = keyed.key === null ? undefined : ledger.get(keyed.key);
     const message = { ...keyed, isSuspect: entry?.state === 'suspect' };
-    if (entry?.state === 'stored' && isSame(entry, keyed)) stored.push({ ...message, messageId: entry.messageId });
-    else if (entry?.state === 'oversize' && entry.broke !== undefined) {
+    if (entry?.state === 'stored' && isSame(entry, keyed)) {
+      stored.push({ ...message, messageId: messageIdOf(fetch, keyed.key ?? '', entry) });
+    } else if (entry?.state === 'oversize' && entry.broke > 0) {
       if (entry.broke >= brokenHeadersMax) leftOut.push(keyed);
       else broken.push({ ...message, isSuspect: true });
     } else if (entry?.state === 'oversize' || (keyed.bytes !== null && keyed.bytes > limits.messageBytes)) {

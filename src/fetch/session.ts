@@ -115,7 +115,7 @@ export class FetchSession {
     const ledger = await this.#ports.records.readLedger(fetch);
     // Whether an unanswered QUIT has deleted them or not: what stands under their unique-ids now is looked at afresh.
     const known = fetch.deletion === 'unknown' ? withoutStored(ledger) : ledger;
-    const plan = planFetch(listing, known, fetch.limits, {
+    const plan = planFetch(fetch, listing, known, {
       // Without unique-ids nothing tells what an earlier attempt had: all is retrieved again, under the same ids.
       messages: hasUidl ? fetch.retrieved : 0,
       bytes: hasUidl ? fetch.retrievedBytes : 0,
@@ -190,11 +190,12 @@ export class FetchSession {
   }
 
   /** One that breaks the session whenever its header section is asked for must not keep the fetch from its end. */
-  async #markBrokenHeaders({ key, number, isSuspect }: PlannedMessage): Promise<void> {
+  async #markBrokenHeaders(message: PlannedMessage): Promise<void> {
     const { fetch, token } = this.#job;
+    const { key, isSuspect } = message;
     if (key === null) return;
     const broke = isSuspect ? brokenHeadersMax : 1;
-    await this.#ports.records.commit(fetch, token, key, { state: 'oversize', number, broke });
+    await this.#ports.records.commit(fetch, token, key, { ...this.#known(message), state: 'oversize', broke });
     this.#foundFailing += 1;
   }
 
@@ -211,13 +212,18 @@ export class FetchSession {
   /** The session broke on this message. The next attempt leaves it for last, or out where it can only fail again. */
   async #markBroken(message: PlannedMessage, error: Pop3Error | AppError<'message_too_large'>): Promise<void> {
     const { fetch, token } = this.#job;
-    const { number } = message;
     const tooBig = error.code === 'message_too_large';
     if (!tooBig) this.#addFailure({ ...identify(message), code: error.code, detail: error.message });
     else if (message.key === null) this.#addFailure(tooLarge(message, fetch.limits));
     if (message.key === null) return;
-    await this.#ports.records.commit(fetch, token, message.key, { state: tooBig ? 'oversize' : 'suspect', number });
+    const known = this.#known(message);
+    const entry: LedgerEntry = tooBig ? { ...known, state: 'oversize', broke: 0 } : { ...known, state: 'suspect' };
+    await this.#ports.records.commit(fetch, token, message.key, entry);
     if (tooBig || !message.isSuspect) this.#foundFailing += 1;
+  }
+
+  #known({ bytes }: PlannedMessage): Pick<LedgerEntry, 'at' | 'bytes' | 'absent'> {
+    return { at: Math.floor(this.#ports.clock.now() / 1000), bytes, absent: null };
   }
 
   /** Lets go what is held here, asks the server whether it is gone, and leaves the rest for another fetch. */

@@ -2,12 +2,12 @@ import { Redis } from 'ioredis';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { createFetchStore, type FetchStore } from '../../src/fetch/fetch-store.ts';
 import type { Failure, FetchProgress, FetchRequest, FetchState } from '../../src/fetch/fetch.ts';
-import type { LedgerEntry } from '../../src/fetch/ledger.ts';
+import type { LedgerEntry, Retrieved } from '../../src/fetch/ledger.ts';
 import { fetchKeys } from '../../src/redis/keys.ts';
 import { startRedis, type TestRedis } from '../support/redis.ts';
 
 const RETENTION_MS = 60_000;
-const REF = { tenant: 'default', id: 'fch_1', retentionMs: RETENTION_MS };
+const REF = { tenant: 'default', id: 'fch_1', mailboxId: 'mbx_1', retentionMs: RETENTION_MS };
 const KEYS = fetchKeys('default', 'fch_1');
 const CREATED = '2026-11-23T12:00:00.000Z';
 const STARTED = '2026-11-23T12:00:01.000Z';
@@ -28,11 +28,22 @@ const FAILURE: Failure = {
   nextAttemptAt: ENDED,
 };
 const lost = expect.objectContaining({ code: 'lease_lost' }) as Error;
-const stored = (number: number, messageId = `msg_${number}`): LedgerEntry => ({
+const KNOWN = { at: 1_764_000_000, bytes: 10, absent: null };
+const STORED: LedgerEntry = {
+  ...KNOWN,
   state: 'stored',
-  number,
+  ownId: null,
+  digest: null,
+  keptUntil: KNOWN.at,
+  isReleased: false,
+};
+const SUSPECT: LedgerEntry = { ...KNOWN, state: 'suspect' };
+const OVERSIZE: LedgerEntry = { ...KNOWN, state: 'oversize', broke: 0 };
+const retrieved = (number: number, bytes = 10, messageId = `msg_${number}`): Retrieved => ({
   messageId,
-  bytes: 10,
+  number,
+  as: 'retrieved',
+  bytes,
 });
 
 let server: TestRedis;
@@ -105,7 +116,7 @@ describe('a fetch record', () => {
   test('is its tenant’s alone, and gone when it is deleted, with all that belongs to it', async () => {
     expect(await store.find({ ...REF, tenant: 'other' })).toBeNull();
     await store.begin(REF, 1, STARTED);
-    await store.commit(REF, 1, 'uidl:0:a', stored(1), { as: 'retrieved', bytes: 10 });
+    await store.commit(REF, 1, 'uidl:0:a', STORED, retrieved(1));
     await redis.set(KEYS.credentials, 'sealed');
     await store.delete(REF);
     expect(await redis.keys('*')).toEqual([]);
@@ -160,14 +171,14 @@ describe('beginning', () => {
 describe('a worker that another has taken over from', () => {
   test('can write nothing any more', async () => {
     await store.begin(REF, 1, STARTED);
-    await store.commit(REF, 1, 'uidl:0:a', stored(1), { as: 'retrieved', bytes: 10 });
+    await store.commit(REF, 1, 'uidl:0:a', STORED, retrieved(1));
     await store.begin(REF, 2, STARTED);
     const before = await find();
     const ledger = await store.readLedger(REF);
     await expect(store.writeProgress(REF, 1, { listed: 99 })).rejects.toThrow(lost);
     await expect(store.finish(REF, 1, { state: 'succeeded', error: null, endedAt: ENDED })).rejects.toThrow(lost);
-    await expect(store.commit(REF, 1, 'uidl:0:b', stored(2), { as: 'retrieved', bytes: 10 })).rejects.toThrow(lost);
-    await expect(store.commit(REF, 1, 'uidl:0:a', { state: 'suspect', number: 1 })).rejects.toThrow(lost);
+    await expect(store.commit(REF, 1, 'uidl:0:b', STORED, retrieved(2))).rejects.toThrow(lost);
+    await expect(store.commit(REF, 1, 'uidl:0:a', SUSPECT)).rejects.toThrow(lost);
     expect(await find()).toEqual(before);
     expect(await store.readLedger(REF)).toEqual(ledger);
     expect(await store.listMessageIds(REF, 0, 10)).toEqual(['msg_1']);
@@ -179,7 +190,7 @@ describe('a worker that another has taken over from', () => {
     await store.delete(REF);
     await expect(store.writeProgress(REF, 1, { listed: 1 })).rejects.toThrow(lost);
     await expect(store.finish(REF, 1, { state: 'succeeded', error: null, endedAt: ENDED })).rejects.toThrow(lost);
-    await expect(store.commit(REF, 1, 'uidl:0:a', stored(1), { as: 'retrieved', bytes: 10 })).rejects.toThrow(lost);
+    await expect(store.commit(REF, 1, 'uidl:0:a', STORED, retrieved(1))).rejects.toThrow(lost);
     await store.requestCancel(REF);
     expect(await redis.keys('*')).toEqual([]);
   });
@@ -189,51 +200,50 @@ describe('a commit', () => {
   beforeEach(() => store.begin(REF, 1, STARTED));
 
   test('marks the ledger, and counts a message and its bytes once, however often it is repeated', async () => {
-    await store.commit(REF, 1, 'uidl:0:a', stored(1), { as: 'retrieved', bytes: 10 });
-    await store.commit(REF, 1, 'uidl:0:a', stored(1), { as: 'retrieved', bytes: 10 });
+    await store.commit(REF, 1, 'uidl:0:a', STORED, retrieved(1));
+    await store.commit(REF, 1, 'uidl:0:a', STORED, retrieved(1));
     await store.begin(REF, 2, STARTED);
-    await store.commit(REF, 2, 'uidl:0:a', stored(7, 'msg_1'), { as: 'retrieved', bytes: 10 });
+    await store.commit(REF, 2, 'uidl:0:a', STORED, retrieved(7, 10, 'msg_1'));
     expect(await find()).toMatchObject({ retrieved: 1, retrievedBytes: 10 });
     expect(await store.listMessageIds(REF, 0, 10)).toEqual(['msg_1']);
-    expect(await store.readLedger(REF)).toEqual(new Map([['uidl:0:a', stored(7, 'msg_1')]]));
+    expect(await store.readLedger(REF)).toEqual(new Map([['uidl:0:a', STORED]]));
   });
 
   test('counts a message that was suspect or too large, once it is stored, and those not', async () => {
-    await store.commit(REF, 1, 'uidl:0:a', { state: 'suspect', number: 1 });
-    await store.commit(REF, 1, 'uidl:0:b', { state: 'oversize', number: 2 });
+    await store.commit(REF, 1, 'uidl:0:a', SUSPECT);
+    await store.commit(REF, 1, 'uidl:0:b', OVERSIZE);
     expect(await find()).toMatchObject({ retrieved: 0, retrievedBytes: 0 });
     expect(await store.listMessageIds(REF, 0, 10)).toEqual([]);
-    await store.commit(REF, 1, 'uidl:0:a', stored(1), { as: 'retrieved', bytes: 10 });
-    await store.commit(REF, 1, 'uidl:0:b', stored(2), { as: 'retrieved', bytes: 20 });
+    await store.commit(REF, 1, 'uidl:0:a', STORED, retrieved(1));
+    await store.commit(REF, 1, 'uidl:0:b', STORED, retrieved(2, 20));
     expect(await find()).toMatchObject({ retrieved: 2, retrievedBytes: 30 });
   });
 
   test('counts a message apart of which only the header section is stored', async () => {
-    await store.commit(REF, 1, 'uidl:0:a', stored(1), { as: 'omitted', bytes: 5 });
+    await store.commit(REF, 1, 'uidl:0:a', STORED, { ...retrieved(1, 5), as: 'omitted' });
     expect(await find()).toMatchObject({ retrieved: 0, omitted: 1, retrievedBytes: 5 });
     expect(await store.listMessageIds(REF, 0, 10)).toEqual(['msg_1']);
   });
 
   test('keeps every entry as it was, keys with any characters too', async () => {
     const entries: [string, LedgerEntry][] = [
-      ['uidl:0:a:b c"\\ü', stored(1)],
-      ['uidl:1:a:b c"\\ü', { state: 'suspect', number: 2 }],
-      [`digest:0:${'0'.repeat(64)}`, { state: 'oversize', number: 3 }],
+      ['uidl:0:a:b c"\\ü', STORED],
+      ['uidl:1:a:b c"\\ü', SUSPECT],
+      [`digest:0:${'0'.repeat(64)}`, OVERSIZE],
     ];
     for (const [key, entry] of entries) await store.commit(REF, 1, key, entry);
     expect(await store.readLedger(REF)).toEqual(new Map(entries));
   });
 
   test('lists messages in the order of the maildrop, whatever the order of the commits, page by page', async () => {
-    for (const number of [3, 10, 1, 2, 9])
-      await store.commit(REF, 1, `uidl:0:${number}`, stored(number), { as: 'retrieved', bytes: 1 });
+    for (const number of [3, 10, 1, 2, 9]) await store.commit(REF, 1, `uidl:0:${number}`, STORED, retrieved(number, 1));
     expect(await store.listMessageIds(REF, 0, 3)).toEqual(['msg_1', 'msg_2', 'msg_3']);
     expect(await store.listMessageIds(REF, 3, 3)).toEqual(['msg_9', 'msg_10']);
     expect(await store.listMessageIds(REF, 5, 3)).toEqual([]);
   });
 
   test('lives as long as the record', async () => {
-    await store.commit(REF, 1, 'uidl:0:a', stored(1), { as: 'retrieved', bytes: 10 });
+    await store.commit(REF, 1, 'uidl:0:a', STORED, retrieved(1));
     for (const key of [KEYS.record, KEYS.ledger, KEYS.order]) {
       const ttlMs = await redis.pttl(key);
       expect(ttlMs).toBeGreaterThan(RETENTION_MS - 10_000);

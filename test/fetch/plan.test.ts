@@ -15,14 +15,19 @@ function list(text: string): Listed[] {
   });
 }
 
+const MAILBOX = 'mbx_1';
+const KNOWN = { at: 1_764_000_000, bytes: 10, absent: null };
 const stored = (number: number, bytes: number | null = 10): LedgerEntry => ({
+  ...KNOWN,
   state: 'stored',
-  number,
-  messageId: `msg_${number}`,
+  ownId: `msg_${number}`,
   bytes,
+  digest: null,
+  keptUntil: KNOWN.at,
+  isReleased: false,
 });
-const suspect = (number: number): LedgerEntry => ({ state: 'suspect', number });
-const oversize = (number: number): LedgerEntry => ({ state: 'oversize', number });
+const suspect = (): LedgerEntry => ({ ...KNOWN, state: 'suspect' });
+const oversize = (broke = 0): LedgerEntry => ({ ...KNOWN, state: 'oversize', broke });
 
 function plan(
   listing: string,
@@ -30,7 +35,8 @@ function plan(
   limits: Partial<FetchLimits> = {},
   before = NOTHING,
 ): Plan {
-  return planFetch(list(listing), new Map(Object.entries(ledger)), { ...LIMITS, ...limits }, before);
+  const fetch = { mailboxId: MAILBOX, limits: { ...LIMITS, ...limits } };
+  return planFetch(fetch, list(listing), new Map(Object.entries(ledger)), before);
 }
 
 /** Numbers of what is retrieved, and the rest that matters. */
@@ -64,12 +70,12 @@ describe('what is retrieved', () => {
     ['not what is stored already', plan('a b c', { 'uidl:0:b': stored(2) }), { retrieve: [1, 3], stored: [2] }],
     [
       'of what turned out to be too large the header section',
-      plan('a b c', { 'uidl:0:a': oversize(1) }),
+      plan('a b c', { 'uidl:0:a': oversize() }),
       { retrieve: [2, 3], headersOnly: [1] },
     ],
     [
       'what broke the session before comes last',
-      plan('a b c d', { 'uidl:0:a': suspect(1), 'uidl:0:c': suspect(3) }),
+      plan('a b c d', { 'uidl:0:a': suspect(), 'uidl:0:c': suspect() }),
       { retrieve: [2, 4, 1, 3] },
     ],
     ['messages without unique-ids, all of them', plan('- - -'), { retrieve: [1, 2, 3] }],
@@ -145,7 +151,7 @@ describe('the limits', () => {
     ],
     [
       'a suspect is the first to be left out',
-      plan('a b c', { 'uidl:0:a': suspect(1) }, { messages: 2 }),
+      plan('a b c', { 'uidl:0:a': suspect() }, { messages: 2 }),
       { retrieve: [2, 3], skipped: 1, limitReached: 'messages' },
     ],
     ['one message under both limits at once', plan('a', {}, { messages: 1, bytes: 1 }), { retrieve: [1] }],
@@ -159,7 +165,7 @@ describe('what is gone', () => {
     ['stored before, and listed no more', 'c', { 'uidl:0:a': stored(1), 'uidl:0:b': stored(2) }, 2],
     ['stored before, and still listed', 'a', { 'uidl:0:a': stored(1) }, 0],
     ['one of two that shared a unique-id', 'a', { 'uidl:0:a': stored(1), 'uidl:1:a': stored(2) }, 1],
-    ['never stored', '', { 'uidl:0:a': suspect(1), 'uidl:0:b': oversize(2) }, 0],
+    ['never stored', '', { 'uidl:0:a': suspect(), 'uidl:0:b': oversize() }, 0],
     ['known by its bytes alone: nobody can tell', '', { 'digest:0:00': stored(1) }, 0],
   ])('%s: %#', (_what, listing, ledger, gone) => {
     expect(countGone(list(listing), new Map(Object.entries(ledger)))).toBe(gone);
