@@ -78,6 +78,131 @@ export interface paths {
         readonly patch?: never;
         readonly trace?: never;
     };
+    readonly "/v1/mailboxes": {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path?: never;
+            readonly cookie?: never;
+        };
+        /** All mailboxes, in the order of their ids */
+        readonly get: operations["listMailboxes"];
+        readonly put?: never;
+        /**
+         * Store a mailbox
+         * @description Checks the settings, seals the credentials and keeps both. It is fetched by its schedule, and whenever somebody asks. Nothing
+         *     is connected to by this request: `POST /v1/mailboxes/{mailboxId}/fetches` with `Prefer: wait` tells whether it works.
+         *
+         *     The id follows from host, port and user name: the same mailbox made again after it was deleted has the same id, and its
+         *     messages theirs. 409 where there is one already; `alias` makes a second one on the same maildrop.
+         */
+        readonly post: operations["createMailbox"];
+        readonly delete?: never;
+        readonly options?: never;
+        readonly head?: never;
+        readonly patch?: never;
+        readonly trace?: never;
+    };
+    readonly "/v1/mailboxes/{mailboxId}": {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path: {
+                readonly mailboxId: components["parameters"]["MailboxId"];
+            };
+            readonly cookie?: never;
+        };
+        /** Settings and state of a mailbox */
+        readonly get: operations["getMailbox"];
+        readonly put?: never;
+        readonly post?: never;
+        /**
+         * Delete a mailbox
+         * @description Settings, credentials and ledger. A fetch of it that runs is stopped. Its messages stay until their time is over, or until each
+         *     is deleted. Nothing is deleted upstream.
+         */
+        readonly delete: operations["deleteMailbox"];
+        readonly options?: never;
+        readonly head?: never;
+        /**
+         * Change a mailbox
+         * @description What is given is changed, and the rest stays. Where host, port, user name, `ca` or (but for `implicit`) `tls` change, `password`
+         *     must be given anew: it is never sent elsewhere than where it was meant for. Other credentials, another source, or
+         *     `"paused": false` make a mailbox `ok` again, whatever it was.
+         */
+        readonly patch: operations["updateMailbox"];
+        readonly trace?: never;
+    };
+    readonly "/v1/mailboxes/{mailboxId}/fetches": {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path: {
+                readonly mailboxId: components["parameters"]["MailboxId"];
+            };
+            readonly cookie?: never;
+        };
+        readonly get?: never;
+        readonly put?: never;
+        /**
+         * Fetch a mailbox now
+         * @description Whatever its schedule says, and though it is paused. It retrieves what no fetch of the mailbox has stored yet. With
+         *     `Prefer: wait=N` the answer is 200 and the outcome if the fetch ends within N seconds, else 202. 409 while its
+         *     credentials are refused.
+         */
+        readonly post: operations["fetchMailbox"];
+        readonly delete?: never;
+        readonly options?: never;
+        readonly head?: never;
+        readonly patch?: never;
+        readonly trace?: never;
+    };
+    readonly "/v1/mailboxes/{mailboxId}/ledger": {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path: {
+                readonly mailboxId: components["parameters"]["MailboxId"];
+            };
+            readonly cookie?: never;
+        };
+        /**
+         * What is known of each unique-id
+         * @description In the order of the unique-ids. A page that is read while a fetch runs shows what is marked by then.
+         */
+        readonly get: operations["listLedger"];
+        readonly put?: never;
+        readonly post?: never;
+        readonly delete?: never;
+        readonly options?: never;
+        readonly head?: never;
+        readonly patch?: never;
+        readonly trace?: never;
+    };
+    readonly "/v1/mailboxes/{mailboxId}/reset": {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path: {
+                readonly mailboxId: components["parameters"]["MailboxId"];
+            };
+            readonly cookie?: never;
+        };
+        readonly get?: never;
+        readonly put?: never;
+        /**
+         * Forget the ledger, or set it to the listing of now
+         * @description `forget`: the mailbox is as if it had never been fetched, and the next fetch is its first. What is retrieved again has the same
+         *     message ids, and is announced again only under these. `now`: all that the maildrop holds at this moment is left aside, and
+         *     only what comes later is fetched; a fetch is queued that sees to it.
+         */
+        readonly post: operations["resetMailbox"];
+        readonly delete?: never;
+        readonly options?: never;
+        readonly head?: never;
+        readonly patch?: never;
+        readonly trace?: never;
+    };
     readonly "/v1/messages": {
         readonly parameters: {
             readonly query?: never;
@@ -368,7 +493,7 @@ export interface components {
             /** @default implicit */
             readonly tls: components["schemas"]["TlsMode"];
             readonly username: string;
-            /** @description Sealed at once, deleted when the fetch ends, and never given out. */
+            /** @description Sealed at once, and never given out. Given with a fetch, it is deleted when that ends. */
             readonly password: string;
             /** @description PEM certificates to trust instead of the public authorities, for a server with a private one. */
             readonly ca?: string;
@@ -409,6 +534,190 @@ export interface components {
             /** @description `whsec_` and 24 to 64 bytes in base64, by Standard Webhooks. */
             readonly secret: string;
         };
+        /**
+         * @description When a message is deleted upstream, which is never before popbridge has it on disk: `never`; `stored`, as soon as that is so;
+         *     `acknowledged`, in the first fetch after `POST /v1/messages/{messageId}/ack`, or after it was deleted here; so many days after it was
+         *     stored; or when the maildrop holds so many newer ones that are stored.
+         */
+        readonly MailboxDeletePolicy: ("never" | "stored" | "acknowledged") | {
+            readonly afterDays: number;
+        } | {
+            readonly keepLast: number;
+        };
+        /**
+         * @description What the first fetch takes of the mail that is there: `all`; `new_only`, nothing, and later fetches what has come since; or so many of
+         *     the last ones. A server without unique-ids (UIDL) gives all, whatever this says.
+         */
+        readonly FirstFetch: ("all" | "new_only") | {
+            readonly last: number;
+        };
+        /** @example 5m */
+        readonly Duration: string;
+        /** @description When a mailbox is fetched by itself, spread by its id over the period. Null, only when somebody asks. */
+        readonly Schedule: {
+            /** @description From `30s` to `30d`. */
+            readonly every: components["schemas"]["Duration"];
+            /** @description A mailbox without new mail is fetched less often by and by, and as often as `every` says once there is some. */
+            readonly adaptive?: {
+                readonly everyMax: components["schemas"]["Duration"];
+            } | null;
+        } | {
+            /**
+             * @description Five fields: minute, hour, day of the month, month, day of the week.
+             * @example 0 8 * * 1-5
+             */
+            readonly cron: string;
+            /**
+             * @default UTC
+             * @example Europe/Berlin
+             */
+            readonly timeZone: string;
+        } | null;
+        readonly MailboxRequest: {
+            readonly source: components["schemas"]["SourceRequest"];
+            /** @description Makes a mailbox of its own where another one points at the same maildrop. They take turns. */
+            readonly alias?: string;
+            /** @default null */
+            readonly name: components["schemas"]["MailboxName"];
+            /** @default null */
+            readonly schedule: components["schemas"]["Schedule"];
+            /**
+             * @description It is not fetched by its schedule.
+             * @default false
+             */
+            readonly paused: boolean;
+            /** @default all */
+            readonly firstFetch: components["schemas"]["FirstFetch"];
+            /** @default never */
+            readonly delete: components["schemas"]["MailboxDeletePolicy"];
+            /** @default false */
+            readonly dryRun: components["schemas"]["DryRun"];
+            /** @default {} */
+            readonly limits: components["schemas"]["FetchLimits"];
+            readonly retentionDays?: components["schemas"]["MailboxRetention"];
+        };
+        /** @description For people; popbridge makes nothing of it. */
+        readonly MailboxName: string | null;
+        /** @description Nothing is deleted upstream. `counts.deletable` of a fetch says how many messages `delete` would let go. */
+        readonly DryRun: boolean;
+        /** @description How long its messages are kept. What the service is set to (7 days by default), unless given. */
+        readonly MailboxRetention: number;
+        readonly MailboxChange: {
+            readonly source?: {
+                readonly host?: components["schemas"]["SourceRequest"]["host"];
+                readonly port?: components["schemas"]["SourceRequest"]["port"];
+                readonly tls?: components["schemas"]["TlsMode"];
+                readonly username?: components["schemas"]["SourceRequest"]["username"];
+                readonly password?: components["schemas"]["SourceRequest"]["password"];
+                readonly ca?: components["schemas"]["SourceRequest"]["ca"] | null;
+            };
+            readonly name?: components["schemas"]["MailboxName"];
+            readonly schedule?: components["schemas"]["Schedule"];
+            readonly paused?: boolean;
+            readonly delete?: components["schemas"]["MailboxDeletePolicy"];
+            readonly dryRun?: components["schemas"]["DryRun"];
+            /** @description As a whole; what is left out is as for a new mailbox. */
+            readonly limits?: components["schemas"]["FetchLimits"];
+            readonly retentionDays?: components["schemas"]["MailboxRetention"];
+        };
+        readonly MailboxReset: {
+            /** @enum {string} */
+            readonly mode: "forget" | "now";
+        };
+        readonly Mailbox: {
+            readonly id: components["schemas"]["MailboxId"];
+            readonly name: components["schemas"]["MailboxName"];
+            readonly source: components["schemas"]["Source"];
+            readonly schedule: components["schemas"]["Schedule"];
+            readonly paused: boolean;
+            readonly firstFetch: components["schemas"]["FirstFetch"];
+            readonly delete: components["schemas"]["MailboxDeletePolicy"];
+            readonly dryRun: components["schemas"]["DryRun"];
+            readonly limits: components["schemas"]["FetchLimits"];
+            readonly retentionDays: number;
+            readonly state: components["schemas"]["MailboxState"];
+            /** Format: date-time */
+            readonly stateSince: string;
+            /** @description Why it is not `ok`; null where it is. */
+            readonly failure: {
+                readonly code: components["schemas"]["FailureCode"];
+                readonly detail: string;
+                readonly phase: string | null;
+            } | null;
+            /** @description Fetches in a row that failed. */
+            readonly failures: number;
+            /** @description The last fetch that had something to tell; a scheduled one that found nothing new is not kept. */
+            readonly lastFetch: {
+                readonly id: components["schemas"]["FetchId"];
+                readonly state: components["schemas"]["FetchState"];
+                /** Format: date-time */
+                readonly endedAt: string;
+            } | null;
+            /** Format: date-time */
+            readonly lastSuccessAt: string | null;
+            /**
+             * Format: date-time
+             * @description When it is due; null where nothing but a request or a change makes it be fetched.
+             */
+            readonly nextFetchAt: string | null;
+            /** @description Other mailboxes that point at the same maildrop. They take turns. */
+            readonly sharedWith: readonly components["schemas"]["MailboxId"][];
+            /** Format: date-time */
+            readonly createdAt: string;
+            /** Format: date-time */
+            readonly updatedAt: string;
+        };
+        /**
+         * @description `ok`; `retrying`, the last fetch failed and `nextFetchAt` says when the next one is; `needs_credentials`, the server has refused them
+         *     three times, and is left alone until they change; `paused` by its owner; `blocked`, the egress policy forbids the host.
+         * @enum {string}
+         */
+        readonly MailboxState: "ok" | "retrying" | "needs_credentials" | "paused" | "blocked";
+        readonly MailboxPage: {
+            readonly items: readonly components["schemas"]["Mailbox"][];
+            readonly nextCursor: components["schemas"]["MailboxId"] | null;
+        };
+        /**
+         * @description `stored`: here, and announced. `skipped`: left on the server for good, `reason` says why. `oversize`: larger than the server had said,
+         *     its header section is taken. `suspect`: the session broke on it, it comes last. `deleted`: stored, and the server was asked to delete it.
+         * @enum {string}
+         */
+        readonly LedgerState: "stored" | "skipped" | "oversize" | "suspect" | "deleted";
+        readonly LedgerEntry: {
+            /** @description Null where the server gives none. */
+            readonly uidl: string | null;
+            /** @description Which of several messages with that unique-id, from 0. */
+            readonly occurrence: number;
+            /** @description The beginning of the SHA-256 of its bytes, in hex. */
+            readonly digest: string | null;
+            readonly state: components["schemas"]["LedgerState"];
+            /** @enum {string|null} */
+            readonly reason: "before_first_fetch" | "size" | "header" | null;
+            readonly messageId: components["schemas"]["MessageId"] | null;
+            /** @description As the server listed it. */
+            readonly bytes: number | null;
+            /**
+             * Format: date-time
+             * @description When it came to that state.
+             */
+            readonly at: string;
+            /**
+             * Format: date-time
+             * @description Until when the message is kept here.
+             */
+            readonly keptUntil: string | null;
+            /** @description It was acknowledged, or deleted here. */
+            readonly released: boolean;
+            /**
+             * Format: date-time
+             * @description Since when the server lists it no more.
+             */
+            readonly absentSince: string | null;
+        };
+        readonly LedgerPage: {
+            readonly items: readonly components["schemas"]["LedgerEntry"][];
+            readonly nextCursor: string | null;
+        };
         /** @enum {string} */
         readonly FetchState: "queued" | "active" | "succeeded" | "failed" | "cancelled";
         readonly Fetch: {
@@ -416,7 +725,8 @@ export interface components {
             readonly state: components["schemas"]["FetchState"];
             readonly mailboxId: components["schemas"]["MailboxId"];
             readonly source: components["schemas"]["Source"];
-            readonly delete: components["schemas"]["DeletePolicy"];
+            readonly delete: components["schemas"]["MailboxDeletePolicy"];
+            readonly dryRun: components["schemas"]["DryRun"];
             readonly limits: {
                 readonly messages: number;
                 readonly bytes: number;
@@ -434,6 +744,8 @@ export interface components {
                 readonly skipped: number;
                 /** @description Messages that could not be retrieved; `failures` says why. */
                 readonly failed: number;
+                /** @description Messages that `delete` let go this time. */
+                readonly deletable: number;
                 /** @description Messages whose deletion the server has confirmed. */
                 readonly deleted: number;
             };
@@ -1026,6 +1338,7 @@ export interface components {
     parameters: {
         /** @description The id of a fetch. */
         readonly FetchId: components["schemas"]["FetchId"];
+        readonly MailboxId: components["schemas"]["MailboxId"];
         /** @description The id of a message. */
         readonly MessageId: components["schemas"]["MessageId"];
         /** @description `wait=N` (RFC 7240): answer when the fetch has ended, or after N seconds, 60 at most. Other preferences are ignored. */
@@ -1208,6 +1521,277 @@ export interface operations {
             readonly 400: components["responses"]["BadRequest"];
             readonly 401: components["responses"]["Unauthorized"];
             readonly 404: components["responses"]["NotFound"];
+            readonly 500: components["responses"]["InternalError"];
+            readonly 503: components["responses"]["Unavailable"];
+        };
+    };
+    readonly listMailboxes: {
+        readonly parameters: {
+            readonly query?: {
+                /** @description How many mailboxes a page holds at most. */
+                readonly limit?: number;
+                /** @description The `nextCursor` of the page before. */
+                readonly cursor?: components["schemas"]["MailboxId"];
+            };
+            readonly header?: never;
+            readonly path?: never;
+            readonly cookie?: never;
+        };
+        readonly requestBody?: never;
+        readonly responses: {
+            /** @description A page of mailboxes. */
+            readonly 200: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/json": components["schemas"]["MailboxPage"];
+                };
+            };
+            readonly 400: components["responses"]["BadRequest"];
+            readonly 401: components["responses"]["Unauthorized"];
+            readonly 500: components["responses"]["InternalError"];
+            readonly 503: components["responses"]["Unavailable"];
+        };
+    };
+    readonly createMailbox: {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path?: never;
+            readonly cookie?: never;
+        };
+        readonly requestBody: {
+            readonly content: {
+                readonly "application/json": components["schemas"]["MailboxRequest"];
+            };
+        };
+        readonly responses: {
+            /** @description The mailbox is stored. */
+            readonly 201: {
+                headers: {
+                    readonly Location: components["headers"]["Location"];
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/json": components["schemas"]["Mailbox"];
+                };
+            };
+            readonly 400: components["responses"]["BadRequest"];
+            readonly 401: components["responses"]["Unauthorized"];
+            readonly 409: components["responses"]["Conflict"];
+            readonly 413: components["responses"]["BodyTooLarge"];
+            readonly 415: components["responses"]["UnsupportedMediaType"];
+            readonly 422: components["responses"]["EgressBlocked"];
+            readonly 500: components["responses"]["InternalError"];
+            readonly 503: components["responses"]["Unavailable"];
+        };
+    };
+    readonly getMailbox: {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path: {
+                readonly mailboxId: components["parameters"]["MailboxId"];
+            };
+            readonly cookie?: never;
+        };
+        readonly requestBody?: never;
+        readonly responses: {
+            /** @description The mailbox. */
+            readonly 200: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/json": components["schemas"]["Mailbox"];
+                };
+            };
+            readonly 400: components["responses"]["BadRequest"];
+            readonly 401: components["responses"]["Unauthorized"];
+            readonly 404: components["responses"]["NotFound"];
+            readonly 500: components["responses"]["InternalError"];
+            readonly 503: components["responses"]["Unavailable"];
+        };
+    };
+    readonly deleteMailbox: {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path: {
+                readonly mailboxId: components["parameters"]["MailboxId"];
+            };
+            readonly cookie?: never;
+        };
+        readonly requestBody?: never;
+        readonly responses: {
+            /** @description It is gone. */
+            readonly 204: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content?: never;
+            };
+            readonly 400: components["responses"]["BadRequest"];
+            readonly 401: components["responses"]["Unauthorized"];
+            readonly 404: components["responses"]["NotFound"];
+            readonly 500: components["responses"]["InternalError"];
+            readonly 503: components["responses"]["Unavailable"];
+        };
+    };
+    readonly updateMailbox: {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path: {
+                readonly mailboxId: components["parameters"]["MailboxId"];
+            };
+            readonly cookie?: never;
+        };
+        readonly requestBody: {
+            readonly content: {
+                readonly "application/json": components["schemas"]["MailboxChange"];
+            };
+        };
+        readonly responses: {
+            /** @description The mailbox as it is now. */
+            readonly 200: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/json": components["schemas"]["Mailbox"];
+                };
+            };
+            readonly 400: components["responses"]["BadRequest"];
+            readonly 401: components["responses"]["Unauthorized"];
+            readonly 404: components["responses"]["NotFound"];
+            readonly 409: components["responses"]["Conflict"];
+            readonly 413: components["responses"]["BodyTooLarge"];
+            readonly 415: components["responses"]["UnsupportedMediaType"];
+            readonly 422: components["responses"]["EgressBlocked"];
+            readonly 500: components["responses"]["InternalError"];
+            readonly 503: components["responses"]["Unavailable"];
+        };
+    };
+    readonly fetchMailbox: {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: {
+                /** @description `wait=N` (RFC 7240): answer when the fetch has ended, or after N seconds, 60 at most. Other preferences are ignored. */
+                readonly Prefer?: components["parameters"]["Prefer"];
+            };
+            readonly path: {
+                readonly mailboxId: components["parameters"]["MailboxId"];
+            };
+            readonly cookie?: never;
+        };
+        readonly requestBody?: never;
+        readonly responses: {
+            /** @description The fetch has ended. Sent only where `Prefer` asked to wait. */
+            readonly 200: {
+                headers: {
+                    readonly Location: components["headers"]["Location"];
+                    readonly "Preference-Applied": components["headers"]["PreferenceApplied"];
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/json": components["schemas"]["Fetch"];
+                };
+            };
+            /** @description The fetch is queued, or still running when the wait was over. */
+            readonly 202: {
+                headers: {
+                    readonly Location: components["headers"]["Location"];
+                    readonly "Preference-Applied": components["headers"]["PreferenceApplied"];
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/json": components["schemas"]["Fetch"];
+                };
+            };
+            readonly 400: components["responses"]["BadRequest"];
+            readonly 401: components["responses"]["Unauthorized"];
+            readonly 404: components["responses"]["NotFound"];
+            readonly 409: components["responses"]["Conflict"];
+            readonly 422: components["responses"]["EgressBlocked"];
+            readonly 500: components["responses"]["InternalError"];
+            readonly 503: components["responses"]["Unavailable"];
+        };
+    };
+    readonly listLedger: {
+        readonly parameters: {
+            readonly query?: {
+                /** @description Those in that state only. */
+                readonly state?: components["schemas"]["LedgerState"];
+                /** @description How many entries a page holds at most. */
+                readonly limit?: number;
+                /** @description The `nextCursor` of the page before. Opaque. */
+                readonly cursor?: string;
+            };
+            readonly header?: never;
+            readonly path: {
+                readonly mailboxId: components["parameters"]["MailboxId"];
+            };
+            readonly cookie?: never;
+        };
+        readonly requestBody?: never;
+        readonly responses: {
+            /** @description A page of entries. */
+            readonly 200: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/json": components["schemas"]["LedgerPage"];
+                };
+            };
+            readonly 400: components["responses"]["BadRequest"];
+            readonly 401: components["responses"]["Unauthorized"];
+            readonly 404: components["responses"]["NotFound"];
+            readonly 500: components["responses"]["InternalError"];
+            readonly 503: components["responses"]["Unavailable"];
+        };
+    };
+    readonly resetMailbox: {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path: {
+                readonly mailboxId: components["parameters"]["MailboxId"];
+            };
+            readonly cookie?: never;
+        };
+        readonly requestBody: {
+            readonly content: {
+                readonly "application/json": components["schemas"]["MailboxReset"];
+            };
+        };
+        readonly responses: {
+            /** @description The fetch that sets the ledger. */
+            readonly 202: {
+                headers: {
+                    readonly Location: components["headers"]["Location"];
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/json": components["schemas"]["Fetch"];
+                };
+            };
+            /** @description The ledger is forgotten. */
+            readonly 204: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content?: never;
+            };
+            readonly 400: components["responses"]["BadRequest"];
+            readonly 401: components["responses"]["Unauthorized"];
+            readonly 404: components["responses"]["NotFound"];
+            readonly 409: components["responses"]["Conflict"];
+            readonly 413: components["responses"]["BodyTooLarge"];
+            readonly 415: components["responses"]["UnsupportedMediaType"];
+            readonly 422: components["responses"]["EgressBlocked"];
             readonly 500: components["responses"]["InternalError"];
             readonly 503: components["responses"]["Unavailable"];
         };

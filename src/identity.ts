@@ -10,12 +10,20 @@ const ALPHABET = '0123456789abcdefghjkmnpqrstvwxyz';
 const DERIVED_CHARS = 32;
 const POP3_PORTS = new Set([110, 995]);
 
-/** A maildrop as the outside names it. 110 and 995 are one service; another port of the same host may be another server. */
-export function mailboxId(tenant: string, source: { host: string; port: number; username: string }): string {
+/**
+ * A maildrop as the outside names it. 110 and 995 are one service; another port of the same host may be another server.
+ * @param alias tells mailboxes on one maildrop apart.
+ */
+export function mailboxId(
+  tenant: string,
+  source: { host: string; port: number; username: string },
+  alias?: string,
+): string {
   const written = source.host.replace(/^\[|\]$/g, '').replace(/\.$/, '');
   // An internationalised name is one host in either spelling; an IPv6 address is none to this function.
   const host = domainToASCII(written) || written.toLowerCase();
-  return derive('mbx', tenant, host, POP3_PORTS.has(source.port) ? 'pop3' : String(source.port), source.username);
+  const parts = [tenant, host, POP3_PORTS.has(source.port) ? 'pop3' : String(source.port), source.username];
+  return derive('mbx', ...parts, ...(alias === undefined ? [] : [alias]));
 }
 
 /** What tells one message of a mailbox from the others. */

@@ -8,7 +8,7 @@ import { AppError } from '../errors.ts';
 import { fetchKeys } from '../redis/keys.ts';
 import { defineScript } from '../redis/script.ts';
 import type { Failure, Fetch, FetchProgress, FetchRef, FetchRequest, FetchState } from './fetch.ts';
-import type { Ledger } from './ledger.ts';
+import type { Ledger, LedgerUser, Retrieved } from './ledger.ts';
 import { decodeEntry, encodeEntry } from './ledger-codec.ts';
 
 export interface FetchStore extends Ledger {
@@ -28,6 +28,8 @@ export interface FetchStore extends Ledger {
   /** Message ids in maildrop order. */
   listMessageIds(ref: FetchRef, offset: number, limit: number): Promise<string[]>;
   delete(ref: FetchRef): Promise<void>;
+  /** Counts a stored message as the fetch's, once, whose ledger is elsewhere. @throws AppError `lease_lost`. */
+  count(fetch: LedgerUser, token: number, retrieved: Retrieved): Promise<void>;
 }
 
 export interface AttemptEnd {
@@ -83,10 +85,20 @@ const COUNT_MESSAGE = `
     redis.call('PEXPIRE', KEYS[2], ARGV[2])
   end`;
 
+const countMessage = defineScript(`${COUNT_MESSAGE}
+  return 1`);
+
 /** And KEYS: ledger. ARGV: message key, entry. */
 const commitEntry = defineScript(`${COUNT_MESSAGE}
   redis.call('HSET', KEYS[3], ARGV[7], ARGV[8])
   redis.call('PEXPIRE', KEYS[3], ARGV[2])
+  return 1`);
+
+/** KEYS: record, ledger. ARGV: token, ttl, message key, entry, ... */
+const markEntries = defineScript(`
+  if redis.call('HGET', KEYS[1], 'fence') ~= ARGV[1] then return 0 end
+  for i = 3, #ARGV, 2 do redis.call('HSET', KEYS[2], ARGV[i], ARGV[i + 1]) end
+  redis.call('PEXPIRE', KEYS[2], ARGV[2])
   return 1`);
 
 export function createFetchStore(redis: Redis): FetchStore {
@@ -130,6 +142,10 @@ export function createFetchStore(redis: Redis): FetchStore {
     async delete(ref) {
       await redis.del(...Object.values(keysOf(ref)));
     },
+    count(fetch, token, { messageId, number, as, bytes }) {
+      const { record, order } = keysOf(fetch);
+      return fenced(countMessage(redis, [record, order], [token, fetch.retentionMs, messageId, number, as, bytes]));
+    },
     async readLedger(ref) {
       const fields = await redis.hgetallBuffer(keysOf(ref).ledger);
       return new Map(Object.entries(fields).map(([key, bytes]) => [key, decodeEntry(bytes)]));
@@ -139,6 +155,12 @@ export function createFetchStore(redis: Redis): FetchStore {
       const { messageId = '', number = 0, as = '', bytes = 0 } = retrieved ?? {};
       const args = [token, fetch.retentionMs, messageId, number, as, bytes, key, encodeEntry(entry)];
       return fenced(commitEntry(redis, [record, order, ledger], args));
+    },
+    async mark(fetch, token, entries) {
+      const { record, ledger } = keysOf(fetch);
+      if (entries.size === 0) return;
+      const fields = [...entries].flatMap(([key, entry]) => [key, encodeEntry(entry)]);
+      await fenced(markEntries(redis, [record, ledger], [token, fetch.retentionMs, ...fields]));
     },
   };
 }
@@ -179,6 +201,7 @@ function readRecord({ tenant, id }: FetchRef, fields: Record<string, string>): F
     omitted: count('omitted'),
     skipped: count('skipped'),
     failed: count('failed'),
+    deletable: count('deletable'),
     deleted: count('deleted'),
     deletion: (text('deletion') ?? 'none') as Fetch['deletion'],
     limitReached: text('limitReached') as Fetch['limitReached'],

@@ -1,23 +1,16 @@
-/** A fetch: one run against a mailbox whose settings are given inline. */
+/** A fetch: one run against a mailbox, which is stored, or whose settings are given inline. */
 import type { FailureCode } from '../errors.ts';
+import type { DeletePolicy, FetchLimits, FirstFetch } from '../mailbox/policies.ts';
 import type { Pop3Phase } from '../pop3/errors.ts';
 import type { TlsMode } from '../pop3/index.ts';
 
 export type FetchState = 'queued' | 'active' | 'succeeded' | 'failed' | 'cancelled';
-export type DeletePolicy = 'never' | 'stored';
 
 export interface FetchSource {
   host: string;
   port: number;
   tls: TlsMode;
   username: string;
-}
-
-export interface FetchLimits {
-  messages: number;
-  bytes: number;
-  messageBytes: number;
-  seconds: number;
 }
 
 /** What was asked for. It never changes. */
@@ -27,6 +20,12 @@ export interface FetchRequest {
   /** PEM; see the contract. */
   ca: string | null;
   delete: DeletePolicy;
+  /** Nothing is deleted upstream. */
+  isDryRun: boolean;
+  /** Of a stored mailbox, whose credentials and ledger it uses; else all that it needs was given with it. */
+  isOfMailbox: boolean;
+  /** What it takes of a maildrop that no fetch has seen before; of a stored mailbox. */
+  firstFetch: FirstFetch;
   limits: FetchLimits;
   /** Milliseconds that the fetch and its messages are kept. */
   retentionMs: number;
@@ -66,6 +65,8 @@ export interface FetchProgress {
   omitted: number;
   skipped: number;
   failed: number;
+  /** Messages that the policy lets go: as many are asked to be deleted, unless it is a dry run. */
+  deletable: number;
   deleted: number;
   deletion: 'none' | 'confirmed' | 'unknown';
   limitReached: 'messages' | 'bytes' | 'seconds' | null;

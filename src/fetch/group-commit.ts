@@ -10,15 +10,15 @@ import type { StoredOutcome } from '../message/store-messages.ts';
 import type { ParsedMessage } from '../mime/message.ts';
 import { createHash } from 'node:crypto';
 import type { Readable } from 'node:stream';
+import type { Book } from './book.ts';
 import type { Fetch } from './fetch.ts';
-import type { Ledger, StoredEntry } from './ledger.ts';
+import type { StoredEntry } from './ledger.ts';
 import { digestBytes } from './ledger-codec.ts';
 import { commitAfterMs, commitBytesMax, commitMessagesMax, headersBytesMax } from './limits.ts';
 import type { PlannedMessage, StoredMessage } from './plan.ts';
 
 export interface CommitPorts {
   clock: { now(): number };
-  records: Ledger;
   messages: {
     write(tenant: string, source: AsyncIterable<Uint8Array>): Promise<RawDraft>;
     store(tenant: string, messages: readonly NewMessage[]): Promise<StoredOutcome[]>;
@@ -38,9 +38,10 @@ export interface ReceivedMessage {
 
 export interface CommitJob {
   fetch: Fetch;
-  /** The fencing token of the maildrop's lease. */
-  token: number;
+  book: Pick<Book, 'commit'>;
   signal: AbortSignal;
+  /** Whether a message with these bytes was announced before; the digest as the ledger has it. */
+  isAnnounced(digest: string): boolean;
 }
 
 /** A message that is here and not yet stored. */
@@ -120,14 +121,20 @@ export class GroupCommit {
     const { tenant, id: fetchId, mailboxId } = this.#job.fetch;
     const outcomes = await this.#ports.messages.store(tenant, messages);
     const stored = group.map((waiting, at) => ({ waiting, outcome: outcomes[at] as StoredOutcome }));
+    const fresh = stored.filter(({ waiting: { raw } }) => 'omitted' in raw || !this.#job.isAnnounced(digestOf(raw)));
+    // Under the id of the first with these bytes: whoever stored that may have died before it was announced.
+    const announced = new Set(fresh.map(({ outcome }) => outcome.firstId));
     await Promise.all(
-      stored
-        // The same mail under another unique-id is nothing new.
-        .filter(({ outcome }) => !outcome.isDuplicate)
-        .map(({ outcome }) => this.#ports.announce({ tenant, fetchId, mailboxId, messageId: outcome.id })),
+      [...announced].map((messageId) => this.#ports.announce({ tenant, fetchId, mailboxId, messageId })),
     );
-    await Promise.all(stored.map(({ waiting, outcome }) => this.#mark(waiting, outcome.id)));
-    for (const { waiting, outcome } of stored) this.committed.push({ ...waiting.message, messageId: outcome.id });
+    const marked = await Promise.all(
+      stored.map(async ({ waiting, outcome: { id } }) => {
+        const message = this.#describe(waiting, id);
+        await this.#mark(waiting, message, id);
+        return message;
+      }),
+    );
+    this.committed.push(...marked);
   }
 
   async #finish(group: readonly Waiting[]): Promise<NewMessage[]> {
@@ -151,23 +158,26 @@ export class GroupCommit {
     }
   }
 
-  async #mark({ message, identity, raw, bytes, fetchedMs }: Waiting, messageId: string): Promise<void> {
-    const { fetch, token } = this.#job;
-    const { number, bytes: listedBytes } = message;
+  #describe({ message, identity, raw, fetchedMs }: Waiting, messageId: string): StoredMessage {
+    const { mailboxId, retentionMs } = this.#job.fetch;
     const key = messageKey(identity);
     const at = Math.floor(fetchedMs / 1000);
     const entry: StoredEntry = {
       state: 'stored',
       at,
-      bytes: listedBytes,
-      ownId: messageId === messageIdOfKey(fetch.mailboxId, key) ? null : messageId,
-      digest: 'omitted' in raw ? null : raw.sha256.slice(0, 2 * digestBytes),
-      keptUntil: at + Math.ceil(fetch.retentionMs / 1000),
+      bytes: message.bytes,
+      ownId: messageId === messageIdOfKey(mailboxId, key) ? null : messageId,
+      digest: 'omitted' in raw ? null : digestOf(raw),
+      keptUntil: at + Math.ceil(retentionMs / 1000),
       isReleased: false,
       absent: null,
     };
+    return { ...message, key, entry };
+  }
+
+  async #mark({ raw, bytes }: Waiting, { key, number, entry }: StoredMessage, messageId: string): Promise<void> {
     const as = 'omitted' in raw ? 'omitted' : 'retrieved';
-    await this.#ports.records.commit(fetch, token, key, entry, { messageId, number, as, bytes });
+    await this.#job.book.commit(key, entry, { messageId, number, as, bytes });
   }
 
   #identify({ uidl, occurrence }: PlannedMessage, digest: string): MessageIdentity {
@@ -176,6 +186,11 @@ export class GroupCommit {
     this.#digests.set(digest, met + 1);
     return { digest, occurrence: met };
   }
+}
+
+/** As the ledger has it. */
+function digestOf({ sha256 }: RawDraft): string {
+  return sha256.slice(0, 2 * digestBytes);
 }
 
 async function discard(group: readonly Waiting[]): Promise<void> {

@@ -9,10 +9,10 @@ import { ledgerBytesMax } from './limits.ts';
 import type { LedgerEntry, SkipReason } from './ledger.ts';
 
 const VERSION = 1;
-const STATES: readonly LedgerEntry['state'][] = ['stored', 'skipped', 'oversize', 'suspect'];
+const STATES: readonly LedgerEntry['state'][] = ['stored', 'skipped', 'oversize', 'suspect', 'deleted'];
 const REASONS: readonly SkipReason[] = ['before_first_fetch', 'size', 'header'];
-const FLAGS = { digest: 4, ownId: 8, absent: 16, released: 32 } as const;
-const STATE_MASK = 3;
+const FLAGS = { digest: 8, ownId: 16, absent: 32, released: 64 } as const;
+const STATE_MASK = 7;
 /** Seconds; times are counted from here, which saves a byte. */
 const EPOCH = 1_700_000_000;
 /** Of a digest that is kept: 96 bits tell any two mails of a mailbox apart. */
@@ -63,7 +63,8 @@ function unpack(bytes: Buffer): Buffer {
 
 function writeEntry(writer: Writer, entry: LedgerEntry): void {
   const { state, at, bytes, absent } = entry;
-  const { digest = null, ownId = null, isReleased = false } = state === 'stored' ? entry : {};
+  const { digest = null, ownId = null } = state === 'stored' || state === 'deleted' ? entry : {};
+  const isReleased = state === 'stored' && entry.isReleased;
   writer.byte(
     STATES.indexOf(state) |
       (digest === null ? 0 : FLAGS.digest) |
@@ -86,7 +87,8 @@ function writeEntry(writer: Writer, entry: LedgerEntry): void {
 
 function readEntry(reader: Reader): LedgerEntry {
   const flags = reader.byte();
-  const state = STATES[flags & STATE_MASK] as LedgerEntry['state'];
+  const state = STATES[flags & STATE_MASK];
+  if (state === undefined) throw damaged();
   const at = reader.varint() + EPOCH;
   const size = reader.varint();
   const keptFor = state === 'stored' ? reader.varint() : 0;
@@ -98,6 +100,7 @@ function readEntry(reader: Reader): LedgerEntry {
   if (state === 'stored') {
     return { ...known, state, ownId, digest, keptUntil: at + keptFor, isReleased: (flags & FLAGS.released) !== 0 };
   }
+  if (state === 'deleted') return { ...known, state, ownId, digest };
   if (state === 'skipped') return { ...known, state, reason: REASONS[small] ?? 'size' };
   return state === 'oversize' ? { ...known, state, broke: small } : { ...known, state };
 }

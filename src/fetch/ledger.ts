@@ -53,7 +53,17 @@ export interface SuspectEntry extends Known {
   state: 'suspect';
 }
 
-export type LedgerEntry = StoredEntry | SkippedEntry | OversizeEntry | SuspectEntry;
+/**
+ * It was stored, and the server was asked to delete it: what stands under its unique-id now is looked at afresh, as the server may
+ * have kept it, or given the unique-id to another mail.
+ */
+export interface DeletedEntry extends Known {
+  state: 'deleted';
+  ownId: string | null;
+  digest: string | null;
+}
+
+export type LedgerEntry = StoredEntry | SkippedEntry | OversizeEntry | SuspectEntry | DeletedEntry;
 
 /** What the fetch says of a message that it has stored. */
 export interface Retrieved {
@@ -72,6 +82,17 @@ export interface Ledger {
   readLedger(fetch: LedgerUser): Promise<Map<string, LedgerEntry>>;
   /** Counts a stored message as the fetch's, once, and marks it. @throws AppError `lease_lost` when fenced off. */
   commit(fetch: LedgerUser, token: number, key: string, entry: LedgerEntry, retrieved?: Retrieved): Promise<void>;
+  /** Marks several messages, and counts none. @throws AppError `lease_lost` when fenced off. */
+  mark(fetch: LedgerUser, token: number, entries: ReadonlyMap<string, LedgerEntry>): Promise<void>;
+}
+
+/** The digests of all that was stored, and so announced. */
+export function digestsOf(ledger: ReadonlyMap<string, LedgerEntry>): Set<string> {
+  const digests = new Set<string>();
+  for (const entry of ledger.values()) {
+    if ((entry.state === 'stored' || entry.state === 'deleted') && entry.digest !== null) digests.add(entry.digest);
+  }
+  return digests;
 }
 
 export function messageIdOf({ mailboxId }: Pick<LedgerUser, 'mailboxId'>, key: string, { ownId }: StoredEntry): string {

@@ -58,3 +58,17 @@ export const pageMessagesMax = 100;
 export const waitRecheckMs = 1000;
 /** Bytes of a mailbox's ledger, uncompressed: about a million unique-ids. */
 export const ledgerBytesMax = 128 * 1024 * 1024;
+/** A mailbox's ledger is folded when so many entries were marked since, or such a share of those that it has. */
+export const foldMarksMin = 64;
+export const foldMarksShare = 1 / 8;
+/** A unique-id is forgotten when so many complete listings in a row, an hour apart, were without it, and for so many seconds. */
+export const absentListingsMin = 3;
+export const absentCountEverySeconds = 3600;
+export const absentSecondsMin = 7 * 24 * 3600;
+/** Logins in a row that a server may refuse before the mailbox waits for other credentials. */
+export const refusalsMax = 3;
+/** When a mailbox whose fetch failed is fetched again: at first, doubled with each failure, and at most. */
+export const mailboxRetryMs = 60_000;
+export const mailboxRetryMsMax = 60 * 60 * 1000;
+/** When one that the egress policy forbids is: nothing is connected to, and the policy may have changed. */
+export const blockedRetryMs = 60 * 60 * 1000;

@@ -1,7 +1,8 @@
 /** The plan: the listing held against the ledger gives what to retrieve, in order, within the fetch's limits. Pure. */
 import { messageKey } from '../identity.ts';
-import type { Fetch, FetchLimits, MessageFailure } from './fetch.ts';
-import { messageIdOf, type LedgerEntry } from './ledger.ts';
+import type { FetchLimits } from '../mailbox/policies.ts';
+import type { MessageFailure } from './fetch.ts';
+import type { LedgerEntry, StoredEntry } from './ledger.ts';
 import { brokenHeadersMax } from './limits.ts';
 
 export interface Listed {
@@ -21,7 +22,8 @@ export interface PlannedMessage extends Listed {
 }
 
 export interface StoredMessage extends PlannedMessage {
-  messageId: string;
+  key: string;
+  entry: StoredEntry;
 }
 
 export interface Plan {
@@ -30,22 +32,22 @@ export interface Plan {
   headersOnly: readonly PlannedMessage[];
   /** Too large, and sessions broke on their header section. */
   leftOut: readonly Listed[];
-  /** Stored by an earlier attempt of this fetch, and still listed. */
+  /** Stored before, and still listed. */
   stored: readonly StoredMessage[];
   /** Left for another fetch. */
   skipped: number;
   limitReached: 'messages' | 'bytes' | null;
 }
 
-/** How many messages were stored under a unique-id that is listed no more. */
+/** How many messages the server was asked to delete whose unique-id it lists no more. */
 export function countGone(listing: readonly Listed[], ledger: ReadonlyMap<string, LedgerEntry>): number {
   const listed = new Set(keyListing(listing).map(({ key }) => key));
-  return [...ledger].filter(([key, { state }]) => state === 'stored' && key.startsWith('uidl:') && !listed.has(key))
+  return [...ledger].filter(([key, { state }]) => state === 'deleted' && key.startsWith('uidl:') && !listed.has(key))
     .length;
 }
 
 /** Tells messages with one unique-id apart, by their order in the listing. */
-function keyListing(listing: readonly Listed[]): (Listed & { key: string | null; occurrence: number })[] {
+export function keyListing(listing: readonly Listed[]): (Listed & { key: string | null; occurrence: number })[] {
   const seen = new Map<string, number>();
   return listing.map((listed) => {
     const { uidl } = listed;
@@ -58,12 +60,11 @@ function keyListing(listing: readonly Listed[]): (Listed & { key: string | null;
 
 /** @param before what earlier attempts of this fetch have retrieved, against its limits. */
 export function planFetch(
-  fetch: Pick<Fetch, 'mailboxId' | 'limits'>,
   listing: readonly Listed[],
   ledger: ReadonlyMap<string, LedgerEntry>,
+  limits: FetchLimits,
   before: { messages: number; bytes: number },
 ): Plan {
-  const { limits } = fetch;
   const fresh: PlannedMessage[] = [];
   const suspects: PlannedMessage[] = [];
   const oversize: PlannedMessage[] = [];
@@ -74,8 +75,10 @@ export function planFetch(
   for (const keyed of keyListing(listing)) {
     const entry = keyed.key === null ? undefined : ledger.get(keyed.key);
     const message = { ...keyed, isSuspect: entry?.state === 'suspect' };
-    if (entry?.state === 'stored' && isSame(entry, keyed)) {
-      stored.push({ ...message, messageId: messageIdOf(fetch, keyed.key ?? '', entry) });
+    const { key } = keyed;
+    if (entry?.state === 'skipped') continue;
+    if (key !== null && entry?.state === 'stored' && isSame(entry, keyed)) {
+      stored.push({ ...message, key, entry });
     } else if (entry?.state === 'oversize' && entry.broke > 0) {
       if (entry.broke >= brokenHeadersMax) leftOut.push(keyed);
       else broken.push({ ...message, isSuspect: true });

@@ -6,11 +6,17 @@
  */
 import type { Logger } from 'pino';
 import { AppError, isFailureCode, isRetryable, toError, type FailureCode } from '../errors.ts';
+import type { Credentials } from '../mailbox/credentials.ts';
+import type { Mailbox, MailboxRef, MailboxStatus } from '../mailbox/mailbox.ts';
+import { maildropOf } from '../mailbox/service.ts';
 import { Pop3CommandError, Pop3Error } from '../pop3/index.ts';
 import type { AttemptEnd, FetchStore } from './fetch-store.ts';
 import { hasEnded, type Failure, type Fetch, type FetchRef } from './fetch.ts';
+import { openFetchBook, openMailboxBook, type Book } from './book.ts';
 import type { Lease, Leases } from './lease.ts';
 import { detailCharsMax, leaseRecheckMsMax, leaseRecheckMsMin, leaseWaitMs } from './limits.ts';
+import type { MailboxLedger } from './mailbox-ledger.ts';
+import { settleMailbox, type NextFetch } from './mailbox-outcome.ts';
 import { nextAttempt } from './outcome.ts';
 import { FetchSession, type SessionPorts } from './session.ts';
 import { superviseSession } from './supervision.ts';
@@ -18,6 +24,7 @@ import { superviseSession } from './supervision.ts';
 export interface FetchPorts extends Omit<SessionPorts, 'records'> {
   records: FetchStore;
   leases: Leases;
+  mailboxes: MailboxPorts;
   credentials: {
     /** @throws AppError `credentials_unavailable`. */
     open(ref: FetchRef): Promise<string>;
@@ -27,6 +34,19 @@ export interface FetchPorts extends Omit<SessionPorts, 'records'> {
   isStorageAway(error: unknown): boolean;
   logger: Logger;
   uniqueId(): string;
+}
+
+/** What a fetch needs of the stored mailbox that it is of. */
+export interface MailboxPorts {
+  ledger: MailboxLedger;
+  /** Takes it for a fetch. Null where it is gone, or another fetch has it by now. */
+  begin(ref: MailboxRef, token: number): Promise<Mailbox | null>;
+  /** @throws AppError `credentials_unavailable`. */
+  openCredentials(ref: MailboxRef): Promise<Credentials>;
+  /** @throws AppError `lease_lost` when fenced off. */
+  writeStatus(ref: MailboxRef, token: number, status: MailboxStatus): Promise<void>;
+  /** Says when it is to be fetched next; see `settleMailbox`. */
+  planNext(mailbox: Mailbox, retryMs: NextFetch['retryMs']): Promise<void>;
 }
 
 /** Null: the fetch has ended. */
@@ -44,11 +64,12 @@ export async function runFetch(ports: FetchPorts, ref: FetchRef, shutdown: Abort
     await endWithoutLease(ports, ref, { state: 'cancelled', error: null, endedAt: now(ports) });
     return null;
   }
-  const lease = await leases.acquire(ref.tenant, known.mailboxId, ports.uniqueId());
+  const lease = await leases.acquire(ref.tenant, maildropOf(ref.tenant, known.source), ports.uniqueId());
   if (!lease) return waitForLease(ports, known);
   try {
     const fetch = await records.begin(ref, lease.token, new Date(clock.now()).toISOString());
-    if (fetch) return await attempt(ports, fetch, lease, shutdown);
+    if (fetch?.isOfMailbox) return await attemptOfMailbox(ports, fetch, lease, shutdown);
+    if (fetch) return (await attempt(ports, fetch, lease, shutdown, openFetch(ports, fetch, lease))).next;
     const current = await records.find(ref);
     return current && !hasEnded(current.state) ? { delayMs: leaseRecheckMsMax } : null;
   } finally {
@@ -56,7 +77,53 @@ export async function runFetch(ports: FetchPorts, ref: FetchRef, shutdown: Abort
   }
 }
 
-async function attempt(ports: FetchPorts, fetch: Fetch, lease: Lease, shutdown: AbortSignal): Promise<NextCall> {
+/** What an attempt works with: where its credentials and its ledger are. */
+interface Access {
+  book: Book;
+  openPassword(): Promise<string>;
+}
+
+function openFetch(ports: FetchPorts, fetch: Fetch, { token }: Lease): Access {
+  return {
+    book: openFetchBook(ports.records, fetch, token),
+    openPassword: () => ports.credentials.open(fetch),
+  };
+}
+
+async function attemptOfMailbox(
+  ports: FetchPorts,
+  fetch: Fetch,
+  lease: Lease,
+  shutdown: AbortSignal,
+): Promise<NextCall> {
+  const { mailboxes, records, clock } = ports;
+  const ref = { tenant: fetch.tenant, mailbox: fetch.mailboxId };
+  const mailbox = await mailboxes.begin(ref, lease.token);
+  if (!mailbox) {
+    await records.finish(fetch, lease.token, { state: 'cancelled', error: null, endedAt: now(ports) });
+    return null;
+  }
+  const { end, next } = await attempt(ports, fetch, lease, shutdown, {
+    book: openMailboxBook(mailboxes.ledger, fetch, lease.token, clock),
+    openPassword: async () => (await mailboxes.openCredentials(ref)).password,
+  });
+  if (next !== null || end === null) return next;
+  const { retrieved = 0, omitted = 0, limitReached = null } = (await records.find(fetch)) ?? {};
+  const outcome = { fetchId: fetch.id, end, retrieved: retrieved + omitted, isLimited: limitReached !== null };
+  const { status, retryMs } = settleMailbox(mailbox.status, outcome, now(ports));
+  await mailboxes.writeStatus(ref, lease.token, status);
+  await mailboxes.planNext({ ...mailbox, status }, retryMs);
+  return null;
+}
+
+/** `end` is null where the lease was lost: another says how it ends. */
+async function attempt(
+  ports: FetchPorts,
+  fetch: Fetch,
+  lease: Lease,
+  shutdown: AbortSignal,
+  { book, openPassword }: Access,
+): Promise<{ end: AttemptEnd | null; next: NextCall }> {
   const { records, logger } = ports;
   const supervision = superviseSession({
     lease,
@@ -69,14 +136,14 @@ async function attempt(ports: FetchPorts, fetch: Fetch, lease: Lease, shutdown: 
   let end: AttemptEnd;
   let delayMs: number | null = null;
   try {
-    const password = await ports.credentials.open(fetch);
-    session = new FetchSession(ports, { fetch, token: lease.token, password, signal: supervision.signal });
+    const password = await openPassword();
+    session = new FetchSession(ports, { fetch, token: lease.token, book, password, signal: supervision.signal });
     await session.run();
     end = { state: 'succeeded', error: null, endedAt: now(ports) };
   } catch (thrown) {
     const code = codeOf(ports, thrown);
     const stopped = shutdown.aborted && thrown === shutdown.reason;
-    if (code === 'lease_lost' && !stopped) return { delayMs: leaseRecheckMsMin };
+    if (code === 'lease_lost' && !stopped) return { end: null, next: { delayMs: leaseRecheckMsMin } };
     if (code === 'internal_error' && !stopped) logger.error({ err: thrown, fetchId: fetch.id }, 'Fetch failed');
     const fruitless = session && session.settled > 0 ? 0 : fetch.fruitless + 1;
     const hadBegun = session?.hadBegun ?? false;
@@ -96,9 +163,9 @@ async function attempt(ports: FetchPorts, fetch: Fetch, lease: Lease, shutdown: 
     { tenant: fetch.tenant, fetchId: fetch.id, state, code: error?.code, detail: error?.detail },
     'Fetch attempt ended',
   );
-  if (delayMs !== null) return { delayMs };
+  if (delayMs !== null) return { end, next: { delayMs } };
   await ports.credentials.delete(fetch);
-  return null;
+  return { end, next: null };
 }
 
 async function waitForLease(ports: FetchPorts, fetch: Fetch): Promise<NextCall> {

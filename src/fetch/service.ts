@@ -3,14 +3,16 @@
  *
  * It checks and records; it never connects to a mail server. `run.ts` does, in a worker.
  */
-import { X509Certificate } from 'node:crypto';
 import { AppError } from '../errors.ts';
 import { fetchId, mailboxId } from '../identity.ts';
 import type { MessageRecord } from '../message/message.ts';
-import type { TlsMode } from '../pop3/index.ts';
+import type { Mailbox } from '../mailbox/mailbox.ts';
+import type { DeletePolicy, FetchLimits } from '../mailbox/policies.ts';
+import { maildropOf } from '../mailbox/service.ts';
+import { hasCertificates, type TlsMode } from '../mailbox/source.ts';
 import type { FetchStore } from './fetch-store.ts';
 import type { Leases } from './lease.ts';
-import { hasEnded, type DeletePolicy, type Fetch, type FetchLimits, type FetchRef } from './fetch.ts';
+import { hasEnded, type Fetch, type FetchRef, type FetchRequest } from './fetch.ts';
 import { pageMessagesMax, waitRecheckMs } from './limits.ts';
 
 export interface NewFetch {
@@ -49,6 +51,8 @@ export interface FetchService {
    * @throws AppError `egress_blocked`; `invalid_request` for certificates that cannot be read.
    */
   create(tenant: string, request: NewFetch): Promise<Fetch>;
+  /** The same of a stored mailbox, by its settings as they are now. */
+  createOf(mailbox: Mailbox): Promise<Fetch>;
   enqueue(ref: FetchRef): Promise<void>;
   find(ref: FetchRef): Promise<Fetch | null>;
   /** The fetch when it has ended, or as it stands after the time or the signal. */
@@ -67,19 +71,45 @@ export interface FetchService {
 export function createFetchService(ports: FetchServicePorts): FetchService {
   const { clock, records, credentials, messages, queue } = ports;
 
+  async function createRecord(tenant: string, request: FetchRequest): Promise<Fetch> {
+    const nowMs = clock.now();
+    const ref = { tenant, id: fetchId(nowMs, ports.random) };
+    await records.create(ref, request, new Date(nowMs).toISOString());
+    const created = await records.find(ref);
+    if (!created) throw new Error('A fetch record vanished right after it was written');
+    return created;
+  }
+
   return {
     async create(tenant, { source, ...rest }) {
       const { password, ca, ...address } = source;
       ports.checkEgress(address);
-      if (ca !== null) checkCertificates(ca);
-      const nowMs = clock.now();
-      const ref = { tenant, id: fetchId(nowMs, ports.random) };
-      const request = { mailboxId: mailboxId(tenant, address), source: address, ca, ...rest };
-      await records.create(ref, request, new Date(nowMs).toISOString());
-      await credentials.put(ref, password);
-      const created = await records.find(ref);
-      if (!created) throw new Error('A fetch record vanished right after it was written');
+      if (ca !== null && !hasCertificates(ca)) throw unreadable();
+      const inline = { isOfMailbox: false, isDryRun: false, firstFetch: 'all' } as const;
+      const created = await createRecord(tenant, {
+        mailboxId: mailboxId(tenant, address),
+        source: address,
+        ca,
+        ...inline,
+        ...rest,
+      });
+      await credentials.put(created, password);
       return created;
+    },
+    createOf: ({ tenant, mailbox, settings }) => {
+      const { source, limits, retentionMs, isDryRun, firstFetch } = settings;
+      const { ca, ...address } = source;
+      return createRecord(tenant, {
+        mailboxId: mailbox,
+        source: address,
+        ca,
+        isOfMailbox: true,
+        isDryRun,
+        firstFetch,
+        delete: settings.delete,
+        limits,
+        retentionMs,
+      });
     },
     enqueue: (ref) => queue.add(ref),
     async find(ref) {
@@ -114,7 +144,7 @@ export function createFetchService(ports: FetchServicePorts): FetchService {
     async delete(ref) {
       const fetch = await records.find(ref);
       if (!fetch) return;
-      const lease = await ports.leases.acquire(ref.tenant, fetch.mailboxId, ports.uniqueId());
+      const lease = await ports.leases.acquire(ref.tenant, maildropOf(ref.tenant, fetch.source), ports.uniqueId());
       if (!lease) throw mailboxBusy();
       try {
         for (let offset = 0; ; offset += pageMessagesMax) {
@@ -140,21 +170,9 @@ function mailboxBusy(): AppError {
   return new AppError('conflict', text);
 }
 
-/** Found out now rather than by a worker: OpenSSL ignores what it cannot read, and would trust nobody. */
-function checkCertificates(pem: string): void {
-  const blocks = pem.match(/-----BEGIN CERTIFICATE-----[^-]*-----END CERTIFICATE-----/g) ?? [];
-  try {
-    const certificates = blocks.map((block) => new X509Certificate(block));
-    if (certificates.length === 0) throw new Error('no certificate');
-  } catch (error) {
-    const errors = [{ in: 'body', pointer: '/source/ca', detail: 'holds no certificate that can be read' }];
-    throw new AppError(
-      'invalid_request',
-      'The request is not valid: body/source/ca holds no certificate that can be read.',
-      {
-        cause: error,
-        fields: { errors },
-      },
-    );
-  }
+function unreadable(): AppError {
+  const detail = 'holds no certificate that can be read';
+  return new AppError('invalid_request', `The request is not valid: body/source/ca ${detail}.`, {
+    fields: { errors: [{ in: 'body', pointer: '/source/ca', detail }] },
+  });
 }

@@ -12,7 +12,9 @@ import {
   type PipeliningMemory,
 } from '../pop3/index.ts';
 import type { Fetch, FetchProgress, FetchRef, MessageFailure, PhaseTimings } from './fetch.ts';
-import type { Ledger, LedgerEntry } from './ledger.ts';
+import type { Book } from './book.ts';
+import { chooseDeletions } from './deletion.ts';
+import { digestsOf, messageIdOf, type DeletedEntry, type LedgerEntry } from './ledger.ts';
 import { GroupCommit, type CommitPorts } from './group-commit.ts';
 import { brokenHeadersMax, detailCharsMax, failuresMax, progressEveryMs, sessionGraceMs } from './limits.ts';
 import {
@@ -29,7 +31,7 @@ import {
 export interface SessionPorts extends CommitPorts {
   resolve: AddressResolver;
   pipelining: PipeliningMemory;
-  records: Ledger & { writeProgress(ref: FetchRef, token: number, progress: Partial<FetchProgress>): Promise<void> };
+  records: { writeProgress(ref: FetchRef, token: number, progress: Partial<FetchProgress>): Promise<void> };
   messages: CommitPorts['messages'] & {
     /** @throws AppError `quota_exceeded`. */
     checkQuota(tenant: string): Promise<void>;
@@ -43,6 +45,7 @@ export interface SessionJob {
   fetch: Fetch;
   /** The fencing token of the maildrop's lease. */
   token: number;
+  book: Book;
   password: string;
   signal: AbortSignal;
 }
@@ -59,6 +62,8 @@ export class FetchSession {
   #deletedBefore: number;
   /** The session got as far as asking for a message. */
   hadBegun = false;
+  /** Digests of what was announced before. */
+  #announced: ReadonlySet<string> = new Set();
   /** Messages that failed by themselves, and will again. */
   #foundFailing = 0;
 
@@ -67,7 +72,7 @@ export class FetchSession {
     this.#job = job;
     this.#startedMs = ports.clock.now();
     this.#deletedBefore = job.fetch.deleted;
-    this.#commit = new GroupCommit(ports, job);
+    this.#commit = new GroupCommit(ports, { ...job, isAnnounced: (digest) => this.#announced.has(digest) });
   }
 
   /** Messages whose fate this session has found out: stored, or known to fail. */
@@ -81,19 +86,21 @@ export class FetchSession {
    */
   async run(): Promise<void> {
     const { fetch } = this.#job;
-    const durable = fetch.delete === 'stored' ? await this.#ports.durability.begin() : null;
+    const durable = fetch.delete === 'never' || fetch.isDryRun ? null : await this.#ports.durability.begin();
     const client = await this.#timed('connectMs', () => this.#connect());
     try {
       await this.#timed('loginMs', () => client.login());
       const stored = await this.#retrieveAll(client);
       await this.#timed('deleteMs', async () => {
-        if (durable && stored.length > 0) {
+        const deletable = await this.#chooseDeletable(stored);
+        if (durable && deletable.length > 0) {
           await durable.confirm();
-          await this.#delete(client, stored);
+          await this.#delete(client, deletable);
         } else {
           await client.quit().catch(ignoreUpstream);
         }
       });
+      await this.#job.book.settle();
     } finally {
       client.close();
       await this.#commit.close();
@@ -112,10 +119,9 @@ export class FetchSession {
   async #retrieveAll(client: Pop3Client): Promise<readonly StoredMessage[]> {
     const { fetch } = this.#job;
     const { listing, hasUidl } = await this.#timed('listMs', () => list(client));
-    const ledger = await this.#ports.records.readLedger(fetch);
-    // Whether an unanswered QUIT has deleted them or not: what stands under their unique-ids now is looked at afresh.
-    const known = fetch.deletion === 'unknown' ? withoutStored(ledger) : ledger;
-    const plan = planFetch(fetch, listing, known, {
+    const ledger = await this.#job.book.open(listing);
+    this.#announced = digestsOf(ledger);
+    const plan = planFetch(listing, ledger, fetch.limits, {
       // Without unique-ids nothing tells what an earlier attempt had: all is retrieved again, under the same ids.
       messages: hasUidl ? fetch.retrieved : 0,
       bytes: hasUidl ? fetch.retrievedBytes : 0,
@@ -191,11 +197,10 @@ export class FetchSession {
 
   /** One that breaks the session whenever its header section is asked for must not keep the fetch from its end. */
   async #markBrokenHeaders(message: PlannedMessage): Promise<void> {
-    const { fetch, token } = this.#job;
     const { key, isSuspect } = message;
     if (key === null) return;
     const broke = isSuspect ? brokenHeadersMax : 1;
-    await this.#ports.records.commit(fetch, token, key, { ...this.#known(message), state: 'oversize', broke });
+    await this.#job.book.commit(key, { ...this.#known(message), state: 'oversize', broke });
     this.#foundFailing += 1;
   }
 
@@ -211,14 +216,14 @@ export class FetchSession {
 
   /** The session broke on this message. The next attempt leaves it for last, or out where it can only fail again. */
   async #markBroken(message: PlannedMessage, error: Pop3Error | AppError<'message_too_large'>): Promise<void> {
-    const { fetch, token } = this.#job;
+    const { fetch } = this.#job;
     const tooBig = error.code === 'message_too_large';
     if (!tooBig) this.#addFailure({ ...identify(message), code: error.code, detail: error.message });
     else if (message.key === null) this.#addFailure(tooLarge(message, fetch.limits));
     if (message.key === null) return;
     const known = this.#known(message);
     const entry: LedgerEntry = tooBig ? { ...known, state: 'oversize', broke: 0 } : { ...known, state: 'suspect' };
-    await this.#ports.records.commit(fetch, token, message.key, entry);
+    await this.#job.book.commit(message.key, entry);
     if (tooBig || !message.isSuspect) this.#foundFailing += 1;
   }
 
@@ -226,26 +231,43 @@ export class FetchSession {
     return { at: Math.floor(this.#ports.clock.now() / 1000), bytes, absent: null };
   }
 
-  /** Lets go what is held here, asks the server whether it is gone, and leaves the rest for another fetch. */
-  async #delete(client: Pop3Client, stored: readonly StoredMessage[]): Promise<void> {
-    const { tenant } = this.#job.fetch;
-    let asked = 0;
-    const ids = stored.map(({ messageId: id }) => id);
-    const held = await this.#ports.messages.findHeld(tenant, ids);
-    const numbers = stored.filter(({ messageId: id }) => held.has(id)).map(({ number }) => number);
-    const refused = await client.deleteAll(this.#untilQuitIsDue(numbers, () => (asked += 1)));
-    // From here until the answer, nobody knows: a crash must not leave "none" behind.
+  /**
+   * What the policy lets go, and popbridge has: whole and at hand; or had for as long as it was to be kept; or had until its owner
+   * deleted it here.
+   */
+  async #chooseDeletable(stored: readonly StoredMessage[]): Promise<StoredMessage[]> {
+    const { fetch } = this.#job;
+    const nowSeconds = Math.floor(this.#ports.clock.now() / 1000);
+    const chosen = chooseDeletions(fetch.delete, stored, nowSeconds).filter(({ entry }) => entry.digest !== null);
+    const isDone = ({ entry }: StoredMessage): boolean => entry.isReleased || entry.keptUntil <= nowSeconds;
+    const ids = new Map(
+      chosen.filter((one) => !isDone(one)).map((one) => [one, messageIdOf(fetch, one.key, one.entry)]),
+    );
+    const held = await this.#ports.messages.findHeld(fetch.tenant, [...ids.values()]);
+    const deletable = chosen.filter((one) => isDone(one) || held.has(ids.get(one) ?? ''));
+    if (deletable.length > 0) await this.#write({ deletable: deletable.length });
+    return deletable;
+  }
+
+  /** Asks the server to delete, and whether it has; leaves the rest for another fetch. */
+  async #delete(client: Pop3Client, deletable: readonly StoredMessage[]): Promise<void> {
+    const asked: StoredMessage[] = [];
+    const refused = await client.deleteAll(this.#untilQuitIsDue(deletable, asked));
+    const deleted = asked.filter(({ number }) => !refused.has(number));
+    // From here until the answer, nobody knows: a crash must not leave "none" behind, nor a mail that the server gives the same
+    // unique-id be taken for one that was stored.
     await this.#write({ deletion: 'unknown' });
+    await this.#job.book.mark(new Map(deleted.map((message) => [message.key, asDeleted(message)])));
     const confirmed = await client.quit().catch(ignoreUpstream);
-    if (confirmed) await this.#write(this.#settleDeletion(this.#deletedBefore + asked - refused.size));
+    if (confirmed) await this.#write(this.#settleDeletion(this.#deletedBefore + deleted.length));
   }
 
   /** DELE counts for nothing without the QUIT behind it: that must come before the session's time is over. */
-  *#untilQuitIsDue(numbers: readonly number[], onAsked: () => void): Generator<number, void> {
-    for (const number of numbers) {
+  *#untilQuitIsDue(messages: readonly StoredMessage[], asked: StoredMessage[]): Generator<number, void> {
+    for (const message of messages) {
       if (this.#elapsedMs() > this.#job.fetch.limits.seconds * 1000 + sessionGraceMs / 2) return;
-      onAsked();
-      yield number;
+      asked.push(message);
+      yield message.number;
     }
   }
 
@@ -309,12 +331,12 @@ async function list(client: Pop3Client): Promise<{ listing: Listed[]; hasUidl: b
   return { listing, hasUidl: uidls !== null };
 }
 
-function identify({ number, uidl }: Listed): Pick<MessageFailure, 'number' | 'uidl'> {
-  return { number, uidl };
+function asDeleted({ entry: { at, bytes, absent, ownId, digest } }: StoredMessage): DeletedEntry {
+  return { state: 'deleted', at, bytes, absent, ownId, digest };
 }
 
-function withoutStored(ledger: ReadonlyMap<string, LedgerEntry>): Map<string, LedgerEntry> {
-  return new Map([...ledger].filter(([, { state }]) => state !== 'stored'));
+function identify({ number, uidl }: Listed): Pick<MessageFailure, 'number' | 'uidl'> {
+  return { number, uidl };
 }
 
 /** The session broke while this message was its business. Not so where the process stops, or the lease is lost. */

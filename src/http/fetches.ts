@@ -145,6 +145,7 @@ function toBody(fetch: Fetch, webhook: DeliverySummary | null): FetchBody {
     mailboxId,
     source,
     delete: fetch.delete,
+    dryRun: fetch.isDryRun,
     limits,
     counts: {
       listed: fetch.listed,
@@ -152,6 +153,7 @@ function toBody(fetch: Fetch, webhook: DeliverySummary | null): FetchBody {
       omitted: fetch.omitted,
       skipped: fetch.skipped,
       failed: fetch.failed,
+      deletable: fetch.deletable,
       deleted: fetch.deleted,
     },
     bytes: { listed: fetch.listedBytes, retrieved: fetch.retrievedBytes },

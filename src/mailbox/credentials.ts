@@ -4,6 +4,12 @@ import { AppError } from '../errors.ts';
 import { fetchKeys } from '../redis/keys.ts';
 import type { Sealer } from './sealing.ts';
 
+/** What a mailbox is logged in to with. */
+export interface Credentials {
+  type: 'password';
+  password: string;
+}
+
 export interface Owner {
   tenant: string;
   /** The id of the fetch. */

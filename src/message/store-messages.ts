@@ -20,8 +20,8 @@ export interface BatchPorts extends DeletionPorts {
 
 export interface StoredOutcome {
   id: string;
-  /** The bytes are another message's of this mailbox. */
-  isDuplicate: boolean;
+  /** The first message of the mailbox with the same bytes; itself where there is no other. */
+  firstId: string;
 }
 
 /**
@@ -68,7 +68,7 @@ async function settle(ports: BatchPorts, tenant: string, pack: Pack, plan: Batch
   const { message, id, held, first } = plan;
   const expiresAt = new Date(message.fetchedMs + message.retentionMs).toISOString();
   if (held && (await extend(ports, tenant, held, { fetchId: message.fetchId, expiresAt }))) {
-    return { id, isDuplicate: held.record.duplicateOf !== null };
+    return { id, firstId: held.record.duplicateOf ?? id };
   }
   const facts = {
     id,
@@ -84,7 +84,7 @@ async function settle(ports: BatchPorts, tenant: string, pack: Pack, plan: Batch
   if (plan.previous) pack.overwritten.push(plan.previous.record);
   if (original) pack.addCopy(message, facts, original);
   else pack.add(message, facts);
-  return { id, isDuplicate: original !== null };
+  return { id, firstId: original?.duplicateOf ?? original?.id ?? id };
 }
 
 /** Of a message that is held already there is nothing to write but that it was met again. */

@@ -33,6 +33,32 @@ export function fetchKeys(tenant: string, fetchId: string): FetchKeys {
   };
 }
 
+export interface MailboxKeys {
+  /** Hash: settings, sealed credentials, status, and the fencing token of who fetched last. */
+  record: string;
+  /** String: the ledger as it was last folded. */
+  ledger: string;
+  /** Hash: message key to ledger entry, of what was marked since. */
+  marks: string;
+  /** Set: ids of messages that were acknowledged, or deleted here, since the last fetch. */
+  released: string;
+}
+
+export function mailboxKeys(tenant: string, mailboxId: string): MailboxKeys {
+  const tag = `${PREFIX}:{${tenant}/${mailboxId}}`;
+  return { record: `${tag}:mailbox`, ledger: `${tag}:known`, marks: `${tag}:marks`, released: `${tag}:released` };
+}
+
+/** Sorted set: ids of the tenant's mailboxes, all of one score, and so in their own order. */
+export function mailboxesKey(tenant: string): string {
+  return `${PREFIX}:{${tenant}}:mailboxes`;
+}
+
+/** Set: ids of the stored mailboxes that point at a maildrop. */
+export function maildropKey(tenant: string, maildropId: string): string {
+  return `${PREFIX}:{${tenant}/${maildropId}}:maildrop`;
+}
+
 /** String: the sealed message record. */
 export function messageKey(tenant: string, messageId: string): string {
   return `${PREFIX}:{${tenant}/${messageId}}:message`;

@@ -17,6 +17,9 @@ const REQUEST: FetchRequest = {
   source: { host: 'pop.example.com', port: 995, tls: 'implicit', username: 'jörg' },
   ca: null,
   delete: 'stored',
+  isDryRun: false,
+  isOfMailbox: false,
+  firstFetch: 'all',
   limits: { messages: 10, bytes: 1000, messageBytes: 100, seconds: 60 },
   retentionMs: RETENTION_MS,
 };

@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import type { Fetch } from '../../src/fetch/fetch.ts';
-import { GroupCommit, type CommitPorts } from '../../src/fetch/group-commit.ts';
+import { GroupCommit, type CommitJob, type CommitPorts } from '../../src/fetch/group-commit.ts';
 import { commitAfterMs, commitBytesMax, commitMessagesMax, headersBytesMax } from '../../src/fetch/limits.ts';
 import type { PlannedMessage } from '../../src/fetch/plan.ts';
 import type { NewMessage } from '../../src/message/new-message.ts';
@@ -27,14 +27,13 @@ function set(over: Partial<CommitPorts> = {}, store?: CommitPorts['messages']['s
   const discarded: string[] = [];
   const groups: NewMessage[][] = [];
   const abort = new AbortController();
+  const book: CommitJob['book'] = {
+    commit: async (key, entry, count) => {
+      log.push(`mark ${key} ${entry.state} ${count?.as} ${count?.bytes}`);
+    },
+  };
   const ports: CommitPorts = {
     clock: { now: () => 5 },
-    records: {
-      readLedger: async () => new Map(),
-      commit: async (_fetch, _token, key, entry, count) => {
-        log.push(`mark ${key} ${entry.state} ${count?.as} ${count?.bytes}`);
-      },
-    },
     messages: {
       async write(_tenant, source) {
         let text = '';
@@ -52,7 +51,10 @@ function set(over: Partial<CommitPorts> = {}, store?: CommitPorts['messages']['s
         if (store) return store(tenant, messages);
         groups.push([...messages]);
         log.push(`store ${messages.length}`);
-        return messages.map(({ uidl }, at) => ({ id: `msg_${uidl ?? at}`, isDuplicate: uidl === 'twin' }));
+        return messages.map(({ uidl }, at) => ({
+          id: `msg_${uidl ?? at}`,
+          firstId: uidl === 'twin' ? 'msg_a' : `msg_${uidl ?? at}`,
+        }));
       },
     },
     parse: async () => ({}) as ParsedMessage,
@@ -64,7 +66,12 @@ function set(over: Partial<CommitPorts> = {}, store?: CommitPorts['messages']['s
     discarded,
     groups,
     abort,
-    commit: new GroupCommit(ports, { fetch: FETCH, token: 1, signal: abort.signal }),
+    commit: new GroupCommit(ports, {
+      fetch: FETCH,
+      book,
+      signal: abort.signal,
+      isAnnounced: (digest) => digest === '6f6c64',
+    }),
   };
 }
 
@@ -83,7 +90,15 @@ describe('a group of messages', () => {
       'mark uidl:0:a stored retrieved 1',
       'mark uidl:0:twin stored retrieved 1',
     ]);
-    expect(commit.committed.map(({ messageId }) => messageId)).toEqual(['msg_a', 'msg_twin']);
+    expect(commit.committed.map(({ entry }) => entry.ownId)).toEqual(['msg_a', 'msg_twin']);
+  });
+
+  test('is not announced where the ledger knows its bytes, and is by the first that has them where it does not', async () => {
+    const { log, commit } = set();
+    await commit.take(planned(1, 'moved'), body('6f6c64'));
+    await commit.take(planned(2, 'twin'), body('x'));
+    await commit.flush();
+    expect(log.filter((line) => line.startsWith('announce'))).toEqual(['announce msg_a']);
   });
 
   test('is full by its messages, or by its bytes, and waits for no more then', async () => {

@@ -30,6 +30,12 @@ const entries: fc.Arbitrary<LedgerEntry> = fc.oneof(
   }),
   fc.record({ ...known, state: fc.constant('oversize' as const), broke: fc.nat({ max: 255 }) }),
   fc.record({ ...known, state: fc.constant('suspect' as const) }),
+  fc.record({
+    ...known,
+    state: fc.constant('deleted' as const),
+    ownId: fc.option(fc.constant(`msg_${'0'.repeat(32)}`)),
+    digest: fc.option(hex(12)),
+  }),
 );
 
 describe('an entry of the ledger', () => {

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import type { FetchLimits } from '../../src/fetch/fetch.ts';
+import type { FetchLimits } from '../../src/mailbox/policies.ts';
 import type { LedgerEntry } from '../../src/fetch/ledger.ts';
 import { countGone, planFetch, tooLarge, type Listed, type Plan } from '../../src/fetch/plan.ts';
 
@@ -15,7 +15,6 @@ function list(text: string): Listed[] {
   });
 }
 
-const MAILBOX = 'mbx_1';
 const KNOWN = { at: 1_764_000_000, bytes: 10, absent: null };
 const stored = (number: number, bytes: number | null = 10): LedgerEntry => ({
   ...KNOWN,
@@ -35,8 +34,7 @@ function plan(
   limits: Partial<FetchLimits> = {},
   before = NOTHING,
 ): Plan {
-  const fetch = { mailboxId: MAILBOX, limits: { ...LIMITS, ...limits } };
-  return planFetch(fetch, list(listing), new Map(Object.entries(ledger)), before);
+  return planFetch(list(listing), new Map(Object.entries(ledger)), { ...LIMITS, ...limits }, before);
 }
 
 /** Numbers of what is retrieved, and the rest that matters. */

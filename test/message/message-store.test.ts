@@ -130,7 +130,7 @@ describe('a stored message', () => {
       },
     });
     const again = await fixture.prepare(mail, { identity: { uidl: 'uid-0', occurrence: 0 }, uidl: 'uid-0' });
-    expect(await fixture.open({ redis }).store(TENANT, [again])).toEqual([{ id, isDuplicate: false }]);
+    expect(await fixture.open({ redis }).store(TENANT, [again])).toEqual([{ id, firstId: id }]);
     expect(await fixture.messages.find(TENANT, id)).toMatchObject({ acknowledgedAt: '2026-11-27T12:00:00.000Z' });
     expect(await fixture.listFiles()).toHaveLength(1);
   });
@@ -265,7 +265,7 @@ describe('the same bytes under another unique-id', () => {
       const files = await fixture.listFiles();
       const third = await fixture.prepare(raw, { identity: { uidl: 'c', occurrence: 0 } });
       const [last] = await fixture.messages.store(TENANT, [third]);
-      expect([first, second, last].map((outcome) => outcome!.isDuplicate)).toEqual([false, true, true]);
+      expect([first, second, last].map((outcome) => outcome!.firstId)).toEqual(Array(3).fill(first!.id));
       expect(await fixture.listFiles()).toEqual(files);
       for (const { id } of [second!, last!]) {
         expect(await fixture.messages.find(TENANT, id)).toMatchObject({ id, duplicateOf: first!.id });
@@ -283,7 +283,7 @@ describe('the same bytes under another unique-id', () => {
   test('in another mailbox are no duplicate', async () => {
     const { original, copy } = await twice(mail);
     const outcomes = await fixture.messages.store(TENANT, [original, { ...copy, mailboxId: 'mbx_other' }]);
-    expect(outcomes.map(({ isDuplicate }) => isDuplicate)).toEqual([false, false]);
+    expect(outcomes.map(({ firstId }) => firstId)).toEqual(outcomes.map(({ id }) => id));
   });
 
   test('are no duplicate of a message that is gone', async () => {
@@ -291,7 +291,7 @@ describe('the same bytes under another unique-id', () => {
     const [first] = await fixture.messages.store(TENANT, [original]);
     await fixture.messages.remove(TENANT, first!.id);
     const [second] = await fixture.messages.store(TENANT, [copy]);
-    expect(second!.isDuplicate).toBe(false);
+    expect(second!.firstId).toBe(second!.id);
     expect(mail.equals(await readRaw(second!.id))).toBe(true);
   });
 
@@ -337,7 +337,7 @@ describe('a message whose bytes were omitted', () => {
     const [{ id } = { id: '' }] = await fixture.messages.store(TENANT, [await omit(100)]);
     await fixture.messages.store(TENANT, [await omit(100)]);
     const whole = await fixture.prepare(plain('huge'));
-    expect(await fixture.messages.store(TENANT, [whole])).toEqual([{ id, isDuplicate: false }]);
+    expect(await fixture.messages.store(TENANT, [whole])).toEqual([{ id, firstId: id }]);
     expect((await readRaw(id)).toString()).toBe(plain('huge'));
     expect(await fixture.listFiles()).toHaveLength(1);
     expect(await fixture.messages.findHeld(TENANT, [id])).toEqual(new Set([id]));
@@ -352,7 +352,7 @@ test('a header section does not take the place of the whole message, nor of anot
     const raw = { omitted: 'too_large', bytes: 99 } as const;
     return { ...(await fixture.prepare('')), identity: { uidl, occurrence: 0 }, uidl, parsed, raw };
   };
-  expect(await fixture.messages.store(TENANT, [await head('whole')])).toEqual([{ id, isDuplicate: false }]);
+  expect(await fixture.messages.store(TENANT, [await head('whole')])).toEqual([{ id, firstId: id }]);
   expect((await readRaw(id)).toString()).toBe(plain('whole'));
   const [other] = await fixture.messages.store(TENANT, [await head('another')]);
   expect(other!.id).not.toBe(id);

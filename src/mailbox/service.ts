@@ -1,0 +1,135 @@
+/**
+ * Mailboxes as the API sees them: create, look at, change, delete. It checks and records; it never connects to a mail server.
+ */
+import { AppError } from '../errors.ts';
+import { mailboxId } from '../identity.ts';
+import type { Credentials } from './credentials.ts';
+import { changesMax } from './limits.ts';
+import { freshStatus, type Mailbox, type MailboxRef, type MailboxSettings, type MailboxSource } from './mailbox.ts';
+import type { MailboxStore } from './mailbox-store.ts';
+import type { ScheduleSettings } from './policies.ts';
+import { hasCertificates } from './source.ts';
+
+export interface NewMailbox {
+  /** Tells a second mailbox on the same maildrop from the first; null unless there is one. */
+  alias: string | null;
+  settings: MailboxSettings;
+  credentials: Credentials;
+}
+
+/** What is given is changed. */
+export interface MailboxChange {
+  settings: Partial<Omit<MailboxSettings, 'source'>> & { source?: Partial<MailboxSource> };
+  credentials: Credentials | null;
+}
+
+export interface MailboxServicePorts {
+  clock: { now(): number };
+  mailboxes: MailboxStore;
+  /** @throws AppError `egress_blocked`. */
+  checkEgress(target: { host: string; port: number }): void;
+  schedule: {
+    /** @throws AppError `invalid_request`. */
+    check(schedule: ScheduleSettings): void;
+    /** Fetches it by its schedule from now on; not at all where it has none or is paused. */
+    plan(mailbox: Mailbox): Promise<void>;
+    forget(ref: MailboxRef): Promise<void>;
+  };
+}
+
+export interface MailboxService {
+  /** @throws AppError `egress_blocked`, `invalid_request`; `conflict` where there is one by that id. */
+  create(tenant: string, wanted: NewMailbox): Promise<Mailbox>;
+  find(ref: MailboxRef): Promise<Mailbox | null>;
+  list(tenant: string, after: string | null, limit: number): Promise<{ items: Mailbox[]; next: string | null }>;
+  /** Null where there is none. @throws AppError as `create`. */
+  change(ref: MailboxRef, change: MailboxChange): Promise<Mailbox | null>;
+  /** Its messages stay until their time is over. False where there is none. */
+  delete(ref: MailboxRef): Promise<boolean>;
+  /** Other mailboxes that point at the same maildrop: they take turns. */
+  listSharing(mailbox: Mailbox): Promise<string[]>;
+}
+
+export function createMailboxService(ports: MailboxServicePorts): MailboxService {
+  const { clock, mailboxes, schedule } = ports;
+
+  function check({ source, schedule: wanted }: MailboxSettings): void {
+    ports.checkEgress(source);
+    if (source.ca !== null && !hasCertificates(source.ca)) throw unreadable();
+    if (wanted !== null) schedule.check(wanted);
+  }
+
+  return {
+    async create(tenant, { alias, settings, credentials }) {
+      check(settings);
+      const maildrop = maildropOf(tenant, settings.source);
+      const mailbox = alias === null ? maildrop : mailboxId(tenant, settings.source, alias);
+      const now = new Date(clock.now()).toISOString();
+      const created: Mailbox = { tenant, mailbox, settings, status: freshStatus(now), createdAt: now, updatedAt: now };
+      if (!(await mailboxes.create(created, credentials, maildrop))) throw exists(mailbox);
+      await schedule.plan(created);
+      return created;
+    },
+    find: (ref) => mailboxes.find(ref),
+    list: (tenant, after, limit) => mailboxes.list(tenant, after, limit),
+    async change(ref, { settings: wanted, credentials }) {
+      for (let tries = 0; tries < changesMax; tries += 1) {
+        const read = await mailboxes.find(ref);
+        if (!read) return null;
+        const source = { ...read.settings.source, ...wanted.source };
+        const settings = { ...read.settings, ...wanted, source };
+        check(settings);
+        // Whoever may change a mailbox must not have its password sent to a server of their own.
+        if (credentials === null && isElsewhere(read.settings.source, source)) throw needsCredentials();
+        const now = new Date(clock.now()).toISOString();
+        const isRenewed = credentials !== null || wanted.source !== undefined || wanted.isPaused === false;
+        const status = isRenewed ? { ...freshStatus(now), lastFetch: read.status.lastFetch } : read.status;
+        const changed = { ...read, settings, status, updatedAt: now };
+        if (!(await mailboxes.replace(read, changed, credentials))) continue;
+        await mailboxes.point(ref, maildropOf(ref.tenant, read.settings.source), maildropOf(ref.tenant, source));
+        await schedule.plan(changed);
+        return changed;
+      }
+      throw new AppError('conflict', 'The mailbox is being changed by somebody else at this moment. Try again.');
+    },
+    async delete(ref) {
+      await schedule.forget(ref);
+      return mailboxes.delete(ref);
+    },
+    listSharing: (mailbox) => mailboxes.listSharing(mailbox, maildropOf(mailbox.tenant, mailbox.settings.source)),
+  };
+}
+
+/** What the lease is for: two mailboxes may point at one maildrop, and one may be changed to point at another. */
+export function maildropOf(tenant: string, source: Pick<MailboxSource, 'host' | 'port' | 'username'>): string {
+  return mailboxId(tenant, source);
+}
+
+function isElsewhere(was: MailboxSource, now: MailboxSource): boolean {
+  return (
+    was.host !== now.host ||
+    was.port !== now.port ||
+    was.username !== now.username ||
+    was.ca !== now.ca ||
+    (was.tls !== now.tls && now.tls !== 'implicit')
+  );
+}
+
+function exists(mailbox: string): AppError {
+  const text = `There is a mailbox ${mailbox} for this maildrop. Change it, or give an alias to have a second one.`;
+  return new AppError('conflict', text);
+}
+
+function unreadable(): AppError {
+  return invalid('/source/ca', 'holds no certificate that can be read');
+}
+
+function needsCredentials(): AppError {
+  return invalid('/credentials', 'must be given anew where the host, port, user, TLS mode or authority changes');
+}
+
+function invalid(pointer: string, detail: string): AppError {
+  return new AppError('invalid_request', `The request is not valid: body${pointer} ${detail}.`, {
+    fields: { errors: [{ in: 'body', pointer, detail }] },
+  });
+}

@@ -1,0 +1,15 @@
+/** Where a maildrop is, and what is to be trusted there. */
+import { X509Certificate } from 'node:crypto';
+
+/** As the contract has it; `pop3` has the same. */
+export type TlsMode = 'implicit' | 'starttls' | 'none';
+
+/** Found out when it is given rather than by a worker: OpenSSL ignores what it cannot read, and would trust nobody. */
+export function hasCertificates(pem: string): boolean {
+  const blocks = pem.match(/-----BEGIN CERTIFICATE-----[^-]*-----END CERTIFICATE-----/g) ?? [];
+  try {
+    return blocks.map((block) => new X509Certificate(block)).length > 0;
+  } catch {
+    return false;
+  }
+}
