@@ -17,10 +17,11 @@ import { messageReceived } from './event/event.ts';
 import { buildPayload } from './event/payload.ts';
 import { AppError } from './errors.ts';
 import { createFetchStore, type FetchStore } from './fetch/fetch-store.ts';
+import type { FetchRef } from './fetch/fetch.ts';
 import { createLeases } from './fetch/lease.ts';
 import { credentialsTtlMs } from './fetch/limits.ts';
 import { createPipeliningMemory } from './fetch/pipelining-memory.ts';
-import { createFetchQueue } from './fetch/queue.ts';
+import { createFetchQueue, FETCH_QUEUE } from './fetch/queue.ts';
 import { abandonFetch, runFetch, type FetchPorts } from './fetch/run.ts';
 import { createFetchService } from './fetch/service.ts';
 import { createFetchWorker } from './fetch/worker.ts';
@@ -240,7 +241,8 @@ async function startWorkers(parts: Parts): Promise<void> {
     logger,
     uniqueId: randomUUID,
   };
-  const fetchWorker = createFetchWorker({
+  const fetchWorker = createFetchWorker<FetchRef>({
+    queues: [FETCH_QUEUE],
     blocking: parts.openBlocking(),
     concurrency: config.fetchConcurrency,
     run: (ref, shutdown) => runFetch(fetchPorts, ref, shutdown),

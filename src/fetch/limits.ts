@@ -72,3 +72,37 @@ export const mailboxRetryMs = 60_000;
 export const mailboxRetryMsMax = 60 * 60 * 1000;
 /** When one that the egress policy forbids is: nothing is connected to, and the policy may have changed. */
 export const blockedRetryMs = 60 * 60 * 1000;
+
+/** A mailbox is fetched no more often, and no less often, than this. */
+export const everyMsMin = 30_000;
+export const everyMsMax = 30 * 24 * 60 * 60 * 1000;
+/** What cron expressions and names of time zones may be as text, and what is quoted of why one cannot be read. */
+export const cronCharsMax = 100;
+export const timeZoneCharsMax = 64;
+export const cronReasonCharsMax = 200;
+/** How long after the times of its cron expression a mailbox may be due: all that are due at 8:00 are spread over this. */
+export const cronSpreadMsMax = 5 * 60 * 1000;
+/** A new mailbox is fetched for the first time within this, however rarely it is fetched later. */
+export const firstDueMsMax = 60 * 60 * 1000;
+/** The longest pause between two logins that a server can ask for by LOGIN-DELAY. */
+export const loginGapMsMax = 24 * 60 * 60 * 1000;
+/** What a login may come later than its mailbox was due, before the next fetch has to be left out for LOGIN-DELAY's sake. */
+export const loginLateMsMax = 30_000;
+/** Fetches in a row without new mail after which an adaptive schedule takes its next step. */
+export const quietFetchesPerStep = 3;
+
+/** Due index, fetch queues and ticks: how many there are of each. Another number leaves behind what is in the old ones. */
+export const mailboxShards = 8;
+/** How long a mailbox that was claimed is not due again: what is lost when its tick dies before the job is added. */
+export const claimMs = 60_000;
+/** How often a worker looks for what is due in a shard, on average, where no other one just has; and how long that rests then. */
+export const tickEveryMs = 500;
+export const turnRestMs = 250;
+/** How long a worker that dies in its turn keeps a shard from the others. */
+export const turnMs = 5_000;
+/** The pause of a shard's ticks after a fault of ours. */
+export const tickFaultMs = 5_000;
+/** Mailboxes that are claimed, and added to a queue, in one step. */
+export const claimMailboxesMax = 250;
+/** Jobs that wait in a queue beyond which no more are added: their mailboxes wait in the due index, for a sixth of the memory. */
+export const queueJobsMax = 5_000;

@@ -1,13 +1,15 @@
-/** The fetch worker in BullMQ: takes a job up, calls `run.ts`, and puts the job off where that wants to be called again. */
+/**
+ * The fetch worker in BullMQ: takes a job up, calls what runs it, and puts the job off where that wants to be called again.
+ * One serves a single queue (fetches with inline settings) or the queues of all shards (stored mailboxes). Each queue costs a
+ * connection that blocks, as BullMQ waits for one queue at a time and each may be in another slot.
+ */
 import { DelayedError, Worker, type Job } from 'bullmq';
 import type { Redis } from 'ioredis';
 import type { Logger } from 'pino';
 import { AppError } from '../errors.ts';
 import { closeWithin } from '../redis/queue.ts';
 import { queuePrefix } from '../redis/keys.ts';
-import type { FetchRef } from './fetch.ts';
 import { drainShare, jobLockMs, jobStallsMax, jobStartsMax, stalledCheckMs } from './limits.ts';
-import { FETCH_QUEUE } from './queue.ts';
 import type { NextCall } from './run.ts';
 
 export interface FetchWorker {
@@ -19,32 +21,61 @@ export interface FetchWorker {
   close(graceMs: number): Promise<void>;
 }
 
-export interface FetchWorkerOptions {
+/** `Ref` is what the jobs hold. */
+export interface FetchWorkerOptions<Ref> {
+  queues: readonly string[];
   /** A connection that waits for Redis to come back. */
   blocking: Redis;
+  /** Of all queues together, in equal shares; but each has one at least. */
   concurrency: number;
-  run(ref: FetchRef, shutdown: AbortSignal): Promise<NextCall>;
+  run(ref: Ref, shutdown: AbortSignal): Promise<NextCall>;
   /** The queue has given a job up: the fetch must not stay active for ever. */
-  abandon(ref: FetchRef): Promise<void>;
+  abandon(ref: Ref): Promise<void>;
+  /** Called when a job is first taken up, with how long it waited; of a mailbox, since it was due. */
+  observeLag?(lagMs: number): void;
   clock: { now(): number };
   logger: Logger;
 }
 
-export function createFetchWorker(options: FetchWorkerOptions): FetchWorker {
-  const { logger, clock } = options;
+export function createFetchWorker<Ref>(options: FetchWorkerOptions<Ref>): FetchWorker {
+  const { queues, concurrency } = options;
   const shutdown = new AbortController();
-  const worker = new Worker<FetchRef>(
-    FETCH_QUEUE,
+  const shareOf = (place: number): number => Math.max(1, Math.ceil((concurrency - place) / queues.length));
+  const workers = queues.map((queue, place) => openWorker(queue, shareOf(place), options, shutdown.signal));
+
+  return {
+    isRunning: () => workers.every((worker) => worker.isRunning() && !worker.isPaused()),
+    async close(graceMs) {
+      const interrupt = setTimeout(
+        () => shutdown.abort(new AppError('lease_lost', 'This process is stopping; another worker goes on.')),
+        graceMs * drainShare,
+      );
+      await Promise.all(workers.map((worker) => closeWithin(worker, graceMs)));
+      clearTimeout(interrupt);
+    },
+  };
+}
+
+function openWorker<Ref>(
+  queue: string,
+  concurrency: number,
+  options: FetchWorkerOptions<Ref>,
+  shutdown: AbortSignal,
+): Worker<Ref> {
+  const { clock, logger } = options;
+  const worker = new Worker<Ref>(
+    queue,
     async (job, token) => {
-      const next = await options.run(job.data, shutdown.signal);
+      if (job.attemptsStarted <= 1) options.observeLag?.(clock.now() - job.timestamp);
+      const next = await options.run(job.data, shutdown);
       if (!next) return;
       await job.moveToDelayed(clock.now() + next.delayMs, token);
       throw new DelayedError();
     },
     {
       connection: options.blocking,
-      prefix: queuePrefix(FETCH_QUEUE),
-      concurrency: options.concurrency,
+      prefix: queuePrefix(queue),
+      concurrency,
       lockDuration: jobLockMs,
       stalledInterval: stalledCheckMs,
       maxStalledCount: jobStallsMax,
@@ -52,21 +83,10 @@ export function createFetchWorker(options: FetchWorkerOptions): FetchWorker {
     },
   );
   worker.on('error', (error) => logger.debug({ err: error }, 'Fetch worker error'));
-  worker.on('failed', (job: Job<FetchRef> | undefined, error) => {
-    logger.warn({ err: error, fetchId: job?.data.id }, 'Fetch job failed');
+  worker.on('failed', (job: Job<Ref> | undefined, error) => {
+    logger.warn({ err: error, queue, jobId: job?.id }, 'Fetch job failed');
     if (!job?.finishedOn) return; // Another attempt is due.
     options.abandon(job.data).catch((cause: unknown) => logger.error({ err: cause }, 'Fetch was not given up'));
   });
-
-  return {
-    isRunning: () => worker.isRunning() && !worker.isPaused(),
-    async close(graceMs) {
-      const interrupt = setTimeout(
-        () => shutdown.abort(new AppError('lease_lost', 'This process is stopping; another worker goes on.')),
-        graceMs * drainShare,
-      );
-      await closeWithin(worker, graceMs);
-      clearTimeout(interrupt);
-    },
-  };
+  return worker;
 }

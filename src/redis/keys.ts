@@ -116,6 +116,19 @@ export function leaseKeys(tenant: string, mailboxId: string): { owner: string; f
   return { owner: `${tag}:lease`, fence: `${tag}:fence` };
 }
 
+export interface DueKeys {
+  /** Sorted set: `tenant/mailbox id` by when it is due, in epoch milliseconds. */
+  mailboxes: string;
+  /** String: the process whose turn it is to look for what is due. */
+  turn: string;
+}
+
+/** Of one shard of the mailboxes of all tenants. */
+export function dueKeys(shard: number): DueKeys {
+  const tag = `${PREFIX}:{due/${shard}}`;
+  return { mailboxes: `${tag}:mailboxes`, turn: `${tag}:turn` };
+}
+
 /** String: there while all blobs have been held against their messages within the last day. */
 export const auditKey = `${PREFIX}:{audit}:done`;
 

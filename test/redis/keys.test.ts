@@ -4,6 +4,7 @@ import {
   blobDraftKey,
   blobKeys,
   blobStoreKeys,
+  dueKeys,
   durabilityKey,
   fetchKeys,
   leaseKeys,
@@ -39,6 +40,7 @@ test('all keys of a fetch, of a lease and of a queue are in one slot each, so th
   const groups = [
     Object.values(fetchKeys('default', 'fch_1')),
     Object.values(leaseKeys('default', 'mbx_1')),
+    Object.values(dueKeys(3)),
     [blobDraftKey('1'), blobKeys('other', 'blb_2').blob, ...Object.values(blobKeys('default', 'blb_1'))],
     ['wait', 'active', 'delayed', 'meta', 'fch_1-evt_1'].map((name) => `${queuePrefix('webhook')}:webhook:${name}`),
   ];
@@ -57,6 +59,10 @@ test('each resource is in a slot of its own: tenants, fetches and queues spread 
     fetchKeys('b', 'fch_1').record,
     queuePrefix('fetch'),
     queuePrefix('webhook'),
+    dueKeys(0).mailboxes,
+    dueKeys(1).mailboxes,
+    queuePrefix('mailboxes-0'),
+    queuePrefix('mailboxes-1'),
   ];
   expect(new Set(others.map(slotOf)).size).toBe(others.length);
 });
@@ -82,6 +88,7 @@ test('the layout, as it stands in the Redis of those who have upgraded', () => {
     bytes: 'pb:{blobs}:bytes',
   });
   expect(blobDraftKey('1')).toBe('pb:{blobs}:draft:1');
+  expect(dueKeys(3)).toEqual({ mailboxes: 'pb:{due/3}:mailboxes', turn: 'pb:{due/3}:turn' });
   expect(queuePrefix('fetch')).toBe('pb:{queue/fetch}');
   expect(durabilityKey).toBe('pb:{durability}:mark');
 });
