@@ -2,48 +2,39 @@
  * The composition root: builds every part, starts them in order, closes them in reverse. It holds the wiring and no rules.
  */
 import { randomBytes, randomUUID } from 'node:crypto';
-import { availableParallelism } from 'node:os';
 import { addAbortSignal, Readable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Redis } from 'ioredis';
-import type { Logger } from 'pino';
 import { createAccess, type Access } from './access/access.ts';
-import { createSignedLinks, type SignedLinks } from './access/signed-links.ts';
-import type { Config } from './config/config.ts';
-import { keepMasterKeys, keepOperatorKey, type MadeKey } from './config/keys.ts';
-import { parseEgressAllow } from './egress/allow-rule.ts';
-import { createEgressPolicy, type EgressPolicy } from './egress/policy.ts';
+import { type MadeKey } from './config/keys.ts';
 import { messageReceived } from './event/event.ts';
 import { buildPayload } from './event/payload.ts';
 import { AppError } from './errors.ts';
-import { createFetchStore, type FetchStore } from './fetch/fetch-store.ts';
 import type { FetchRef } from './fetch/fetch.ts';
 import { createLeases } from './fetch/lease.ts';
-import { credentialsTtlMs } from './fetch/limits.ts';
 import { createPipeliningMemory } from './fetch/pipelining-memory.ts';
 import { createFetchQueue, FETCH_QUEUE } from './fetch/queue.ts';
 import { abandonFetch, runFetch, type FetchPorts } from './fetch/run.ts';
 import { createFetchService } from './fetch/service.ts';
+import { createMailboxFetches } from './fetch/mailbox-fetches.ts';
+import { createMailboxQueues, MAILBOX_QUEUES } from './fetch/mailbox-queues.ts';
+import { createFetchOf } from './fetch/new-fetch.ts';
+import { abandonMailbox, runMailbox, type RunMailboxPorts } from './fetch/run-mailbox.ts';
+import { startTicker } from './fetch/tick.ts';
 import { createFetchWorker } from './fetch/worker.ts';
 import { createHttpApp } from './http/app.ts';
 import { startHttpServer } from './http/server.ts';
-import { createCredentialStore, type CredentialStore } from './mailbox/credentials.ts';
-import { createSealer, parseMasterKeys } from './mailbox/sealing.ts';
-import { createBlobStore, messageBytesMaxOf } from './message/blobs/blob-store-choice.ts';
-import { createMessageStore, type MessageStore } from './message/message-store.ts';
+import type { MailboxRef } from './mailbox/mailbox.ts';
+import { createMailboxService } from './mailbox/service.ts';
+import { messageBytesMaxOf } from './message/blobs/blob-store-choice.ts';
 import { createSweeper } from './message/sweeper.ts';
 import { toPublicMessage } from './mime/public-message.ts';
-import { createMimePool, type MimePool } from './mime/pool.ts';
-import { connectRedis, isRedisUnavailable, openBlockingRedis, openRedis } from './redis/connection.ts';
+import { type MimePool } from './mime/pool.ts';
+import { isRedisUnavailable } from './redis/connection.ts';
 import { createDurability } from './redis/durability.ts';
-import { startEmbeddedRedis } from './redis/embedded.ts';
-import { findRedisServer } from './redis/server-binary.ts';
-import { checkServer } from './redis/server-facts.ts';
 import { abandonDelivery, attemptDelivery, type DeliveryPorts } from './webhook/delivery.ts';
-import { createWebhookQueue, type WebhookQueue } from './webhook/queue.ts';
 import { createSender } from './webhook/sender.ts';
-import { createSubscriptionStore, type SubscriptionStore } from './webhook/subscription-store.ts';
 import { createWebhookWorker } from './webhook/worker.ts';
+import { buildParts, readKeys, type AppOptions, type Closer, type Parts } from './parts.ts';
 
 export interface App {
   /** Where the API, or a worker's health, listens. */
@@ -54,19 +45,7 @@ export interface App {
   close(): Promise<void>;
 }
 
-export interface AppOptions {
-  config: Config;
-  logger: Logger;
-  /** What child processes inherit, and where PATH is. */
-  env: NodeJS.ProcessEnv;
-  /** Tells a person at the terminal what takes its time. */
-  onProgress(text: string): void;
-}
-
 const USER_AGENT = 'popbridge';
-/** Each parser thread is a heap of its own. */
-const parserThreadsMax = 4;
-
 /** @throws AppError `invalid_config` or `storage_unavailable`; what had been started is closed again. */
 export async function startApp(options: AppOptions): Promise<App> {
   const drainers: Closer[] = [];
@@ -90,120 +69,6 @@ export async function startApp(options: AppOptions): Promise<App> {
     await close();
     throw error;
   }
-}
-
-type Closer = () => Promise<void> | void;
-
-interface Lifecycle {
-  /** Called first, all at once: take no more work, and let what runs finish. */
-  onDrain(drain: Closer): void;
-  /** Called then, in reverse order. */
-  onClose(closer: Closer): void;
-}
-
-/** What the API and the workers share. */
-interface Parts extends Lifecycle {
-  config: Config;
-  logger: Logger;
-  clock: { now(): number; sleep(ms: number): Promise<void> };
-  egress: EgressPolicy;
-  redis: Redis;
-  /** Another connection like it: WAITAOF blocks all that is sent behind it. */
-  openStore(): Promise<Redis>;
-  /** Another connection, one that waits for Redis to come back. */
-  openBlocking(): Redis;
-  records: FetchStore;
-  credentials: CredentialStore;
-  messages: MessageStore;
-  subscriptions: SubscriptionStore;
-  webhookQueue: WebhookQueue;
-  mime: MimePool;
-  links: SignedLinks;
-  /** What readiness asks, by name: `ok`, or what is wrong. */
-  checks: Map<string, () => Promise<string>>;
-}
-
-interface Keys {
-  operator: Pick<MadeKey, 'value' | 'isNew' | 'path'>;
-  master: string;
-}
-
-async function readKeys({ operatorKey, masterKeys, dataDir }: Config): Promise<Keys> {
-  return {
-    operator:
-      operatorKey === undefined ? await keepOperatorKey(dataDir) : { value: operatorKey, isNew: false, path: '' },
-    master: masterKeys ?? (await keepMasterKeys(dataDir)).value,
-  };
-}
-
-async function buildParts(options: AppOptions, keys: Keys, lifecycle: Lifecycle): Promise<Parts> {
-  const { onClose } = lifecycle;
-  const { config, logger } = options;
-  const egress = createEgressPolicy({ allow: parseEgressAllow(config.egressAllow) });
-  const sealer = createSealer(keys.master);
-  const clock = { now: () => Date.now(), sleep: async (ms: number): Promise<void> => sleep(ms) };
-
-  const address = config.redisUrl ?? (await startEmbedded(options, onClose));
-  const openStore = async (): Promise<Redis> => {
-    const store = openRedis(address, logger);
-    onClose(() => store.disconnect());
-    await connectRedis(store, config.redisUrl ? new URL(config.redisUrl).host : address);
-    return store;
-  };
-  const redis = await openStore();
-  await checkServer(redis, logger);
-  const openBlocking = (): Redis => {
-    const blocking = openBlockingRedis(address, logger);
-    onClose(() => blocking.disconnect());
-    return blocking;
-  };
-
-  const subscriptions = createSubscriptionStore(redis, sealer);
-  const webhookQueue = createWebhookQueue(redis, subscriptions, logger);
-  onClose(() => webhookQueue.close());
-  const mime = createMimePool({
-    threads: Math.min(availableParallelism(), parserThreadsMax),
-    // An API may never be asked to parse or sanitise.
-    isLazy: config.role === 'api',
-    limits: config.parse,
-    timeLimitMs: config.parse.timeLimitMs,
-    onFailure: (error) => logger.warn({ err: error }, 'A message ended its parser thread'),
-  });
-  onClose(() => mime.close());
-  return {
-    config,
-    logger,
-    clock,
-    egress,
-    redis,
-    openStore,
-    openBlocking,
-    records: createFetchStore(redis),
-    credentials: createCredentialStore(redis, sealer, credentialsTtlMs),
-    messages: createMessageStore({
-      redis,
-      sealer,
-      clock,
-      blobs: createBlobStore(config.blobs, { redis, dataDir: config.dataDir }),
-      quota: config.quota,
-    }),
-    subscriptions,
-    webhookQueue,
-    mime,
-    links: createSignedLinks(parseMasterKeys(keys.master), clock),
-    checks: new Map([
-      ['redis', async () => ((await redis.ping().catch(() => '')) === 'PONG' ? 'ok' : 'Redis does not answer')],
-    ]),
-    ...lifecycle,
-  };
-}
-
-async function startEmbedded({ config, logger, env, onProgress }: AppOptions, onClose: Lifecycle['onClose']) {
-  const { redisServer: configuredPath, dataDir } = config;
-  const serverPath = await findRedisServer({ configuredPath, dataDir, env, onProgress });
-  const embedded = await startEmbeddedRedis({ serverPath, dataDir, logger });
-  onClose(() => embedded.close());
-  return embedded.socketPath;
 }
 
 async function startWorkers(parts: Parts): Promise<void> {
@@ -233,6 +98,7 @@ async function startWorkers(parts: Parts): Promise<void> {
     records: parts.records,
     leases: createLeases(redis),
     credentials: parts.credentials,
+    mailboxes: { ...parts.mailboxes, ledger: parts.mailboxLedger, planNext: parts.schedule.planNext },
     messages,
     parse: mime.parse,
     durability: createDurability(await parts.openStore(), clock),
@@ -251,6 +117,8 @@ async function startWorkers(parts: Parts): Promise<void> {
     logger,
   });
   onDrain(() => fetchWorker.close(config.shutdownMs));
+
+  startMailboxes(parts, fetchPorts);
 
   const sender = createSender({ resolve: egress.resolveWebhook, userAgent: USER_AGENT });
   onClose(() => sender.close());
@@ -273,6 +141,41 @@ async function startWorkers(parts: Parts): Promise<void> {
 
   checks.set('fetchWorker', async () => (fetchWorker.isRunning() ? 'ok' : 'not running'));
   checks.set('webhookWorker', async () => (webhookWorker.isRunning() ? 'ok' : 'not running'));
+}
+
+/** Mailboxes that are due: the tick makes jobs of them, and a worker runs these. */
+function startMailboxes(parts: Parts, fetchPorts: FetchPorts): void {
+  const { config, logger, clock, due, redis, schedule, mailboxes, checks, onDrain, onClose } = parts;
+  const queues = createMailboxQueues(redis, logger);
+  onClose(() => queues.close());
+  const newFetch = { clock, random: randomBytes, records: parts.records };
+  const ports: RunMailboxPorts = {
+    ...fetchPorts,
+    schedule,
+    stored: mailboxes,
+    createFetch: (mailbox) => createFetchOf(newFetch, mailbox),
+  };
+  const worker = createFetchWorker<MailboxRef>({
+    queues: MAILBOX_QUEUES,
+    blocking: parts.openBlocking(),
+    concurrency: config.fetchConcurrency,
+    run: (ref, shutdown) => runMailbox(ports, ref, shutdown),
+    abandon: (ref) => abandonMailbox(ports, ref),
+    clock,
+    logger,
+  });
+  onDrain(() => worker.close(config.shutdownMs));
+  const ticker = startTicker({
+    due,
+    queues,
+    clock: { now: clock.now, sleep: (ms, signal) => sleep(ms, undefined, { signal }) },
+    random: Math.random,
+    owner: randomUUID(),
+    isStorageAway: isRedisUnavailable,
+    logger,
+  });
+  onDrain(() => ticker.close());
+  checks.set('mailboxWorker', async () => (worker.isRunning() ? 'ok' : 'not running'));
 }
 
 /** Resolves with where it listens. A worker answers for its health there, and for nothing else. */
@@ -299,19 +202,16 @@ async function startApi(parts: Parts, access: Access): Promise<string> {
   if (config.role !== 'api') checks.set('fetchWorker', async () => 'starting');
   checks.set('shutdown', async () => (shutdown.signal.aborted ? 'stopping' : 'ok'));
 
+  const leases = createLeases(redis);
+  const common = { clock, leases, uniqueId: randomUUID, checkEgress: egress.checkPop3 };
+  const fetches = createFetchService({ ...common, random: randomBytes, records, credentials, messages, queue });
+  const { mailboxes, mailboxLedger: ledger, schedule } = parts;
   const http = createHttpApp(
     {
-      fetches: createFetchService({
-        clock,
-        random: randomBytes,
-        records,
-        credentials,
-        messages,
-        leases: createLeases(redis),
-        uniqueId: randomUUID,
-        queue,
-        checkEgress: egress.checkPop3,
-      }),
+      fetches,
+      mailboxes: createMailboxService({ ...common, mailboxes, schedule }),
+      mailboxFetches: createMailboxFetches({ ...common, fetches, ledger, mailboxes }),
+      schedule,
       webhooks: {
         register: subscriptions.register,
         summarise: subscriptions.summarise,

@@ -568,10 +568,10 @@ export interface components {
              */
             readonly cron: string;
             /**
-             * @default UTC
+             * @description UTC unless given.
              * @example Europe/Berlin
              */
-            readonly timeZone: string;
+            readonly timeZone?: string;
         } | null;
         readonly MailboxRequest: {
             readonly source: components["schemas"]["SourceRequest"];

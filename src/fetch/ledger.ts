@@ -95,6 +95,10 @@ export function digestsOf(ledger: ReadonlyMap<string, LedgerEntry>): Set<string>
   return digests;
 }
 
-export function messageIdOf({ mailboxId }: Pick<LedgerUser, 'mailboxId'>, key: string, { ownId }: StoredEntry): string {
+export function messageIdOf(
+  { mailboxId }: Pick<LedgerUser, 'mailboxId'>,
+  key: string,
+  { ownId }: Pick<StoredEntry, 'ownId'>,
+): string {
   return ownId ?? messageIdOfKey(mailboxId, key);
 }

@@ -46,7 +46,7 @@ export interface MailboxPorts {
   /** @throws AppError `lease_lost` when fenced off. */
   writeStatus(ref: MailboxRef, token: number, status: MailboxStatus): Promise<void>;
   /** Says when it is to be fetched next; see `settleMailbox`. */
-  planNext(mailbox: Mailbox, retryMs: NextFetch['retryMs']): Promise<void>;
+  planNext(mailbox: Mailbox, retryMs: NextFetch['retryMs'], loginGapMs: number): Promise<void>;
 }
 
 /** Null: the fetch has ended. */
@@ -103,7 +103,7 @@ async function attemptOfMailbox(
     await records.finish(fetch, lease.token, { state: 'cancelled', error: null, endedAt: now(ports) });
     return null;
   }
-  const { end, next } = await attempt(ports, fetch, lease, shutdown, {
+  const { end, next, loginGapMs } = await attempt(ports, fetch, lease, shutdown, {
     book: openMailboxBook(mailboxes.ledger, fetch, lease.token, clock),
     openPassword: async () => (await mailboxes.openCredentials(ref)).password,
   });
@@ -112,18 +112,25 @@ async function attemptOfMailbox(
   const outcome = { fetchId: fetch.id, end, retrieved: retrieved + omitted, isLimited: limitReached !== null };
   const { status, retryMs } = settleMailbox(mailbox.status, outcome, now(ports));
   await mailboxes.writeStatus(ref, lease.token, status);
-  await mailboxes.planNext({ ...mailbox, status }, retryMs);
+  await mailboxes.planNext({ ...mailbox, status }, retryMs, loginGapMs);
   return null;
 }
 
-/** `end` is null where the lease was lost: another says how it ends. */
+interface Attempted {
+  /** Null where the lease was lost: another says how it ends. */
+  end: AttemptEnd | null;
+  next: NextCall;
+  /** What the server wants between two logins. */
+  loginGapMs: number;
+}
+
 async function attempt(
   ports: FetchPorts,
   fetch: Fetch,
   lease: Lease,
   shutdown: AbortSignal,
   { book, openPassword }: Access,
-): Promise<{ end: AttemptEnd | null; next: NextCall }> {
+): Promise<Attempted> {
   const { records, logger } = ports;
   const supervision = superviseSession({
     lease,
@@ -143,7 +150,7 @@ async function attempt(
   } catch (thrown) {
     const code = codeOf(ports, thrown);
     const stopped = shutdown.aborted && thrown === shutdown.reason;
-    if (code === 'lease_lost' && !stopped) return { end: null, next: { delayMs: leaseRecheckMsMin } };
+    if (code === 'lease_lost' && !stopped) return { end: null, next: { delayMs: leaseRecheckMsMin }, loginGapMs: 0 };
     if (code === 'internal_error' && !stopped) logger.error({ err: thrown, fetchId: fetch.id }, 'Fetch failed');
     const fruitless = session && session.settled > 0 ? 0 : fetch.fruitless + 1;
     const hadBegun = session?.hadBegun ?? false;
@@ -163,9 +170,10 @@ async function attempt(
     { tenant: fetch.tenant, fetchId: fetch.id, state, code: error?.code, detail: error?.detail },
     'Fetch attempt ended',
   );
-  if (delayMs !== null) return { end, next: { delayMs } };
+  const loginGapMs = session?.loginGapMs ?? 0;
+  if (delayMs !== null) return { end, next: { delayMs }, loginGapMs };
   await ports.credentials.delete(fetch);
-  return { end, next: null };
+  return { end, next: null, loginGapMs };
 }
 
 async function waitForLease(ports: FetchPorts, fetch: Fetch): Promise<NextCall> {

@@ -4,7 +4,7 @@
  * It checks and records; it never connects to a mail server. `run.ts` does, in a worker.
  */
 import { AppError } from '../errors.ts';
-import { fetchId, mailboxId } from '../identity.ts';
+import { mailboxId } from '../identity.ts';
 import type { MessageRecord } from '../message/message.ts';
 import type { Mailbox } from '../mailbox/mailbox.ts';
 import type { DeletePolicy, FetchLimits } from '../mailbox/policies.ts';
@@ -12,7 +12,8 @@ import { maildropOf } from '../mailbox/service.ts';
 import { hasCertificates, type TlsMode } from '../mailbox/source.ts';
 import type { FetchStore } from './fetch-store.ts';
 import type { Leases } from './lease.ts';
-import { hasEnded, type Fetch, type FetchRef, type FetchRequest } from './fetch.ts';
+import { hasEnded, type Fetch, type FetchRef } from './fetch.ts';
+import { createFetchOf, createFetchRecord } from './new-fetch.ts';
 import { pageMessagesMax, waitRecheckMs } from './limits.ts';
 
 export interface NewFetch {
@@ -71,22 +72,13 @@ export interface FetchService {
 export function createFetchService(ports: FetchServicePorts): FetchService {
   const { clock, records, credentials, messages, queue } = ports;
 
-  async function createRecord(tenant: string, request: FetchRequest): Promise<Fetch> {
-    const nowMs = clock.now();
-    const ref = { tenant, id: fetchId(nowMs, ports.random) };
-    await records.create(ref, request, new Date(nowMs).toISOString());
-    const created = await records.find(ref);
-    if (!created) throw new Error('A fetch record vanished right after it was written');
-    return created;
-  }
-
   return {
     async create(tenant, { source, ...rest }) {
       const { password, ca, ...address } = source;
       ports.checkEgress(address);
       if (ca !== null && !hasCertificates(ca)) throw unreadable();
       const inline = { isOfMailbox: false, isDryRun: false, firstFetch: 'all' } as const;
-      const created = await createRecord(tenant, {
+      const created = await createFetchRecord(ports, tenant, {
         mailboxId: mailboxId(tenant, address),
         source: address,
         ca,
@@ -96,21 +88,7 @@ export function createFetchService(ports: FetchServicePorts): FetchService {
       await credentials.put(created, password);
       return created;
     },
-    createOf: ({ tenant, mailbox, settings }) => {
-      const { source, limits, retentionMs, isDryRun, firstFetch } = settings;
-      const { ca, ...address } = source;
-      return createRecord(tenant, {
-        mailboxId: mailbox,
-        source: address,
-        ca,
-        isOfMailbox: true,
-        isDryRun,
-        firstFetch,
-        delete: settings.delete,
-        limits,
-        retentionMs,
-      });
-    },
+    createOf: (mailbox) => createFetchOf(ports, mailbox),
     enqueue: (ref) => queue.add(ref),
     async find(ref) {
       const fetch = await records.find(ref);

@@ -64,6 +64,8 @@ export class FetchSession {
   hadBegun = false;
   /** Digests of what was announced before. */
   #announced: ReadonlySet<string> = new Set();
+  /** What the server wants between two logins, in milliseconds (LOGIN-DELAY of RFC 2449 §6.5). */
+  loginGapMs = 0;
   /** Messages that failed by themselves, and will again. */
   #foundFailing = 0;
 
@@ -90,6 +92,7 @@ export class FetchSession {
     const client = await this.#timed('connectMs', () => this.#connect());
     try {
       await this.#timed('loginMs', () => client.login());
+      this.loginGapMs = (client.capabilities.loginDelay?.seconds ?? 0) * 1000;
       const stored = await this.#retrieveAll(client);
       await this.#timed('deleteMs', async () => {
         const deletable = await this.#chooseDeletable(stored);

@@ -11,6 +11,7 @@ import type { SignedLinks } from '../access/signed-links.ts';
 import { AppError } from '../errors.ts';
 import { compileOperations, readContract } from './contract.ts';
 import { fetchHandlers, type FetchPorts } from './fetches.ts';
+import { mailboxHandlers, type MailboxPorts } from './mailboxes.ts';
 import { sanitizesAtOnceMax } from './limits.ts';
 import { messageLinkHandlers, type MessageLinkPorts } from './message-links.ts';
 import { messageListHandlers, type MessageListPorts } from './message-list.ts';
@@ -22,7 +23,9 @@ import { bindRoutes } from './route.ts';
 import { serviceHandlers, type ServicePorts } from './service.ts';
 
 export interface HttpPorts
-  extends FetchPorts, Omit<MessageLinkPorts, 'links'>, ParsePorts, Omit<ServicePorts, 'document'> {
+  extends FetchPorts, MailboxPorts, Omit<MessageLinkPorts, 'links'>, ParsePorts, Omit<ServicePorts, 'document'> {
+  webhooks: FetchPorts['webhooks'];
+  fetches: FetchPorts['fetches'];
   messages: FetchPorts['messages'] &
     MessagePorts['messages'] &
     MessageListPorts['messages'] &
@@ -82,6 +85,7 @@ export function createHttpApp(ports: HttpPorts, only?: (path: string) => boolean
     operations,
     {
       ...fetchHandlers(ports),
+      ...mailboxHandlers(ports),
       ...messageHandlers({ ...ports, sanitizer }),
       ...messageListHandlers(ports),
       ...messageLinkHandlers(ports),

@@ -1,10 +1,10 @@
 /** `/v1/fetches`: what the contract says of it, in terms of the fetch and webhook domains. */
 import type { components } from '../contract.gen.ts';
-import { AppError } from '../errors.ts';
 import { hasEnded, type Fetch, type FetchRef } from '../fetch/fetch.ts';
 import type { FetchService } from '../fetch/service.ts';
 import type { DeliverySummary, Subscription } from '../webhook/subscription-store.ts';
-import { pageCharsMax, waitSecondsMax } from './limits.ts';
+import { applied, noFetch, readWait, renderFetch, replyWithFetch, waitForEnd } from './fetch-reply.ts';
+import { pageCharsMax } from './limits.ts';
 import { withPaths, type MessageBody } from './message-view.ts';
 import type { Call, Handlers } from './route.ts';
 
@@ -34,13 +34,11 @@ type FetchHandlers = Pick<Handlers, 'createFetch' | 'getFetch' | 'deleteFetch' |
 export function fetchHandlers(ports: FetchPorts): FetchHandlers {
   const { fetches, webhooks, messages } = ports;
 
-  const render = async (fetch: Fetch): Promise<FetchBody> => toBody(fetch, await webhooks.summarise(fetch));
+  const render = (fetch: Fetch): Promise<FetchBody> => renderFetch(ports, fetch);
   const refOf = ({ principal, path }: Call<'getFetch' | 'deleteFetch' | 'listFetchMessages'>): FetchRef => ({
     tenant: principal.tenant,
     id: path.fetchId,
   });
-  const waitForEnd = (ref: FetchRef, seconds: number, signal: AbortSignal): Promise<Fetch | null> =>
-    fetches.waitForEnd(ref, seconds * 1000, AbortSignal.any([signal, ports.shutdown]));
 
   /** One after another, and only until the page is full: a hundred large messages at once would be held in memory. */
   const readPage = async (tenant: string, ids: readonly string[]): Promise<{ items: MessageBody[]; read: number }> => {
@@ -80,28 +78,21 @@ export function fetchHandlers(ports: FetchPorts): FetchHandlers {
       if (body.webhook) await webhooks.register(created, body.webhook);
       await fetches.enqueue(created);
 
-      const seconds = readWait(header['prefer']);
-      const fetch = seconds === null ? created : await waitForEnd(created, seconds, signal);
-      if (!fetch) throw notFound(created.id);
-      const reply = {
-        headers: { location: `/v1/fetches/${fetch.id}`, ...applied(seconds) },
-        body: await render(fetch),
-      };
-      return hasEnded(fetch.state) ? { status: 200, ...reply } : { status: 202, ...reply };
+      return replyWithFetch(ports, created, readWait(header['prefer']), signal);
     },
 
     async getFetch(call) {
       const seconds = readWait(call.header['prefer']);
       const ref = refOf(call);
-      const fetch = seconds === null ? await fetches.find(ref) : await waitForEnd(ref, seconds, call.signal);
-      if (!fetch) throw notFound(ref.id);
+      const fetch = seconds === null ? await fetches.find(ref) : await waitForEnd(ports, ref, seconds, call.signal);
+      if (!fetch) throw noFetch(ref.id);
       return { status: 200, headers: applied(seconds), body: await render(fetch) };
     },
 
     async deleteFetch(call) {
       const ref = refOf(call);
       const fetch = await fetches.find(ref);
-      if (!fetch) throw notFound(ref.id);
+      if (!fetch) throw noFetch(ref.id);
       if (hasEnded(fetch.state)) {
         await fetches.delete(ref);
         return new Response(null, { status: 204 });
@@ -112,7 +103,7 @@ export function fetchHandlers(ports: FetchPorts): FetchHandlers {
 
     async listFetchMessages(call) {
       const ref = refOf(call);
-      if (!(await fetches.find(ref))) throw notFound(ref.id);
+      if (!(await fetches.find(ref))) throw noFetch(ref.id);
       const { limit = 25, cursor = '0' } = call.query;
       const offset = Number(cursor);
       const { ids, nextOffset } = await fetches.listMessageIds(ref, offset, limit);
@@ -120,54 +111,5 @@ export function fetchHandlers(ports: FetchPorts): FetchHandlers {
       const next = read < ids.length ? offset + read : nextOffset;
       return { status: 200, body: { items, nextCursor: next === null ? null : String(next) } };
     },
-  };
-}
-
-/** RFC 7240 §4.3; what follows a semicolon belongs to another preference. Null where the caller does not ask to wait. */
-function readWait(prefer: string | undefined): number | null {
-  const seconds = /(?:^|,)\s*wait\s*=\s*"?(\d+)"?\s*(?:[,;]|$)/i.exec(prefer ?? '')?.[1];
-  return seconds === undefined ? null : Math.min(Number(seconds), waitSecondsMax);
-}
-
-function applied(seconds: number | null): Record<string, string> {
-  return seconds === null ? {} : { 'preference-applied': `wait=${seconds}` };
-}
-
-function notFound(id: string): AppError {
-  return new AppError('not_found', `There is no fetch ${id}, or no longer.`);
-}
-
-function toBody(fetch: Fetch, webhook: DeliverySummary | null): FetchBody {
-  const { id, state, mailboxId, source, limits, deletion, limitReached, error, failures, attempts } = fetch;
-  return {
-    id,
-    state,
-    mailboxId,
-    source,
-    delete: fetch.delete,
-    dryRun: fetch.isDryRun,
-    limits,
-    counts: {
-      listed: fetch.listed,
-      retrieved: fetch.retrieved,
-      omitted: fetch.omitted,
-      skipped: fetch.skipped,
-      failed: fetch.failed,
-      deletable: fetch.deletable,
-      deleted: fetch.deleted,
-    },
-    bytes: { listed: fetch.listedBytes, retrieved: fetch.retrievedBytes },
-    deletion,
-    limitReached,
-    error,
-    failures,
-    attempts,
-    timings: {
-      createdAt: fetch.createdAt,
-      startedAt: fetch.startedAt,
-      endedAt: fetch.endedAt,
-      phases: fetch.phases,
-    },
-    webhook,
   };
 }

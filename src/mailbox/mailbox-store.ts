@@ -27,6 +27,10 @@ export interface MailboxStore {
   openCredentials(ref: MailboxRef): Promise<Credentials>;
   /** Takes the mailbox for a fetch. Null where it is gone, or a later token has it. */
   begin(ref: MailboxRef, token: number): Promise<Mailbox | null>;
+  /** The id of the fetch that the schedule has made last. */
+  lastScheduled(ref: MailboxRef): Promise<string | null>;
+  /** Does nothing where the mailbox is gone. */
+  noteScheduled(ref: MailboxRef, fetchId: string): Promise<void>;
   /** @throws AppError `lease_lost` when fenced off. */
   writeStatus(ref: MailboxRef, token: number, status: MailboxStatus): Promise<void>;
 }
@@ -56,6 +60,12 @@ const beginOne = defineScript(`
   if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
   if tonumber(redis.call('HGET', KEYS[1], 'fence') or '0') >= tonumber(ARGV[1]) then return 0 end
   redis.call('HSET', KEYS[1], 'fence', ARGV[1])
+  return 1`);
+
+/** KEYS: mailbox. ARGV: fetch id. */
+const noteOne = defineScript(`
+  if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
+  redis.call('HSET', KEYS[1], 'scheduled', ARGV[1])
   return 1`);
 
 /** KEYS: mailbox. ARGV: token, status. */
@@ -124,6 +134,10 @@ export function createMailboxStore(redis: Redis, sealer: Sealer): MailboxStore {
     },
     async begin(ref, token) {
       return (await beginOne(redis, [keysOf(ref).record], [token])) === 1 ? find(ref) : null;
+    },
+    lastScheduled: (ref) => redis.hget(keysOf(ref).record, 'scheduled'),
+    async noteScheduled(ref, fetchId) {
+      await noteOne(redis, [keysOf(ref).record], [fetchId]);
     },
     async writeStatus(ref, token, status) {
       if ((await writeFenced(redis, [keysOf(ref).record], [token, JSON.stringify(status)])) === 0) {

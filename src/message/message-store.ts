@@ -62,6 +62,8 @@ export interface MessageStorePorts extends DataKeyPorts {
   blobs: BlobStore;
   /** What a tenant may have; 0 is without bound. */
   quota: Usage;
+  /** Told before a message is deleted by its owner, and once it is acknowledged, each time that is said. */
+  onReleased?(message: Pick<MessageRecord, 'id' | 'mailboxId'> & { tenant: string }): Promise<void>;
 }
 
 const NEVER = new AbortController().signal;
@@ -139,15 +141,19 @@ export function createMessageStore(given: MessageStorePorts): MessageStore {
     async acknowledge(tenant, id) {
       for (;;) {
         const read = await readOne(tenant, id);
-        if (!read || read.record.acknowledgedAt !== null) return read?.record.acknowledgedAt ?? null;
-        const acknowledgedAt = new Date(clock.now()).toISOString();
-        if (await records.replace(tenant, read, { ...read.record, acknowledgedAt })) return acknowledgedAt;
+        if (!read) return null;
+        const acknowledgedAt = read.record.acknowledgedAt ?? new Date(clock.now()).toISOString();
+        const isNew = read.record.acknowledgedAt === null;
+        if (isNew && !(await records.replace(tenant, read, { ...read.record, acknowledgedAt }))) continue;
+        await given.onReleased?.({ tenant, id, mailboxId: read.record.mailboxId });
+        return acknowledgedAt;
       }
     },
     async remove(tenant, id) {
       for (;;) {
         const read = await readOne(tenant, id);
         if (!read) return false;
+        await given.onReleased?.({ tenant, id, mailboxId: read.record.mailboxId });
         if (await deleteMessage(ports, tenant, read)) return true;
       }
     },

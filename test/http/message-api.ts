@@ -119,6 +119,9 @@ export async function startMessageApi(options: MessageApiOptions = {}): Promise<
       find: async ({ id }) => (id === KNOWN_FETCH.id ? KNOWN_FETCH : null),
     } as HttpPorts['fetches'],
     webhooks: {} as HttpPorts['webhooks'],
+    mailboxes: {} as HttpPorts['mailboxes'],
+    mailboxFetches: {} as HttpPorts['mailboxFetches'],
+    schedule: {} as HttpPorts['schedule'],
   });
   const server = await startHttpServer(app, '127.0.0.1', 0);
   const { checkResponse } = createContractChecker();

@@ -1,0 +1,51 @@
+/** When stored mailboxes are fetched: what their owners say, and what their fetches find, as times in the due index. */
+import type { Mailbox, MailboxRef } from '../mailbox/mailbox.ts';
+import type { ScheduleSettings } from '../mailbox/policies.ts';
+import type { DueIndex } from './due-index.ts';
+import type { NextFetch } from './mailbox-outcome.ts';
+import { firstDue, nextDue, parseSchedule } from './schedule.ts';
+
+export interface MailboxSchedule {
+  /** @throws AppError `invalid_request`. */
+  check(schedule: ScheduleSettings): void;
+  /** Of a mailbox that is new or was changed: fetches it by its schedule, or not at all where it has none, or is paused. */
+  plan(mailbox: Mailbox): Promise<void>;
+  /** After a fetch. `loginGapMs` is what the server wants between two logins. */
+  planNext(mailbox: Mailbox, retryMs: NextFetch['retryMs'], loginGapMs: number): Promise<void>;
+  /** Not at all any more. */
+  forget(ref: MailboxRef): Promise<void>;
+  /** Epoch milliseconds; null where nothing but a request makes it be fetched. */
+  nextDue(ref: MailboxRef): Promise<number | null>;
+}
+
+export interface MailboxSchedulePorts {
+  due: Pick<DueIndex, 'put' | 'remove' | 'nextDue'>;
+  clock: { now(): number };
+}
+
+export function createMailboxSchedule({ due, clock }: MailboxSchedulePorts): MailboxSchedule {
+  return {
+    check: (schedule) => void parseSchedule(schedule),
+    async plan(mailbox) {
+      const { schedule } = mailbox.settings;
+      if (schedule === null || !isFetched(mailbox)) return due.remove(mailbox);
+      await due.put(mailbox, firstDue(parseSchedule(schedule), mailbox.mailbox, clock.now()));
+    },
+    async planNext(mailbox, retryMs, loginGapMs) {
+      const { schedule } = mailbox.settings;
+      if (schedule === null || retryMs === null || !isFetched(mailbox)) return due.remove(mailbox);
+      const nowMs = clock.now();
+      if (retryMs !== 'schedule') return due.put(mailbox, nowMs + Math.max(retryMs, loginGapMs));
+      const { quietFetches } = mailbox.status;
+      const facts = { quietFetches, lastLoginMs: nowMs, loginGapsMs: [loginGapMs] };
+      await due.put(mailbox, nextDue(parseSchedule(schedule), mailbox.mailbox, nowMs, facts));
+    },
+    forget: (ref) => due.remove(ref),
+    nextDue: (ref) => due.nextDue(ref),
+  };
+}
+
+/** Whether a schedule counts. */
+export function isFetched({ settings, status }: Mailbox): boolean {
+  return !settings.isPaused && status.state !== 'needs_credentials';
+}

@@ -1,0 +1,37 @@
+/** Makes the record of a fetch, which nothing runs before it is queued. */
+import { fetchId } from '../identity.ts';
+import type { Mailbox } from '../mailbox/mailbox.ts';
+import type { FetchStore } from './fetch-store.ts';
+import type { Fetch, FetchRequest } from './fetch.ts';
+
+export interface NewFetchPorts {
+  clock: { now(): number };
+  random(bytes: number): Buffer;
+  records: Pick<FetchStore, 'create' | 'find'>;
+}
+
+export async function createFetchRecord(ports: NewFetchPorts, tenant: string, request: FetchRequest): Promise<Fetch> {
+  const nowMs = ports.clock.now();
+  const ref = { tenant, id: fetchId(nowMs, ports.random) };
+  await ports.records.create(ref, request, new Date(nowMs).toISOString());
+  const created = await ports.records.find(ref);
+  if (!created) throw new Error('A fetch record vanished right after it was written');
+  return created;
+}
+
+/** A fetch by a stored mailbox's settings as they are now. */
+export function createFetchOf(ports: NewFetchPorts, { tenant, mailbox, settings }: Mailbox): Promise<Fetch> {
+  const { source, limits, retentionMs, isDryRun, firstFetch } = settings;
+  const { ca, ...address } = source;
+  return createFetchRecord(ports, tenant, {
+    mailboxId: mailbox,
+    source: address,
+    ca,
+    isOfMailbox: true,
+    isDryRun,
+    firstFetch,
+    delete: settings.delete,
+    limits,
+    retentionMs,
+  });
+}

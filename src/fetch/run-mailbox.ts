@@ -1,0 +1,58 @@
+/**
+ * A fetch that the schedule asks for: makes the fetch of a mailbox that is due, and runs it. Called again for the same mailbox, after a
+ * pause or a death of the worker, it goes on with the fetch that it had made.
+ */
+import type { Mailbox, MailboxRef } from '../mailbox/mailbox.ts';
+import type { MailboxStore } from '../mailbox/mailbox-store.ts';
+import { hasEnded, type Fetch, type FetchRef } from './fetch.ts';
+import { mailboxRetryMsMax } from './limits.ts';
+import { isFetched, type MailboxSchedule } from './mailbox-schedule.ts';
+import { abandonFetch, runFetch, type FetchPorts, type NextCall } from './run.ts';
+
+export interface RunMailboxPorts extends FetchPorts {
+  schedule: Pick<MailboxSchedule, 'forget' | 'planNext'>;
+  stored: Pick<MailboxStore, 'find' | 'lastScheduled' | 'noteScheduled'>;
+  /** Writes the record of a fetch by the mailbox's settings. */
+  createFetch(mailbox: Mailbox): Promise<Fetch>;
+}
+
+export async function runMailbox(ports: RunMailboxPorts, ref: MailboxRef, shutdown: AbortSignal): Promise<NextCall> {
+  const mailbox = await ports.stored.find(ref);
+  if (!mailbox || !isFetched(mailbox)) {
+    await ports.schedule.forget(ref);
+    return null;
+  }
+  const fetch = (await findUnended(ports, ref)) ?? (await begin(ports, mailbox));
+  const next = await runFetch(ports, fetch, shutdown);
+  if (next === null) await forgetQuiet(ports, fetch);
+  return next;
+}
+
+/** The queue has given the job up. The mailbox is tried again later. */
+export async function abandonMailbox(ports: RunMailboxPorts, ref: MailboxRef): Promise<void> {
+  const fetch = await findUnended(ports, ref);
+  if (fetch) await abandonFetch(ports, fetch);
+  const mailbox = await ports.stored.find(ref);
+  if (mailbox) await ports.schedule.planNext(mailbox, mailboxRetryMsMax, 0);
+}
+
+async function findUnended({ records, stored }: RunMailboxPorts, ref: MailboxRef): Promise<FetchRef | null> {
+  const id = await stored.lastScheduled(ref);
+  const fetch = id === null ? null : await records.find({ tenant: ref.tenant, id });
+  return fetch && !hasEnded(fetch.state) ? fetch : null;
+}
+
+async function begin({ createFetch, stored }: RunMailboxPorts, mailbox: Mailbox): Promise<FetchRef> {
+  const fetch = await createFetch(mailbox);
+  await stored.noteScheduled(mailbox, fetch.id);
+  return fetch;
+}
+
+/** Of very many fetches that find nothing new, nobody wants the record; the mailbox says how it stands. */
+async function forgetQuiet({ records }: RunMailboxPorts, ref: FetchRef): Promise<void> {
+  const fetch = await records.find(ref);
+  if (!fetch || !hasEnded(fetch.state)) return;
+  const { retrieved, omitted, failed, deleted, deletion } = fetch;
+  const isQuiet = retrieved + omitted + failed + deleted === 0 && deletion === 'none';
+  if (isQuiet && fetch.state === 'succeeded') await records.delete(ref);
+}

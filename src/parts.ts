@@ -1,0 +1,165 @@
+/** What the API and the workers share: connections, stores, threads. Built here, wired together in `app.ts`. */
+import { availableParallelism } from 'node:os';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Redis } from 'ioredis';
+import type { Logger } from 'pino';
+import { createSignedLinks, type SignedLinks } from './access/signed-links.ts';
+import type { Config } from './config/config.ts';
+import { keepMasterKeys, keepOperatorKey, type MadeKey } from './config/keys.ts';
+import { parseEgressAllow } from './egress/allow-rule.ts';
+import { createEgressPolicy, type EgressPolicy } from './egress/policy.ts';
+import { createFetchStore, type FetchStore } from './fetch/fetch-store.ts';
+import { credentialsTtlMs } from './fetch/limits.ts';
+import { createDueIndex, type DueIndex } from './fetch/due-index.ts';
+import { createMailboxLedger, type MailboxLedger } from './fetch/mailbox-ledger.ts';
+import { createMailboxSchedule, type MailboxSchedule } from './fetch/mailbox-schedule.ts';
+import { createCredentialStore, type CredentialStore } from './mailbox/credentials.ts';
+import { createMailboxStore, type MailboxStore } from './mailbox/mailbox-store.ts';
+import { createSealer, parseMasterKeys } from './mailbox/sealing.ts';
+import { createBlobStore } from './message/blobs/blob-store-choice.ts';
+import { createMessageStore, type MessageStore } from './message/message-store.ts';
+import { createMimePool, type MimePool } from './mime/pool.ts';
+import { connectRedis, openBlockingRedis, openRedis } from './redis/connection.ts';
+import { startEmbeddedRedis } from './redis/embedded.ts';
+import { findRedisServer } from './redis/server-binary.ts';
+import { checkServer } from './redis/server-facts.ts';
+import { createWebhookQueue, type WebhookQueue } from './webhook/queue.ts';
+import { createSubscriptionStore, type SubscriptionStore } from './webhook/subscription-store.ts';
+
+export interface AppOptions {
+  config: Config;
+  logger: Logger;
+  /** What child processes inherit, and where PATH is. */
+  env: NodeJS.ProcessEnv;
+  /** Tells a person at the terminal what takes its time. */
+  onProgress(text: string): void;
+}
+
+/** Each parser thread is a heap of its own. */
+const parserThreadsMax = 4;
+
+export type Closer = () => Promise<void> | void;
+
+export interface Lifecycle {
+  /** Called first, all at once: take no more work, and let what runs finish. */
+  onDrain(drain: Closer): void;
+  /** Called then, in reverse order. */
+  onClose(closer: Closer): void;
+}
+
+/** What the API and the workers share. */
+export interface Parts extends Lifecycle {
+  config: Config;
+  logger: Logger;
+  clock: { now(): number; sleep(ms: number): Promise<void> };
+  egress: EgressPolicy;
+  redis: Redis;
+  /** Another connection like it: WAITAOF blocks all that is sent behind it. */
+  openStore(): Promise<Redis>;
+  /** Another connection, one that waits for Redis to come back. */
+  openBlocking(): Redis;
+  records: FetchStore;
+  credentials: CredentialStore;
+  mailboxes: MailboxStore;
+  mailboxLedger: MailboxLedger;
+  schedule: MailboxSchedule;
+  due: DueIndex;
+  messages: MessageStore;
+  subscriptions: SubscriptionStore;
+  webhookQueue: WebhookQueue;
+  mime: MimePool;
+  links: SignedLinks;
+  /** What readiness asks, by name: `ok`, or what is wrong. */
+  checks: Map<string, () => Promise<string>>;
+}
+
+export interface Keys {
+  operator: Pick<MadeKey, 'value' | 'isNew' | 'path'>;
+  master: string;
+}
+
+export async function readKeys({ operatorKey, masterKeys, dataDir }: Config): Promise<Keys> {
+  return {
+    operator:
+      operatorKey === undefined ? await keepOperatorKey(dataDir) : { value: operatorKey, isNew: false, path: '' },
+    master: masterKeys ?? (await keepMasterKeys(dataDir)).value,
+  };
+}
+
+export async function buildParts(options: AppOptions, keys: Keys, lifecycle: Lifecycle): Promise<Parts> {
+  const { onClose } = lifecycle;
+  const { config, logger } = options;
+  const egress = createEgressPolicy({ allow: parseEgressAllow(config.egressAllow) });
+  const sealer = createSealer(keys.master);
+  const clock = { now: () => Date.now(), sleep: async (ms: number): Promise<void> => sleep(ms) };
+
+  const address = config.redisUrl ?? (await startEmbedded(options, onClose));
+  const openStore = async (): Promise<Redis> => {
+    const store = openRedis(address, logger);
+    onClose(() => store.disconnect());
+    await connectRedis(store, config.redisUrl ? new URL(config.redisUrl).host : address);
+    return store;
+  };
+  const redis = await openStore();
+  await checkServer(redis, logger);
+  const openBlocking = (): Redis => {
+    const blocking = openBlockingRedis(address, logger);
+    onClose(() => blocking.disconnect());
+    return blocking;
+  };
+
+  const subscriptions = createSubscriptionStore(redis, sealer);
+  const webhookQueue = createWebhookQueue(redis, subscriptions, logger);
+  onClose(() => webhookQueue.close());
+  const mime = createMimePool({
+    threads: Math.min(availableParallelism(), parserThreadsMax),
+    // An API may never be asked to parse or sanitise.
+    isLazy: config.role === 'api',
+    limits: config.parse,
+    timeLimitMs: config.parse.timeLimitMs,
+    onFailure: (error) => logger.warn({ err: error }, 'A message ended its parser thread'),
+  });
+  onClose(() => mime.close());
+  const records = createFetchStore(redis);
+  const mailboxLedger = createMailboxLedger(redis, records);
+  const due = createDueIndex(redis);
+  return {
+    config,
+    logger,
+    clock,
+    egress,
+    redis,
+    openStore,
+    openBlocking,
+    records,
+    credentials: createCredentialStore(redis, sealer, credentialsTtlMs),
+    mailboxes: createMailboxStore(redis, sealer),
+    mailboxLedger,
+    schedule: createMailboxSchedule({ due, clock }),
+    due,
+    messages: createMessageStore({
+      redis,
+      sealer,
+      clock,
+      blobs: createBlobStore(config.blobs, { redis, dataDir: config.dataDir }),
+      quota: config.quota,
+      onReleased: (message) => mailboxLedger.release(message, message.id),
+    }),
+    subscriptions,
+    webhookQueue,
+    mime,
+    links: createSignedLinks(parseMasterKeys(keys.master), clock),
+    checks: new Map([
+      ['redis', async () => ((await redis.ping().catch(() => '')) === 'PONG' ? 'ok' : 'Redis does not answer')],
+    ]),
+    ...lifecycle,
+  };
+}
+
+async function startEmbedded({ config, logger, env, onProgress }: AppOptions, onClose: Lifecycle['onClose']) {
+  const { redisServer: configuredPath, dataDir } = config;
+  const serverPath = await findRedisServer({ configuredPath, dataDir, env, onProgress });
+  const embedded = await startEmbeddedRedis({ serverPath, dataDir, logger });
+  onClose(() => embedded.close());
+  return embedded.socketPath;
+}
