@@ -1,7 +1,7 @@
 /** Stored mailboxes as the API fetches them, and what it shows of their ledgers. It never connects to a mail server. */
 import { AppError } from '../errors.ts';
 import type { Mailbox } from '../mailbox/mailbox.ts';
-import { maildropOf } from '../mailbox/service.ts';
+import { maildropOf } from '../mailbox/source.ts';
 import type { MailboxStore } from '../mailbox/mailbox-store.ts';
 import type { Fetch } from './fetch.ts';
 import type { Lease, Leases } from './lease.ts';

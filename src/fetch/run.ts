@@ -8,7 +8,7 @@ import type { Logger } from 'pino';
 import { AppError, isFailureCode, isRetryable, toError, type FailureCode } from '../errors.ts';
 import type { Credentials } from '../mailbox/credentials.ts';
 import type { Mailbox, MailboxRef, MailboxStatus } from '../mailbox/mailbox.ts';
-import { maildropOf } from '../mailbox/service.ts';
+import { maildropOf } from '../mailbox/source.ts';
 import { Pop3CommandError, Pop3Error } from '../pop3/index.ts';
 import type { AttemptEnd, FetchStore } from './fetch-store.ts';
 import { hasEnded, type Failure, type Fetch, type FetchRef } from './fetch.ts';

@@ -9,10 +9,11 @@ import { defineScript } from '../redis/script.ts';
 import type { Credentials } from './credentials.ts';
 import type { Mailbox, MailboxRef, MailboxSettings, MailboxStatus } from './mailbox.ts';
 import type { Sealer } from './sealing.ts';
+import { maildropOf } from './source.ts';
 
 export interface MailboxStore {
-  /** False where there is one by that id. `maildrop` is the id of what it points at. */
-  create(mailbox: Mailbox, credentials: Credentials, maildrop: string): Promise<boolean>;
+  /** False where there is one by that id. */
+  create(mailbox: Mailbox, credentials: Credentials): Promise<boolean>;
   find(ref: MailboxRef): Promise<Mailbox | null>;
   /** In the order of their ids, from behind `after`. */
   list(tenant: string, after: string | null, limit: number): Promise<{ items: Mailbox[]; next: string | null }>;
@@ -21,8 +22,7 @@ export interface MailboxStore {
   /** False where there is none. */
   delete(ref: MailboxRef): Promise<boolean>;
   /** Other mailboxes that point at the same maildrop. */
-  listSharing(ref: MailboxRef, maildrop: string): Promise<string[]>;
-  point(ref: MailboxRef, from: string, to: string): Promise<void>;
+  listSharing(mailbox: Mailbox): Promise<string[]>;
   /** @throws AppError `credentials_unavailable`. */
   openCredentials(ref: MailboxRef): Promise<Credentials>;
   /** Takes the mailbox for a fetch. Null where it is gone, or a later token has it. */
@@ -85,12 +85,24 @@ export function createMailboxStore(redis: Redis, sealer: Sealer): MailboxStore {
     return settings && status ? decode(ref, settings, status) : null;
   }
 
+  const pointOf = ({ tenant, settings }: Mailbox): string => maildropOf(tenant, settings.source);
+
+  /** Most mailboxes have the id of their maildrop, and are found by that. */
+  async function point(mailbox: Mailbox): Promise<void> {
+    const maildrop = pointOf(mailbox);
+    if (maildrop !== mailbox.mailbox) await redis.sadd(maildropKey(mailbox.tenant, maildrop), mailbox.mailbox);
+  }
+
+  async function unpoint(mailbox: Mailbox): Promise<void> {
+    await redis.srem(maildropKey(mailbox.tenant, pointOf(mailbox)), mailbox.mailbox);
+  }
+
   return {
     find,
-    async create(mailbox, credentials, maildrop) {
-      // What lists or points at a mailbox that is none is passed over; one that nothing lists would be lost to sight.
+    async create(mailbox, credentials) {
+      // What lists a mailbox that is none is passed over; one that nothing lists would be lost to sight.
       await redis.zadd(mailboxesKey(mailbox.tenant), 0, mailbox.mailbox);
-      await redis.sadd(maildropKey(mailbox.tenant, maildrop), mailbox.mailbox);
+      await point(mailbox);
       const fields = [encodeSettings(mailbox), JSON.stringify(mailbox.status), seal(mailbox, credentials)];
       return (await createOne(redis, [keysOf(mailbox).record], fields)) === 1;
     },
@@ -111,21 +123,25 @@ export function createMailboxStore(redis: Redis, sealer: Sealer): MailboxStore {
     async replace(read, changed, credentials) {
       const args = [read, changed].flatMap((mailbox) => [encodeSettings(mailbox), JSON.stringify(mailbox.status)]);
       const sealed = credentials === null ? '' : seal(read, credentials);
-      return (await replaceOne(redis, [keysOf(read).record], [...args, sealed])) === 1;
+      await point(changed);
+      if ((await replaceOne(redis, [keysOf(read).record], [...args, sealed])) === 0) return false;
+      if (pointOf(read) !== pointOf(changed)) await unpoint(read);
+      return true;
     },
     async delete(ref) {
+      const known = await find(ref);
       const found = await redis.del(...Object.values(keysOf(ref)));
       await redis.zrem(mailboxesKey(ref.tenant), ref.mailbox);
+      if (known) await unpoint(known);
       return found > 0;
     },
-    async listSharing({ tenant, mailbox }, maildrop) {
-      const ids = await redis.smembers(maildropKey(tenant, maildrop));
-      return ids.filter((id) => id !== mailbox).sort();
-    },
-    async point({ tenant, mailbox }, from, to) {
-      if (from === to) return;
-      await redis.sadd(maildropKey(tenant, to), mailbox);
-      await redis.srem(maildropKey(tenant, from), mailbox);
+    async listSharing(mailbox) {
+      const { tenant } = mailbox;
+      const maildrop = pointOf(mailbox);
+      const ids = new Set(await redis.smembers(maildropKey(tenant, maildrop))).add(maildrop);
+      ids.delete(mailbox.mailbox);
+      const found = await Promise.all([...ids].map((id) => find({ tenant, mailbox: id })));
+      return found.flatMap((other) => (other && pointOf(other) === maildrop ? [other.mailbox] : [])).sort();
     },
     async openCredentials(ref) {
       const sealed = await redis.hget(keysOf(ref).record, 'credentials');

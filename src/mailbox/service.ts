@@ -8,7 +8,7 @@ import { changesMax } from './limits.ts';
 import { freshStatus, type Mailbox, type MailboxRef, type MailboxSettings, type MailboxSource } from './mailbox.ts';
 import type { MailboxStore } from './mailbox-store.ts';
 import type { ScheduleSettings } from './policies.ts';
-import { hasCertificates } from './source.ts';
+import { hasCertificates, maildropOf } from './source.ts';
 
 export interface NewMailbox {
   /** Tells a second mailbox on the same maildrop from the first; null unless there is one. */
@@ -66,7 +66,7 @@ export function createMailboxService(ports: MailboxServicePorts): MailboxService
       const mailbox = alias === null ? maildrop : mailboxId(tenant, settings.source, alias);
       const now = new Date(clock.now()).toISOString();
       const created: Mailbox = { tenant, mailbox, settings, status: freshStatus(now), createdAt: now, updatedAt: now };
-      if (!(await mailboxes.create(created, credentials, maildrop))) throw exists(mailbox);
+      if (!(await mailboxes.create(created, credentials))) throw exists(mailbox);
       await schedule.plan(created);
       return created;
     },
@@ -86,7 +86,6 @@ export function createMailboxService(ports: MailboxServicePorts): MailboxService
         const status = isRenewed ? { ...freshStatus(now), lastFetch: read.status.lastFetch } : read.status;
         const changed = { ...read, settings, status, updatedAt: now };
         if (!(await mailboxes.replace(read, changed, credentials))) continue;
-        await mailboxes.point(ref, maildropOf(ref.tenant, read.settings.source), maildropOf(ref.tenant, source));
         await schedule.plan(changed);
         return changed;
       }
@@ -96,13 +95,8 @@ export function createMailboxService(ports: MailboxServicePorts): MailboxService
       await schedule.forget(ref);
       return mailboxes.delete(ref);
     },
-    listSharing: (mailbox) => mailboxes.listSharing(mailbox, maildropOf(mailbox.tenant, mailbox.settings.source)),
+    listSharing: (mailbox) => mailboxes.listSharing(mailbox),
   };
-}
-
-/** What the lease is for: two mailboxes may point at one maildrop, and one may be changed to point at another. */
-export function maildropOf(tenant: string, source: Pick<MailboxSource, 'host' | 'port' | 'username'>): string {
-  return mailboxId(tenant, source);
 }
 
 function isElsewhere(was: MailboxSource, now: MailboxSource): boolean {

@@ -1,5 +1,11 @@
 /** Where a maildrop is, and what is to be trusted there. */
 import { X509Certificate } from 'node:crypto';
+import { mailboxId } from '../identity.ts';
+
+/** What a lease is for: several mailboxes may point at one maildrop, and one may be changed to point at another. */
+export function maildropOf(tenant: string, source: { host: string; port: number; username: string }): string {
+  return mailboxId(tenant, source);
+}
 
 /** As the contract has it; `pop3` has the same. */
 export type TlsMode = 'implicit' | 'starttls' | 'none';

@@ -88,6 +88,7 @@ describe('a fetch record', () => {
       omitted: 0,
       skipped: 0,
       failed: 0,
+      deletable: 0,
       deleted: 0,
       deletion: 'none',
       limitReached: null,

@@ -25,6 +25,8 @@ const stored = (number: number, bytes: number | null = 10): LedgerEntry => ({
   keptUntil: KNOWN.at,
   isReleased: false,
 });
+const SKIPPED: LedgerEntry = { ...KNOWN, state: 'skipped', reason: 'before_first_fetch' };
+const DELETED: LedgerEntry = { ...KNOWN, state: 'deleted', ownId: null, digest: null };
 const suspect = (): LedgerEntry => ({ ...KNOWN, state: 'suspect' });
 const oversize = (broke = 0): LedgerEntry => ({ ...KNOWN, state: 'oversize', broke });
 
@@ -152,6 +154,12 @@ describe('the limits', () => {
       plan('a b c', { 'uidl:0:a': suspect() }, { messages: 2 }),
       { retrieve: [2, 3], skipped: 1, limitReached: 'messages' },
     ],
+    [
+      'again what the server was asked to delete, and still lists',
+      plan('a b', { 'uidl:0:a': DELETED, 'uidl:0:b': stored(2) }),
+      { retrieve: [1], stored: [2] },
+    ],
+    ['nothing that was skipped for good', plan('a', { 'uidl:0:a': SKIPPED }), {}],
     ['one message under both limits at once', plan('a', {}, { messages: 1, bytes: 1 }), { retrieve: [1] }],
   ])('%s', (_what, actual, expected) => {
     expect(brief(actual)).toEqual({ ...EMPTY, ...expected });
@@ -160,11 +168,11 @@ describe('the limits', () => {
 
 describe('what is gone', () => {
   test.each<[what: string, listing: string, ledger: Record<string, LedgerEntry>, gone: number]>([
-    ['stored before, and listed no more', 'c', { 'uidl:0:a': stored(1), 'uidl:0:b': stored(2) }, 2],
-    ['stored before, and still listed', 'a', { 'uidl:0:a': stored(1) }, 0],
-    ['one of two that shared a unique-id', 'a', { 'uidl:0:a': stored(1), 'uidl:1:a': stored(2) }, 1],
-    ['never stored', '', { 'uidl:0:a': suspect(), 'uidl:0:b': oversize() }, 0],
-    ['known by its bytes alone: nobody can tell', '', { 'digest:0:00': stored(1) }, 0],
+    ['was to be deleted, and is listed no more', 'c', { 'uidl:0:a': DELETED, 'uidl:0:b': DELETED }, 2],
+    ['was to be deleted, and is still listed', 'a', { 'uidl:0:a': DELETED }, 0],
+    ['one of two that shared a unique-id', 'a', { 'uidl:0:a': DELETED, 'uidl:1:a': DELETED }, 1],
+    ['nobody had asked for', '', { 'uidl:0:a': suspect(), 'uidl:0:b': oversize(), 'uidl:0:c': stored(1) }, 0],
+    ['known by its bytes alone: nobody can tell', '', { 'digest:0:00': DELETED }, 0],
   ])('%s: %#', (_what, listing, ledger, gone) => {
     expect(countGone(list(listing), new Map(Object.entries(ledger)))).toBe(gone);
   });

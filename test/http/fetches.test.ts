@@ -40,9 +40,9 @@ const post = (body: unknown, options: ApiOptions = {}) => service.api('POST', '/
 
 /** Checks that `act` leaves no trace of a fetch behind, and hands out what it says. */
 async function withoutTrace<T>(act: () => Promise<T>): Promise<T> {
-  // The queue's own timer key comes and goes by itself.
+  // Timers of the queues, and the turns of the tick, come and go by themselves.
   const keys = async (): Promise<string[]> =>
-    (await inside.keys('*')).filter((key) => !key.endsWith(':stalled-check')).toSorted();
+    (await inside.keys('*')).filter((key) => !/:(?:stalled-check|turn)$/.test(key)).toSorted();
   const before = await keys();
   const result = await act();
   expect(await keys()).toEqual(before);
