@@ -241,7 +241,8 @@ export interface paths {
         readonly post?: never;
         /**
          * Delete a message
-         * @description Its record, bytes and content. Where the server still has the mail, a later fetch stores it again, under the same id.
+         * @description Its record, bytes and content. Where the server still has the mail, a later fetch with inline settings stores it again, under the
+         *     same id; one of a stored mailbox does not, and lets the server delete it where the mailbox's `delete` is `stored` or `acknowledged`.
          */
         readonly delete: operations["deleteMessage"];
         readonly options?: never;
