@@ -90,6 +90,19 @@ it('planted secrets appear in no output, answer, webhook, Redis key or file', as
   // What the server says is worth quoting, without the secret.
   expect(wrong.error?.detail).toContain('is not right');
 
+  // Stored, changed, fetched, and shown.
+  const source = { host: pop3.host, port: pop3.port, tls: 'none', username: 'bob', password };
+  const made = await call('POST', '/v1/mailboxes', { body: { source, schedule: { every: '1h' } } });
+  const { id: mailbox } = made.json() as { id: string };
+  await call('PATCH', `/v1/mailboxes/${mailbox}`, { body: { source: { password: wrongPassword } } });
+  const refused = (await call('POST', `/v1/mailboxes/${mailbox}/fetches`, { headers: wait })).asFetch();
+  expect(refused).toMatchObject({ state: 'failed', error: { code: 'upstream_auth_failed' } });
+  expect((await call('GET', `/v1/mailboxes/${mailbox}`)).text).toContain('is not right');
+  await call('PATCH', `/v1/mailboxes/${mailbox}`, {
+    body: { source: { password, host: [password] }, limits: password },
+  });
+  await call('GET', '/v1/mailboxes');
+
   // Every way to be refused.
   await call('POST', '/v1/fetches', { body: JSON.stringify(fetchWith(password)).slice(0, -5) });
   await call('POST', '/v1/fetches', { body: { source: { password: [password] } } });
@@ -163,6 +176,8 @@ async function readKey(redis: Redis, key: string): Promise<unknown> {
       return redis.zrange(key, '0', '-1');
     case 'stream':
       return redis.xrange(key, '-', '+');
+    case 'none': // A timer that has run out since.
+      return null;
     default:
       throw new Error(`${key} is of the type ${type}, which this test cannot read`);
   }
