@@ -6,6 +6,7 @@
  */
 import type { Redis } from 'ioredis';
 import { AppError } from '../errors.ts';
+import { formatToken, TOKEN_BYTES } from '../mailbox/mailbox-codec.ts';
 import { mailboxKeys } from '../redis/keys.ts';
 import { defineScript } from '../redis/script.ts';
 import type { FetchStore } from './fetch-store.ts';
@@ -38,13 +39,13 @@ export interface KnownLedger {
 
 /** KEYS: mailbox, marks. ARGV: token, message key, entry, ... */
 const writeMarks = defineScript(`
-  if redis.call('HGET', KEYS[1], 'fence') ~= ARGV[1] then return 0 end
+  if redis.call('GETRANGE', KEYS[1], 0, ${TOKEN_BYTES - 1}) ~= ARGV[1] then return 0 end
   for i = 2, #ARGV, 2 do redis.call('HSET', KEYS[2], ARGV[i], ARGV[i + 1]) end
   return 1`);
 
 /** KEYS: mailbox, marks, ledger. ARGV: token, the folded ledger or nothing. */
 const writeLedger = defineScript(`
-  if redis.call('HGET', KEYS[1], 'fence') ~= ARGV[1] then return 0 end
+  if redis.call('GETRANGE', KEYS[1], 0, ${TOKEN_BYTES - 1}) ~= ARGV[1] then return 0 end
   redis.call('DEL', KEYS[2])
   if ARGV[2] == '' then redis.call('DEL', KEYS[3]) else redis.call('SET', KEYS[3], ARGV[2]) end
   return 1`);
@@ -72,14 +73,14 @@ export function createMailboxLedger(redis: Redis, fetches: Pick<FetchStore, 'cou
 
   const write = async (ref: MailboxRef, token: number, folded: Buffer | ''): Promise<void> => {
     const { record, marks, ledger } = keysOf(ref);
-    await fenced(writeLedger(redis, [record, marks, ledger], [token, folded]));
+    await fenced(writeLedger(redis, [record, marks, ledger], [formatToken(token), folded]));
   };
 
   const mark: Ledger['mark'] = async (fetch, token, entries) => {
     const { record, marks } = keysOf(fetch);
     if (entries.size === 0) return;
     const fields = [...entries].flatMap(([key, entry]) => [key, encodeEntry(entry)]);
-    await fenced(writeMarks(redis, [record, marks], [token, ...fields]));
+    await fenced(writeMarks(redis, [record, marks], [formatToken(token), ...fields]));
   };
 
   return {

@@ -11,7 +11,7 @@ import { abandonFetch, runFetch, type FetchPorts, type NextCall } from './run.ts
 
 export interface RunMailboxPorts extends FetchPorts {
   schedule: Pick<MailboxSchedule, 'forget' | 'planNext'>;
-  stored: Pick<MailboxStore, 'find' | 'lastScheduled' | 'noteScheduled'>;
+  stored: Pick<MailboxStore, 'find' | 'lastScheduled' | 'noteScheduled' | 'endScheduled'>;
   /** Writes the record of a fetch by the mailbox's settings. */
   createFetch(mailbox: Mailbox): Promise<Fetch>;
 }
@@ -24,7 +24,10 @@ export async function runMailbox(ports: RunMailboxPorts, ref: MailboxRef, shutdo
   }
   const fetch = (await findUnended(ports, ref)) ?? (await begin(ports, mailbox));
   const next = await runFetch(ports, fetch, shutdown);
-  if (next === null) await forgetQuiet(ports, fetch);
+  if (next === null) {
+    await forgetQuiet(ports, fetch);
+    await ports.stored.endScheduled(ref);
+  }
   return next;
 }
 

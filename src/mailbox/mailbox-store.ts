@@ -1,15 +1,23 @@
 /**
- * Mailboxes in Redis: a hash each, of settings, sealed credentials and status, and one list of the tenant's. The hash also has the
- * fencing token of who fetched last, so that a late writer is refused; what it refuses is seen by the ledger's scripts as well.
+ * Mailboxes in Redis: a string each, and one list of the tenant's. The string begins with the fencing token of who fetched last, so that
+ * a late writer is refused, here and by the ledger's scripts.
  */
 import type { Redis } from 'ioredis';
 import { AppError } from '../errors.ts';
 import { mailboxesKey, mailboxKeys, maildropKey } from '../redis/keys.ts';
 import { defineScript } from '../redis/script.ts';
 import type { Credentials } from './credentials.ts';
-import type { Mailbox, MailboxRef, MailboxSettings, MailboxStatus } from './mailbox.ts';
+import { changesMax, scheduledMs } from './limits.ts';
+import type { Mailbox, MailboxRef, MailboxStatus } from './mailbox.ts';
+import { decodeMailbox, encodeMailbox, formatToken, TOKEN_BYTES } from './mailbox-codec.ts';
 import type { Sealer } from './sealing.ts';
 import { maildropOf } from './source.ts';
+
+export interface ChangedMailbox {
+  mailbox: Mailbox;
+  /** Null where they stay. */
+  credentials: Credentials | null;
+}
 
 export interface MailboxStore {
   /** False where there is one by that id. */
@@ -17,8 +25,11 @@ export interface MailboxStore {
   find(ref: MailboxRef): Promise<Mailbox | null>;
   /** In the order of their ids, from behind `after`. */
   list(tenant: string, after: string | null, limit: number): Promise<{ items: Mailbox[]; next: string | null }>;
-  /** Writes settings and status where they still are those that were read, and credentials where there are new ones. */
-  replace(read: Mailbox, changed: Mailbox, credentials: Credentials | null): Promise<boolean>;
+  /**
+   * Makes another mailbox of the one that is there; `change` is asked again where it has changed meanwhile. Null where there is none.
+   * @throws AppError `conflict` where others change it all the time; what `change` throws.
+   */
+  change(ref: MailboxRef, change: (mailbox: Mailbox) => ChangedMailbox): Promise<Mailbox | null>;
   /** False where there is none. */
   delete(ref: MailboxRef): Promise<boolean>;
   /** Other mailboxes that point at the same maildrop. */
@@ -27,51 +38,27 @@ export interface MailboxStore {
   openCredentials(ref: MailboxRef): Promise<Credentials>;
   /** Takes the mailbox for a fetch. Null where it is gone, or a later token has it. */
   begin(ref: MailboxRef, token: number): Promise<Mailbox | null>;
-  /** The id of the fetch that the schedule has made last. */
+  /** The id of the fetch that the schedule has made and that has not ended, as far as is known. */
   lastScheduled(ref: MailboxRef): Promise<string | null>;
-  /** Does nothing where the mailbox is gone. */
   noteScheduled(ref: MailboxRef, fetchId: string): Promise<void>;
+  endScheduled(ref: MailboxRef): Promise<void>;
   /** @throws AppError `lease_lost` when fenced off. */
   writeStatus(ref: MailboxRef, token: number, status: MailboxStatus): Promise<void>;
 }
 
-/** The settings as they are stored. */
-interface StoredSettings extends MailboxSettings {
-  createdAt: string;
-  updatedAt: string;
-}
-
-/** KEYS: mailbox. ARGV: settings, status, credentials. */
-const createOne = defineScript(`
-  if redis.call('EXISTS', KEYS[1]) == 1 then return 0 end
-  redis.call('HSET', KEYS[1], 'settings', ARGV[1], 'status', ARGV[2], 'credentials', ARGV[3])
-  return 1`);
-
-/** KEYS: mailbox. ARGV: settings and status as they were, settings, status, credentials or nothing. */
+/** KEYS: mailbox. ARGV: token, what follows it as it was, and as it is to be. */
 const replaceOne = defineScript(`
-  local was = redis.call('HMGET', KEYS[1], 'settings', 'status')
-  if was[1] ~= ARGV[1] or was[2] ~= ARGV[2] then return 0 end
-  redis.call('HSET', KEYS[1], 'settings', ARGV[3], 'status', ARGV[4])
-  if ARGV[5] ~= '' then redis.call('HSET', KEYS[1], 'credentials', ARGV[5]) end
+  local value = redis.call('GET', KEYS[1])
+  if not value or value:sub(${TOKEN_BYTES + 1}) ~= ARGV[2] then return 0 end
+  if ARGV[1] ~= '' and value:sub(1, ${TOKEN_BYTES}) ~= ARGV[1] then return 0 end
+  redis.call('SET', KEYS[1], value:sub(1, ${TOKEN_BYTES}) .. ARGV[3])
   return 1`);
 
 /** KEYS: mailbox. ARGV: token. */
 const beginOne = defineScript(`
-  if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
-  if tonumber(redis.call('HGET', KEYS[1], 'fence') or '0') >= tonumber(ARGV[1]) then return 0 end
-  redis.call('HSET', KEYS[1], 'fence', ARGV[1])
-  return 1`);
-
-/** KEYS: mailbox. ARGV: fetch id. */
-const noteOne = defineScript(`
-  if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
-  redis.call('HSET', KEYS[1], 'scheduled', ARGV[1])
-  return 1`);
-
-/** KEYS: mailbox. ARGV: token, status. */
-const writeFenced = defineScript(`
-  if redis.call('HGET', KEYS[1], 'fence') ~= ARGV[1] then return 0 end
-  redis.call('HSET', KEYS[1], 'status', ARGV[2])
+  local held = redis.call('GETRANGE', KEYS[1], 0, ${TOKEN_BYTES - 1})
+  if held == '' or held >= ARGV[1] then return 0 end
+  redis.call('SETRANGE', KEYS[1], 0, ARGV[1])
   return 1`);
 
 export function createMailboxStore(redis: Redis, sealer: Sealer): MailboxStore {
@@ -80,10 +67,14 @@ export function createMailboxStore(redis: Redis, sealer: Sealer): MailboxStore {
   const seal = (ref: MailboxRef, credentials: Credentials): string =>
     sealer.seal(JSON.stringify(credentials), contextOf(ref));
 
-  async function find(ref: MailboxRef): Promise<Mailbox | null> {
-    const [settings, status] = await redis.hmget(keysOf(ref).record, 'settings', 'status');
-    return settings && status ? decode(ref, settings, status) : null;
+  async function read(ref: MailboxRef): Promise<ReadMailbox | null> {
+    const value = await redis.getBuffer(keysOf(ref).record);
+    if (value === null) return null;
+    const bytes = value.subarray(TOKEN_BYTES);
+    return { ...decodeMailbox(ref, bytes), token: value.toString('latin1', 0, TOKEN_BYTES), bytes };
   }
+
+  const find = async (ref: MailboxRef): Promise<Mailbox | null> => (await read(ref))?.mailbox ?? null;
 
   const pointOf = ({ tenant, settings }: Mailbox): string => maildropOf(tenant, settings.source);
 
@@ -103,8 +94,8 @@ export function createMailboxStore(redis: Redis, sealer: Sealer): MailboxStore {
       // What lists a mailbox that is none is passed over; one that nothing lists would be lost to sight.
       await redis.zadd(mailboxesKey(mailbox.tenant), 0, mailbox.mailbox);
       await point(mailbox);
-      const fields = [encodeSettings(mailbox), JSON.stringify(mailbox.status), seal(mailbox, credentials)];
-      return (await createOne(redis, [keysOf(mailbox).record], fields)) === 1;
+      const value = Buffer.concat([Buffer.from(formatToken(0)), encodeMailbox(mailbox, seal(mailbox, credentials))]);
+      return (await redis.set(keysOf(mailbox).record, value, 'NX')) === 'OK';
     },
     async list(tenant, after, limit) {
       const ids = await redis.zrange(
@@ -120,13 +111,19 @@ export function createMailboxStore(redis: Redis, sealer: Sealer): MailboxStore {
       const next = ids.length === limit ? (ids.at(-1) ?? null) : null;
       return { items: found.filter((mailbox) => mailbox !== null), next };
     },
-    async replace(read, changed, credentials) {
-      const args = [read, changed].flatMap((mailbox) => [encodeSettings(mailbox), JSON.stringify(mailbox.status)]);
-      const sealed = credentials === null ? '' : seal(read, credentials);
-      await point(changed);
-      if ((await replaceOne(redis, [keysOf(read).record], [...args, sealed])) === 0) return false;
-      if (pointOf(read) !== pointOf(changed)) await unpoint(read);
-      return true;
+    async change(ref, change) {
+      for (let tries = 0; tries < changesMax; tries += 1) {
+        const known = await read(ref);
+        if (!known) return null;
+        const { mailbox, credentials } = change(known.mailbox);
+        const sealed = credentials === null ? known.sealed : seal(ref, credentials);
+        await point(mailbox);
+        const args = ['', known.bytes, encodeMailbox(mailbox, sealed)];
+        if ((await replaceOne(redis, [keysOf(ref).record], args)) === 0) continue;
+        if (pointOf(known.mailbox) !== pointOf(mailbox)) await unpoint(known.mailbox);
+        return mailbox;
+      }
+      throw new AppError('conflict', 'The mailbox is being changed by somebody else at this moment. Try again.');
     },
     async delete(ref) {
       const known = await find(ref);
@@ -144,32 +141,40 @@ export function createMailboxStore(redis: Redis, sealer: Sealer): MailboxStore {
       return found.flatMap((other) => (other && pointOf(other) === maildrop ? [other.mailbox] : [])).sort();
     },
     async openCredentials(ref) {
-      const sealed = await redis.hget(keysOf(ref).record, 'credentials');
-      if (sealed === null) throw new AppError('credentials_unavailable', 'The mailbox was deleted.');
-      return JSON.parse(sealer.open(sealed, contextOf(ref))) as Credentials;
+      const known = await read(ref);
+      if (!known) throw new AppError('credentials_unavailable', 'The mailbox was deleted.');
+      return JSON.parse(sealer.open(known.sealed, contextOf(ref))) as Credentials;
     },
     async begin(ref, token) {
-      return (await beginOne(redis, [keysOf(ref).record], [token])) === 1 ? find(ref) : null;
+      return (await beginOne(redis, [keysOf(ref).record], [formatToken(token)])) === 1 ? find(ref) : null;
     },
-    lastScheduled: (ref) => redis.hget(keysOf(ref).record, 'scheduled'),
+    lastScheduled: (ref) => redis.get(keysOf(ref).scheduled),
     async noteScheduled(ref, fetchId) {
-      await noteOne(redis, [keysOf(ref).record], [fetchId]);
+      await redis.set(keysOf(ref).scheduled, fetchId, 'PX', scheduledMs);
+    },
+    async endScheduled(ref) {
+      await redis.del(keysOf(ref).scheduled);
     },
     async writeStatus(ref, token, status) {
-      if ((await writeFenced(redis, [keysOf(ref).record], [token, JSON.stringify(status)])) === 0) {
-        throw new AppError('lease_lost', 'Another fetch has this mailbox now, or it was deleted.');
+      for (;;) {
+        const known = await read(ref);
+        if (known?.token !== formatToken(token)) throw fencedOff();
+        // Its owner may change it at this moment, which is not to be undone.
+        const args = [known.token, known.bytes, encodeMailbox({ ...known.mailbox, status }, known.sealed)];
+        if ((await replaceOne(redis, [keysOf(ref).record], args)) === 1) return;
       }
     },
   };
 }
 
-function encodeSettings({ settings, createdAt, updatedAt }: Mailbox): string {
-  const stored: StoredSettings = { ...settings, createdAt, updatedAt };
-  return JSON.stringify(stored);
+/** A mailbox and the very bytes that it was read from. */
+interface ReadMailbox {
+  mailbox: Mailbox;
+  sealed: string;
+  token: string;
+  bytes: Buffer;
 }
 
-function decode(ref: MailboxRef, settings: string, status: string): Mailbox {
-  const { createdAt, updatedAt, ...rest } = JSON.parse(settings) as StoredSettings;
-  const { tenant, mailbox } = ref;
-  return { tenant, mailbox, settings: rest, status: JSON.parse(status) as MailboxStatus, createdAt, updatedAt };
+function fencedOff(): AppError {
+  return new AppError('lease_lost', 'Another fetch has this mailbox now, or it was deleted.');
 }

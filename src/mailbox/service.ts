@@ -4,7 +4,6 @@
 import { AppError } from '../errors.ts';
 import { mailboxId } from '../identity.ts';
 import type { Credentials } from './credentials.ts';
-import { changesMax } from './limits.ts';
 import { freshStatus, type Mailbox, type MailboxRef, type MailboxSettings, type MailboxSource } from './mailbox.ts';
 import type { MailboxStore } from './mailbox-store.ts';
 import type { ScheduleSettings } from './policies.ts';
@@ -73,9 +72,7 @@ export function createMailboxService(ports: MailboxServicePorts): MailboxService
     find: (ref) => mailboxes.find(ref),
     list: (tenant, after, limit) => mailboxes.list(tenant, after, limit),
     async change(ref, { settings: wanted, credentials }) {
-      for (let tries = 0; tries < changesMax; tries += 1) {
-        const read = await mailboxes.find(ref);
-        if (!read) return null;
+      const changed = await mailboxes.change(ref, (read) => {
         const source = { ...read.settings.source, ...wanted.source };
         const settings = { ...read.settings, ...wanted, source };
         check(settings);
@@ -84,12 +81,10 @@ export function createMailboxService(ports: MailboxServicePorts): MailboxService
         const now = new Date(clock.now()).toISOString();
         const isRenewed = credentials !== null || wanted.source !== undefined || wanted.isPaused === false;
         const status = isRenewed ? { ...freshStatus(now), lastFetch: read.status.lastFetch } : read.status;
-        const changed = { ...read, settings, status, updatedAt: now };
-        if (!(await mailboxes.replace(read, changed, credentials))) continue;
-        await schedule.plan(changed);
-        return changed;
-      }
-      throw new AppError('conflict', 'The mailbox is being changed by somebody else at this moment. Try again.');
+        return { mailbox: { ...read, settings, status, updatedAt: now }, credentials };
+      });
+      if (changed) await schedule.plan(changed);
+      return changed;
     },
     async delete(ref) {
       await schedule.forget(ref);

@@ -34,8 +34,10 @@ export function fetchKeys(tenant: string, fetchId: string): FetchKeys {
 }
 
 export interface MailboxKeys {
-  /** Hash: settings, sealed credentials, status, and the fencing token of who fetched last. */
+  /** String: the fencing token of who fetched last in 16 digits, settings, status, and sealed credentials. */
   record: string;
+  /** String: the id of the fetch that the schedule has made, until it has ended. */
+  scheduled: string;
   /** String: the ledger as it was last folded. */
   ledger: string;
   /** Hash: message key to ledger entry, of what was marked since. */
@@ -46,7 +48,13 @@ export interface MailboxKeys {
 
 export function mailboxKeys(tenant: string, mailboxId: string): MailboxKeys {
   const tag = `${PREFIX}:{${tenant}/${mailboxId}}`;
-  return { record: `${tag}:mailbox`, ledger: `${tag}:known`, marks: `${tag}:marks`, released: `${tag}:released` };
+  return {
+    record: `${tag}:mailbox`,
+    scheduled: `${tag}:scheduled`,
+    ledger: `${tag}:known`,
+    marks: `${tag}:marks`,
+    released: `${tag}:released`,
+  };
 }
 
 /** Sorted set: ids of the tenant's mailboxes, all of one score, and so in their own order. */

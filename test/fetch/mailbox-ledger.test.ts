@@ -1,4 +1,5 @@
 import { Redis } from 'ioredis';
+import { randomBytes } from 'node:crypto';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import type { LedgerEntry, Retrieved } from '../../src/fetch/ledger.ts';
 import { foldMarksMin } from '../../src/fetch/limits.ts';
@@ -142,10 +143,11 @@ describe('mailboxes on one maildrop', () => {
     await mailboxes.delete(REF);
     const [first, second, moved] = [await make(at(maildrop)), await make(at('mbx_b')), await make(at('mbx_c', 'old'))];
     expect(await mailboxes.listSharing(first)).toEqual(['mbx_b']);
-    const here = at('mbx_c');
-    await mailboxes.replace(moved, here, null);
+    const become = (mailbox: Mailbox) => mailboxes.change(mailbox, () => ({ mailbox, credentials: null }));
+    expect(await mailboxes.listSharing(moved)).toEqual([]);
+    await become(at('mbx_c'));
     expect(await mailboxes.listSharing(second)).toEqual(['mbx_c', maildrop].sort());
-    await mailboxes.replace(first, at(maildrop, 'elsewhere'), null);
+    await become(at(maildrop, 'elsewhere'));
     await mailboxes.delete({ tenant: 'default', mailbox: 'mbx_c' });
     expect(await mailboxes.listSharing(second)).toEqual([]);
   });
@@ -160,7 +162,7 @@ describe('a mailbox', () => {
   test('is made once, and its credentials lie sealed', async () => {
     expect(await mailboxes.create(MAILBOX, { type: 'password', password: 'other' })).toBe(false);
     expect(await mailboxes.openCredentials(REF)).toEqual({ type: 'password', password: 'p' });
-    expect(JSON.stringify(await redis.hgetall(mailboxKeys('default', 'mbx_1').record))).not.toContain('"p"');
+    expect(await redis.get(mailboxKeys('default', 'mbx_1').record)).not.toContain('"p"');
     // What seals them is theirs alone.
     await redis.copy(mailboxKeys('default', 'mbx_1').record, mailboxKeys('default', 'mbx_2').record);
     await expect(mailboxes.openCredentials({ tenant: 'default', mailbox: 'mbx_2' })).rejects.toMatchObject({
@@ -168,13 +170,43 @@ describe('a mailbox', () => {
     });
   });
 
-  test('is changed only as it was read', async () => {
-    const read = (await mailboxes.find(REF))!;
-    const changed = { ...read, settings: { ...read.settings, name: 'one' } };
-    expect(await mailboxes.replace(read, changed, null)).toBe(true);
-    expect(await mailboxes.replace(read, changed, { type: 'password', password: 'q' })).toBe(false);
-    expect((await mailboxes.find(REF))!.settings.name).toBe('one');
+  test('is changed as it was read, or read again', async () => {
+    const names = Array.from({ length: 5 }, (_, at) => `name ${at}`);
+    await Promise.all(
+      names.map((name) =>
+        mailboxes.change(REF, (mailbox) => ({
+          mailbox: { ...mailbox, settings: { ...mailbox.settings, name: `${mailbox.settings.name ?? ''}, ${name}` } },
+          credentials: null,
+        })),
+      ),
+    );
+    const { name } = (await mailboxes.find(REF))!.settings;
+    for (const each of names) expect(name).toContain(each);
     expect(await mailboxes.openCredentials(REF)).toMatchObject({ password: 'p' });
+    const password = { type: 'password', password: 'q' } as const;
+    await mailboxes.change(REF, (mailbox) => ({ mailbox, credentials: password }));
+    expect(await mailboxes.openCredentials(REF)).toEqual(password);
+  });
+
+  test('keeps what its owner changes while a fetch writes how it stands', async () => {
+    const name = 'changed';
+    await Promise.all([
+      mailboxes.change(REF, (mailbox) => ({
+        mailbox: { ...mailbox, settings: { ...mailbox.settings, name } },
+        credentials: null,
+      })),
+      mailboxes.writeStatus(REF, 1, { ...MAILBOX.status, failures: 7 }),
+    ]);
+    expect(await mailboxes.find(REF)).toMatchObject({ settings: { name }, status: { failures: 7 } });
+  });
+
+  test('comes back as it was, with certificates of 64 KiB too, and one that is damaged is said to be', async () => {
+    const ca = `-----BEGIN CERTIFICATE-----${randomBytes(48 * 1024).toString('base64')}`;
+    const large = { ...MAILBOX, settings: { ...MAILBOX.settings, source: { ...MAILBOX.settings.source, ca } } };
+    await mailboxes.change(REF, () => ({ mailbox: large, credentials: null }));
+    expect(await mailboxes.find(REF)).toEqual(large);
+    await redis.set(mailboxKeys('default', 'mbx_1').record, '0'.repeat(40));
+    await expect(mailboxes.find(REF)).rejects.toMatchObject({ code: 'storage_failed' });
   });
 
   test('has its status from the latest fetch only, and is begun by a later token only', async () => {
