@@ -20,6 +20,7 @@ import { createMailboxQueues, MAILBOX_QUEUES } from './fetch/mailbox-queues.ts';
 import { createFetchOf } from './fetch/new-fetch.ts';
 import { abandonMailbox, runMailbox, type RunMailboxPorts } from './fetch/run-mailbox.ts';
 import { startTicker } from './fetch/tick.ts';
+import { verifyMailbox } from './fetch/verification.ts';
 import { createFetchWorker } from './fetch/worker.ts';
 import { createHttpApp } from './http/app.ts';
 import { startHttpServer } from './http/server.ts';
@@ -212,6 +213,8 @@ async function startApi(parts: Parts, access: Access): Promise<string> {
       mailboxes: createMailboxService({ ...common, mailboxes, schedule }),
       mailboxFetches: createMailboxFetches({ ...common, fetches, ledger, mailboxes }),
       schedule,
+      verify: (tenant, request, signal) =>
+        verifyMailbox({ ...common, resolve: egress.resolvePop3 }, tenant, request, signal),
       webhooks: {
         register: subscriptions.register,
         summarise: subscriptions.summarise,

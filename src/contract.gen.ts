@@ -103,6 +103,27 @@ export interface paths {
         readonly patch?: never;
         readonly trace?: never;
     };
+    readonly "/v1/mailboxes/verify": {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path?: never;
+            readonly cookie?: never;
+        };
+        readonly get?: never;
+        readonly put?: never;
+        /**
+         * Try settings without storing them
+         * @description Connects, logs in, lists and logs out: no message is retrieved, and none deleted. The answer is 200 whether it works or not; `failure`
+         *     says why not, and what to do. 409 while a fetch of this service is in the maildrop, and 503 `busy` while too many are tried at once.
+         */
+        readonly post: operations["verifyMailbox"];
+        readonly delete?: never;
+        readonly options?: never;
+        readonly head?: never;
+        readonly patch?: never;
+        readonly trace?: never;
+    };
     readonly "/v1/mailboxes/{mailboxId}": {
         readonly parameters: {
             readonly query?: never;
@@ -718,6 +739,75 @@ export interface components {
         readonly LedgerPage: {
             readonly items: readonly components["schemas"]["LedgerEntry"][];
             readonly nextCursor: string | null;
+        };
+        readonly VerificationRequest: {
+            readonly source: components["schemas"]["SourceRequest"];
+            /** @default all */
+            readonly firstFetch: components["schemas"]["FirstFetch"];
+            /** @default {} */
+            readonly limits: components["schemas"]["FetchLimits"];
+        };
+        readonly Verification: {
+            readonly ok: boolean;
+            /** @description Why it does not work; null where it does. What was found until then is below. */
+            readonly failure: {
+                readonly code: components["schemas"]["FailureCode"];
+                /** @description What happened. */
+                readonly detail: string;
+                /** @description In which phase of the session. */
+                readonly phase: string | null;
+                /** @description The same settings may work later. */
+                readonly retryable: boolean;
+                /** @description What to do. */
+                readonly hint: string | null;
+            } | null;
+            /** @description What the handshake came to; null without TLS, or before it. */
+            readonly tls: {
+                /** @example TLSv1.3 */
+                readonly protocol: string;
+                /** @example TLS_AES_256_GCM_SHA384 */
+                readonly cipher: string;
+                readonly certificate: {
+                    readonly subject: string;
+                    readonly issuer: string;
+                    readonly names: string;
+                    readonly validFrom: string;
+                    readonly validTo: string;
+                    /** @description As a pin is written. */
+                    readonly sha256: string;
+                };
+            } | null;
+            /** @description What the server says of itself (CAPA), after the login where there was one; null before that, empty where it does not say. */
+            readonly capabilities: {
+                readonly names: readonly string[];
+                readonly sasl: readonly string[];
+                readonly loginDelaySeconds: number | null;
+                /** @description Null also for never. */
+                readonly expireDays: number | null;
+                readonly implementation: string | null;
+            } | null;
+            readonly maildrop: {
+                readonly messages: number;
+                readonly bytes: number;
+                readonly hasUniqueIds: boolean;
+                /** @description Messages whose unique-id another one has as well. */
+                readonly repeatedUniqueIds: number;
+                readonly largestBytes: number;
+            } | null;
+            /** @description What the first fetch would take, by `firstFetch` and `limits`. */
+            readonly wouldFetch: {
+                readonly messages: number;
+                readonly bytes: number;
+                /** @description Of these the header section alone. */
+                readonly tooLarge: number;
+            } | null;
+            readonly warnings: readonly {
+                /** @enum {string} */
+                readonly code: "password_in_clear" | "no_unique_ids" | "repeated_unique_ids" | "no_top" | "expires" | "login_delay";
+                readonly detail: string;
+            }[];
+            /** @description How long it took. */
+            readonly ms: number;
         };
         /** @enum {string} */
         readonly FetchState: "queued" | "active" | "succeeded" | "failed" | "cancelled";
@@ -1584,6 +1674,37 @@ export interface operations {
             readonly 413: components["responses"]["BodyTooLarge"];
             readonly 415: components["responses"]["UnsupportedMediaType"];
             readonly 422: components["responses"]["EgressBlocked"];
+            readonly 500: components["responses"]["InternalError"];
+            readonly 503: components["responses"]["Unavailable"];
+        };
+    };
+    readonly verifyMailbox: {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path?: never;
+            readonly cookie?: never;
+        };
+        readonly requestBody: {
+            readonly content: {
+                readonly "application/json": components["schemas"]["VerificationRequest"];
+            };
+        };
+        readonly responses: {
+            /** @description What was found. */
+            readonly 200: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/json": components["schemas"]["Verification"];
+                };
+            };
+            readonly 400: components["responses"]["BadRequest"];
+            readonly 401: components["responses"]["Unauthorized"];
+            readonly 409: components["responses"]["Conflict"];
+            readonly 413: components["responses"]["BodyTooLarge"];
+            readonly 415: components["responses"]["UnsupportedMediaType"];
             readonly 500: components["responses"]["InternalError"];
             readonly 503: components["responses"]["Unavailable"];
         };

@@ -106,3 +106,5 @@ export const tickFaultMs = 5_000;
 export const claimMailboxesMax = 250;
 /** Jobs that wait in a queue beyond which no more are added: their mailboxes wait in the due index, for a sixth of the memory. */
 export const queueJobsMax = 5_000;
+/** How long the settings of a mailbox are tried. */
+export const verificationMs = 25_000;

@@ -8,7 +8,7 @@ import { mailboxId } from '../identity.ts';
 import type { MessageRecord } from '../message/message.ts';
 import type { Mailbox } from '../mailbox/mailbox.ts';
 import type { DeletePolicy, FetchLimits } from '../mailbox/policies.ts';
-import { hasCertificates, maildropOf, type TlsMode } from '../mailbox/source.ts';
+import { hasCertificates, maildropOf, unreadableCertificates, type TlsMode } from '../mailbox/source.ts';
 import type { FetchStore } from './fetch-store.ts';
 import type { Leases } from './lease.ts';
 import { hasEnded, type Fetch, type FetchRef } from './fetch.ts';
@@ -75,7 +75,7 @@ export function createFetchService(ports: FetchServicePorts): FetchService {
     async create(tenant, { source, ...rest }) {
       const { password, ca, ...address } = source;
       ports.checkEgress(address);
-      if (ca !== null && !hasCertificates(ca)) throw unreadable();
+      if (ca !== null && !hasCertificates(ca)) throw unreadableCertificates();
       const inline = { isOfMailbox: false, isDryRun: false, firstFetch: 'all' } as const;
       const created = await createFetchRecord(ports, tenant, {
         mailboxId: mailboxId(tenant, address),
@@ -145,11 +145,4 @@ function mailboxBusy(): AppError {
   const text =
     'Another fetch of this mailbox is running and may be storing these messages anew. Try again when it has ended.';
   return new AppError('conflict', text);
-}
-
-function unreadable(): AppError {
-  const detail = 'holds no certificate that can be read';
-  return new AppError('invalid_request', `The request is not valid: body/source/ca ${detail}.`, {
-    fields: { errors: [{ in: 'body', pointer: '/source/ca', detail }] },
-  });
 }

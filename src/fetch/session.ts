@@ -17,6 +17,7 @@ import { chooseDeletions } from './deletion.ts';
 import { digestsOf, messageIdOf, type DeletedEntry, type LedgerEntry } from './ledger.ts';
 import { GroupCommit, type CommitPorts } from './group-commit.ts';
 import { brokenHeadersMax, detailCharsMax, failuresMax, progressEveryMs, sessionGraceMs } from './limits.ts';
+import { listMaildrop } from './listing.ts';
 import {
   countGone,
   planFetch,
@@ -121,7 +122,7 @@ export class FetchSession {
   /** Resolves with the messages that are stored and still on the server. */
   async #retrieveAll(client: Pop3Client): Promise<readonly StoredMessage[]> {
     const { fetch } = this.#job;
-    const { listing, hasUidl } = await this.#timed('listMs', () => list(client));
+    const { listing, hasUidl } = await this.#timed('listMs', () => listMaildrop(client));
     const ledger = await this.#job.book.open(listing);
     this.#announced = digestsOf(ledger);
     const plan = planFetch(listing, ledger, fetch.limits, {
@@ -322,16 +323,6 @@ export class FetchSession {
     this.#progressDueMs = nowMs + progressEveryMs;
     await this.#write({ phases: this.#phases, ...this.#failureCounts() });
   }
-}
-
-async function list(client: Pop3Client): Promise<{ listing: Listed[]; hasUidl: boolean }> {
-  const uidls = await client.uidl();
-  const sizes = await client.list();
-  const numbers = new Set([...sizes.keys(), ...(uidls?.keys() ?? [])]);
-  const listing = [...numbers]
-    .toSorted((a, b) => a - b)
-    .map((number) => ({ number, bytes: sizes.get(number) ?? null, uidl: uidls?.get(number) ?? null }));
-  return { listing, hasUidl: uidls !== null };
 }
 
 function asDeleted({ entry: { at, bytes, absent, ownId, digest } }: StoredMessage): DeletedEntry {

@@ -20,10 +20,17 @@ import { parseHandlers, type ParsePorts } from './parse.ts';
 import { toProblem } from './problem.ts';
 import { createRoom } from './room.ts';
 import { bindRoutes } from './route.ts';
+import { verificationHandlers, type VerificationHandlerPorts } from './verification.ts';
 import { serviceHandlers, type ServicePorts } from './service.ts';
 
 export interface HttpPorts
-  extends FetchPorts, MailboxPorts, Omit<MessageLinkPorts, 'links'>, ParsePorts, Omit<ServicePorts, 'document'> {
+  extends
+    FetchPorts,
+    MailboxPorts,
+    VerificationHandlerPorts,
+    Omit<MessageLinkPorts, 'links'>,
+    ParsePorts,
+    Omit<ServicePorts, 'document'> {
   webhooks: FetchPorts['webhooks'];
   fetches: FetchPorts['fetches'];
   messages: FetchPorts['messages'] &
@@ -46,7 +53,7 @@ export function createHttpApp(ports: HttpPorts, only?: (path: string) => boolean
   const { logger, clock } = ports;
   const document = readContract();
   const operations = compileOperations(document).filter(({ path }) => only?.(path) ?? true);
-  const inRoom = createRoom(sanitizesAtOnceMax, 'sanitised');
+  const inRoom = createRoom(sanitizesAtOnceMax, 'messages', 'sanitised');
   // Its threads may be those that fetches are waiting for.
   const sanitizer: HttpPorts['sanitizer'] = { sanitize: (html) => inRoom(() => ports.sanitizer.sanitize(html)) };
   const app = new Hono<{ Variables: { requestId: string } }>();
@@ -86,6 +93,7 @@ export function createHttpApp(ports: HttpPorts, only?: (path: string) => boolean
     {
       ...fetchHandlers(ports),
       ...mailboxHandlers(ports),
+      ...verificationHandlers(ports),
       ...messageHandlers({ ...ports, sanitizer }),
       ...messageListHandlers(ports),
       ...messageLinkHandlers(ports),

@@ -25,3 +25,5 @@ export const headersTimeoutMs = 10_000;
 export const keepAliveTimeoutMs = 65_000;
 /** Seconds that a 503 asks to wait. */
 export const retryAfterSeconds = 2;
+/** Settings of mailboxes that are tried at once, each of which holds a connection for some seconds. */
+export const verificationsAtOnceMax = 10;

@@ -129,7 +129,8 @@ export function mailboxHandlers(ports: MailboxPorts): MailboxHandlers {
 
 type MailboxLimits = components['schemas']['FetchLimits'];
 
-function toSource(source: SourceRequest): MailboxSettings['source'] {
+/** The port that goes with the TLS mode where none is given. */
+export function toSource(source: SourceRequest): MailboxSettings['source'] {
   const { host, tls, username, ca = null } = source;
   return { host, port: source.port ?? (tls === 'implicit' ? 995 : 110), tls, username, ca };
 }

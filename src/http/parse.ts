@@ -19,7 +19,7 @@ export interface ParsePorts {
 }
 
 export function parseHandlers({ parser, sanitizer, messageBytesMax }: ParsePorts): Pick<Handlers, 'parseMessage'> {
-  const inRoom = createRoom(parsesAtOnceMax, 'parsed');
+  const inRoom = createRoom(parsesAtOnceMax, 'messages', 'parsed');
   return {
     async parseMessage({ body, query, signal }) {
       const parsed = await inRoom(() => parser.parse(body(messageBytesMax), signal));

@@ -3,12 +3,12 @@ import { AppError } from '../errors.ts';
 
 export type Room = <T>(work: () => Promise<T>) => Promise<T>;
 
-/** @param what is done, for the caller: `parsed`. The room @throws AppError `busy`. */
-export function createRoom(max: number, what: string): Room {
+/** For the caller: `messages` are being `parsed`. The room @throws AppError `busy`. */
+export function createRoom(max: number, what: string, done: string): Room {
   let underWay = 0;
   return async (work) => {
     if (underWay >= max) {
-      throw new AppError('busy', `${max} messages are being ${what}, which is as many as can be at once. Try again.`);
+      throw new AppError('busy', `${max} ${what} are being ${done}, which is as many as can be at once. Try again.`);
     }
     underWay += 1;
     try {

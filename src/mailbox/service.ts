@@ -7,7 +7,7 @@ import type { Credentials } from './credentials.ts';
 import { freshStatus, type Mailbox, type MailboxRef, type MailboxSettings, type MailboxSource } from './mailbox.ts';
 import type { MailboxStore } from './mailbox-store.ts';
 import type { ScheduleSettings } from './policies.ts';
-import { hasCertificates, maildropOf } from './source.ts';
+import { hasCertificates, maildropOf, unreadableCertificates } from './source.ts';
 
 export interface NewMailbox {
   /** Tells a second mailbox on the same maildrop from the first; null unless there is one. */
@@ -54,7 +54,7 @@ export function createMailboxService(ports: MailboxServicePorts): MailboxService
 
   function check({ source, schedule: wanted }: MailboxSettings): void {
     ports.checkEgress(source);
-    if (source.ca !== null && !hasCertificates(source.ca)) throw unreadable();
+    if (source.ca !== null && !hasCertificates(source.ca)) throw unreadableCertificates();
     if (wanted !== null) schedule.check(wanted);
   }
 
@@ -107,10 +107,6 @@ function isElsewhere(was: MailboxSource, now: MailboxSource): boolean {
 function exists(mailbox: string): AppError {
   const text = `There is a mailbox ${mailbox} for this maildrop. Change it, or give an alias to have a second one.`;
   return new AppError('conflict', text);
-}
-
-function unreadable(): AppError {
-  return invalid('/source/ca', 'holds no certificate that can be read');
 }
 
 function needsCredentials(): AppError {

@@ -1,5 +1,6 @@
 /** Where a maildrop is, and what is to be trusted there. */
 import { X509Certificate } from 'node:crypto';
+import { AppError } from '../errors.ts';
 import { mailboxId } from '../identity.ts';
 
 /** What a lease is for: several mailboxes may point at one maildrop, and one may be changed to point at another. */
@@ -18,4 +19,12 @@ export function hasCertificates(pem: string): boolean {
   } catch {
     return false;
   }
+}
+
+/** Of `source.ca`. */
+export function unreadableCertificates(): AppError {
+  const detail = 'holds no certificate that can be read';
+  return new AppError('invalid_request', `The request is not valid: body/source/ca ${detail}.`, {
+    fields: { errors: [{ in: 'body', pointer: '/source/ca', detail }] },
+  });
 }

@@ -39,6 +39,7 @@ it('no request has a secret elsewhere, and what looks like one is marked as one'
     'post /v1/fetches/source/password',
     'post /v1/fetches/webhook/secret',
     'post /v1/mailboxes/source/password',
+    'post /v1/mailboxes/verify/source/password',
     'patch /v1/mailboxes/{mailboxId}/source/password',
   ]);
   const named = Object.values(document.components.schemas).flatMap((schema) =>

@@ -122,6 +122,7 @@ export async function startMessageApi(options: MessageApiOptions = {}): Promise<
     mailboxes: {} as HttpPorts['mailboxes'],
     mailboxFetches: {} as HttpPorts['mailboxFetches'],
     schedule: {} as HttpPorts['schedule'],
+    verify: () => Promise.reject(new Error('not here')),
   });
   const server = await startHttpServer(app, '127.0.0.1', 0);
   const { checkResponse } = createContractChecker();
