@@ -119,7 +119,7 @@ async function startWorkers(parts: Parts): Promise<void> {
   });
   onDrain(() => fetchWorker.close(config.shutdownMs));
 
-  startMailboxes(parts, fetchPorts);
+  await startMailboxes(parts, fetchPorts);
 
   const sender = createSender({ resolve: egress.resolveWebhook, userAgent: USER_AGENT });
   onClose(() => sender.close());
@@ -145,9 +145,9 @@ async function startWorkers(parts: Parts): Promise<void> {
 }
 
 /** Mailboxes that are due: the tick makes jobs of them, and a worker runs these. */
-function startMailboxes(parts: Parts, fetchPorts: FetchPorts): void {
+async function startMailboxes(parts: Parts, fetchPorts: FetchPorts): Promise<void> {
   const { config, logger, clock, due, redis, schedule, mailboxes, checks, onDrain, onClose } = parts;
-  const queues = createMailboxQueues(redis, logger);
+  const queues = await createMailboxQueues(redis, logger);
   onClose(() => queues.close());
   const newFetch = { clock, random: randomBytes, records: parts.records };
   const ports: RunMailboxPorts = {
@@ -197,7 +197,7 @@ async function startApi(parts: Parts, access: Access): Promise<string> {
     onDrain,
     onClose,
   } = parts;
-  const queue = createFetchQueue(redis, parts.openBlocking(), logger);
+  const queue = await createFetchQueue(redis, parts.openBlocking(), logger);
   onClose(() => queue.close());
   const shutdown = new AbortController();
   if (config.role !== 'api') checks.set('fetchWorker', async () => 'starting');

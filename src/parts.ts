@@ -109,7 +109,7 @@ export async function buildParts(options: AppOptions, keys: Keys, lifecycle: Lif
   };
 
   const subscriptions = createSubscriptionStore(redis, sealer);
-  const webhookQueue = createWebhookQueue(redis, subscriptions, logger);
+  const webhookQueue = await createWebhookQueue(redis, subscriptions, logger);
   onClose(() => webhookQueue.close());
   const mime = createMimePool({
     threads: Math.min(availableParallelism(), parserThreadsMax),

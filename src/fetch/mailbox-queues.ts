@@ -6,6 +6,7 @@ import { Queue } from 'bullmq';
 import type { Redis } from 'ioredis';
 import type { Logger } from 'pino';
 import { queuePrefix } from '../redis/keys.ts';
+import { openQueue } from '../redis/queue.ts';
 import { eventsMax, jobAttemptsMax, jobRetryMs, mailboxShards } from './limits.ts';
 import type { MailboxRef } from '../mailbox/mailbox.ts';
 import { shardOf } from './shard.ts';
@@ -23,9 +24,9 @@ export interface MailboxQueues extends Readonly<TickPorts['queues']> {
   close(): Promise<void>;
 }
 
-/** They share the connection that is given, and open none. */
-export function createMailboxQueues(redis: Redis, logger: Logger): MailboxQueues {
-  const queues = MAILBOX_QUEUES.map((name) => {
+/** They share the connection that is given, and open none. @throws AppError `storage_unavailable`. */
+export async function createMailboxQueues(redis: Redis, logger: Logger): Promise<MailboxQueues> {
+  const open = (name: string): Queue<MailboxRef> => {
     const queue = new Queue<MailboxRef>(name, {
       connection: redis,
       prefix: queuePrefix(name),
@@ -39,9 +40,9 @@ export function createMailboxQueues(redis: Redis, logger: Logger): MailboxQueues
         removeOnFail: true,
       },
     });
-    queue.on('error', (error) => logger.debug({ err: error }, 'Mailbox queue error'));
-    return queue;
-  });
+    return queue.on('error', (error) => logger.debug({ err: error }, 'Mailbox queue error'));
+  };
+  const queues = await Promise.all(MAILBOX_QUEUES.map((name) => openQueue(() => open(name))));
   const queueOf = (shard: number): Queue<MailboxRef> => {
     const queue = queues[shard];
     if (!queue) throw new Error(`There is no shard ${shard}`);

@@ -3,7 +3,7 @@ import { Queue, QueueEvents } from 'bullmq';
 import type { Redis } from 'ioredis';
 import type { Logger } from 'pino';
 import { queuePrefix } from '../redis/keys.ts';
-import { closeWithin } from '../redis/queue.ts';
+import { closeWithin, openQueue } from '../redis/queue.ts';
 import type { FetchRef } from './fetch.ts';
 import { eventsCloseMs, eventsMax, jobAttemptsMax, jobKeep, jobRetryMs } from './limits.ts';
 import type { FetchServicePorts } from './service.ts';
@@ -19,23 +19,27 @@ export interface FetchQueue {
   close(): Promise<void>;
 }
 
-/** @param blocking a connection of its own for reading the queue's events. */
-export function createFetchQueue(redis: Redis, blocking: Redis, logger: Logger): FetchQueue {
+/**
+ * @param blocking a connection of its own for reading the queue's events.
+ * @throws AppError `storage_unavailable`.
+ */
+export async function createFetchQueue(redis: Redis, blocking: Redis, logger: Logger): Promise<FetchQueue> {
   const prefix = queuePrefix(FETCH_QUEUE);
-  const queue = new Queue<FetchRef>(FETCH_QUEUE, {
-    connection: redis,
-    prefix,
-    skipWaitingForReady: true,
-    streams: { events: { maxLen: eventsMax } },
-    defaultJobOptions: {
-      attempts: jobAttemptsMax,
-      backoff: { type: 'fixed', delay: jobRetryMs },
-      removeOnComplete: jobKeep,
-      removeOnFail: jobKeep,
-    },
-  });
+  const open = (): Queue<FetchRef> =>
+    new Queue<FetchRef>(FETCH_QUEUE, {
+      connection: redis,
+      prefix,
+      skipWaitingForReady: true,
+      streams: { events: { maxLen: eventsMax } },
+      defaultJobOptions: {
+        attempts: jobAttemptsMax,
+        backoff: { type: 'fixed', delay: jobRetryMs },
+        removeOnComplete: jobKeep,
+        removeOnFail: jobKeep,
+      },
+    });
   const events = new QueueEvents(FETCH_QUEUE, { connection: blocking, prefix });
-  queue.on('error', (error) => logger.debug({ err: error }, 'Fetch queue error'));
+  const queue = await openQueue(() => open().on('error', (error) => logger.debug({ err: error }, 'Fetch queue error')));
   events.on('error', (error) => logger.debug({ err: error }, 'Fetch queue events error'));
   const waiting = new Map<string, Set<() => void>>();
   const wake = ({ jobId }: { jobId: string }): void => waiting.get(jobId)?.forEach((resolve) => resolve());

@@ -65,3 +65,10 @@ export const connectionLimits = {
   everysecTwiceMs: 2_000,
   syncPollMs: 100,
 } as const;
+
+export const queueLimits = {
+  /** How often a queue is opened that cannot be used. */
+  opensMax: 5,
+  /** How long one that could not is given to close. */
+  closeMs: 1_000,
+} as const;

@@ -4,6 +4,7 @@ import type { Redis } from 'ioredis';
 import type { Logger } from 'pino';
 import type { EventRef } from '../event/event.ts';
 import { queuePrefix } from '../redis/keys.ts';
+import { openQueue } from '../redis/queue.ts';
 import { attemptsMax, eventsMax, jobKeep, ownFaultDelayMs } from './limits.ts';
 import type { SubscriptionStore } from './subscription-store.ts';
 
@@ -15,20 +16,28 @@ export interface WebhookQueue {
   close(): Promise<void>;
 }
 
-export function createWebhookQueue(redis: Redis, subscriptions: SubscriptionStore, logger: Logger): WebhookQueue {
-  const queue = new Queue<EventRef>(WEBHOOK_QUEUE, {
-    connection: redis,
-    prefix: queuePrefix(WEBHOOK_QUEUE),
-    skipWaitingForReady: true,
-    streams: { events: { maxLen: eventsMax } },
-    defaultJobOptions: {
-      attempts: attemptsMax,
-      backoff: { type: 'webhook', delay: ownFaultDelayMs },
-      removeOnComplete: jobKeep,
-      removeOnFail: jobKeep,
-    },
-  });
-  queue.on('error', (error) => logger.debug({ err: error }, 'Webhook queue error'));
+/** @throws AppError `storage_unavailable`. */
+export async function createWebhookQueue(
+  redis: Redis,
+  subscriptions: SubscriptionStore,
+  logger: Logger,
+): Promise<WebhookQueue> {
+  const open = (): Queue<EventRef> =>
+    new Queue<EventRef>(WEBHOOK_QUEUE, {
+      connection: redis,
+      prefix: queuePrefix(WEBHOOK_QUEUE),
+      skipWaitingForReady: true,
+      streams: { events: { maxLen: eventsMax } },
+      defaultJobOptions: {
+        attempts: attemptsMax,
+        backoff: { type: 'webhook', delay: ownFaultDelayMs },
+        removeOnComplete: jobKeep,
+        removeOnFail: jobKeep,
+      },
+    });
+  const queue = await openQueue(() =>
+    open().on('error', (error) => logger.debug({ err: error }, 'Webhook queue error')),
+  );
   return {
     async announce(event) {
       const state = await subscriptions.begin({ tenant: event.tenant, id: event.fetchId }, event.id);

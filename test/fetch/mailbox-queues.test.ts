@@ -34,7 +34,7 @@ beforeEach(async () => {
   redis = openRedis(server.url, logger);
   await redis.connect();
   cleanups.push(() => redis.disconnect());
-  queues = createMailboxQueues(redis, logger);
+  queues = await createMailboxQueues(redis, logger);
   cleanups.push(() => queues.close());
 });
 afterEach(async () => {

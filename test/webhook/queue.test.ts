@@ -49,7 +49,7 @@ beforeEach(async () => {
   cleanups.push(() => sender.close());
   subscriptions = createSubscriptionStore(redis, createSealer(`k1:${randomBytes(32).toString('base64')}`));
   await subscriptions.register(REF, { url: receiver.url, secret: SECRET });
-  queue = createWebhookQueue(redis, subscriptions, logger);
+  queue = await createWebhookQueue(redis, subscriptions, logger);
   cleanups.push(() => queue.close());
 });
 afterEach(async () => {

@@ -52,7 +52,7 @@ const redis = openRedis(server.url, logger);
 await redis.connect();
 const blocking = openBlockingRedis(server.url, logger);
 const due = createDueIndex(redis);
-const queues = createMailboxQueues(redis, logger);
+const queues = await createMailboxQueues(redis, logger);
 
 async function readInfo(section: string, name: string): Promise<number> {
   return Number(new RegExp(`^${name}:([\\d.]+)`, 'm').exec(await redis.info(section))?.[1]);
