@@ -103,6 +103,27 @@ export interface paths {
         readonly patch?: never;
         readonly trace?: never;
     };
+    readonly "/v1/mailboxes/import": {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path?: never;
+            readonly cookie?: never;
+        };
+        readonly get?: never;
+        readonly put?: never;
+        /**
+         * Store many mailboxes
+         * @description The body is NDJSON: on each line what `POST /v1/mailboxes` takes, 10,000 lines and 64 MiB at most. Each line stands for itself: one that is
+         *     refused is told of, and the others are stored. Sent again it stores what is missing, and refuses what is there as `conflict`.
+         */
+        readonly post: operations["importMailboxes"];
+        readonly delete?: never;
+        readonly options?: never;
+        readonly head?: never;
+        readonly patch?: never;
+        readonly trace?: never;
+    };
     readonly "/v1/mailboxes/verify": {
         readonly parameters: {
             readonly query?: never;
@@ -808,6 +829,22 @@ export interface components {
             }[];
             /** @description How long it took. */
             readonly ms: number;
+        };
+        readonly MailboxImport: {
+            readonly created: number;
+            readonly refused: number;
+            /** @description One for each line that is not empty, in their order. */
+            readonly items: readonly {
+                /** @description From 1. */
+                readonly line: number;
+                readonly id: components["schemas"]["MailboxId"] | null;
+                /** @description Why it was refused; null where it was not. */
+                readonly problem: {
+                    /** @enum {string} */
+                    readonly code: "invalid_json" | "invalid_request" | "conflict" | "egress_blocked";
+                    readonly detail: string;
+                } | null;
+            }[];
         };
         /** @enum {string} */
         readonly FetchState: "queued" | "active" | "succeeded" | "failed" | "cancelled";
@@ -1674,6 +1711,36 @@ export interface operations {
             readonly 413: components["responses"]["BodyTooLarge"];
             readonly 415: components["responses"]["UnsupportedMediaType"];
             readonly 422: components["responses"]["EgressBlocked"];
+            readonly 500: components["responses"]["InternalError"];
+            readonly 503: components["responses"]["Unavailable"];
+        };
+    };
+    readonly importMailboxes: {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path?: never;
+            readonly cookie?: never;
+        };
+        readonly requestBody: {
+            readonly content: {
+                readonly "application/x-ndjson": string;
+            };
+        };
+        readonly responses: {
+            /** @description What became of each line. */
+            readonly 200: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/json": components["schemas"]["MailboxImport"];
+                };
+            };
+            readonly 400: components["responses"]["BadRequest"];
+            readonly 401: components["responses"]["Unauthorized"];
+            readonly 413: components["responses"]["BodyTooLarge"];
+            readonly 415: components["responses"]["UnsupportedMediaType"];
             readonly 500: components["responses"]["InternalError"];
             readonly 503: components["responses"]["Unavailable"];
         };

@@ -9,9 +9,12 @@ import type { Logger } from 'pino';
 import type { Access } from '../access/access.ts';
 import type { SignedLinks } from '../access/signed-links.ts';
 import { AppError } from '../errors.ts';
-import { compileOperations, readContract } from './contract.ts';
+import type { NewMailbox } from '../mailbox/service.ts';
+import type { components } from '../contract.gen.ts';
+import { compileOperations, compileSchema, readContract } from './contract.ts';
 import { fetchHandlers, type FetchPorts } from './fetches.ts';
-import { mailboxHandlers, type MailboxPorts } from './mailboxes.ts';
+import { mailboxHandlers, toNewMailbox, type MailboxPorts } from './mailboxes.ts';
+import { mailboxImportHandlers } from './mailbox-import.ts';
 import { sanitizesAtOnceMax } from './limits.ts';
 import { messageLinkHandlers, type MessageLinkPorts } from './message-links.ts';
 import { messageListHandlers, type MessageListPorts } from './message-list.ts';
@@ -53,6 +56,11 @@ export function createHttpApp(ports: HttpPorts, only?: (path: string) => boolean
   const { logger, clock } = ports;
   const document = readContract();
   const operations = compileOperations(document).filter(({ path }) => only?.(path) ?? true);
+  const checkMailbox = compileSchema(document, 'MailboxRequest');
+  const readMailbox = (value: unknown): NewMailbox => {
+    checkMailbox(value);
+    return toNewMailbox(value as components['schemas']['MailboxRequest'], ports);
+  };
   const inRoom = createRoom(sanitizesAtOnceMax, 'messages', 'sanitised');
   // Its threads may be those that fetches are waiting for.
   const sanitizer: HttpPorts['sanitizer'] = { sanitize: (html) => inRoom(() => ports.sanitizer.sanitize(html)) };
@@ -93,6 +101,7 @@ export function createHttpApp(ports: HttpPorts, only?: (path: string) => boolean
     {
       ...fetchHandlers(ports),
       ...mailboxHandlers(ports),
+      ...mailboxImportHandlers({ mailboxes: ports.mailboxes, readMailbox }),
       ...verificationHandlers(ports),
       ...messageHandlers({ ...ports, sanitizer }),
       ...messageListHandlers(ports),

@@ -106,6 +106,15 @@ export function compileOperations(document: ContractDocument): Operation[] {
   );
 }
 
+/** A check of values against a schema of the contract. It @throws AppError `invalid_request`, and fills in defaults in place. */
+export function compileSchema(document: ContractDocument, name: string): (value: unknown) => void {
+  const validate = createAjv(document, false).compile({ $ref: `${DOCUMENT_ID}#/components/schemas/${name}` });
+  return (value) => {
+    const violations = check('body', validate, value);
+    if (violations.length > 0) throw invalidRequest(violations);
+  };
+}
+
 export function createAjv(document: ContractDocument, coerceTypes: boolean): Ajv2020 {
   const ajv = new Ajv2020({ allErrors: true, coerceTypes, useDefaults: true, strict: false });
   // The package is CommonJS, and its default export is typed as if it were not.

@@ -27,3 +27,7 @@ export const keepAliveTimeoutMs = 65_000;
 export const retryAfterSeconds = 2;
 /** Settings of mailboxes that are tried at once, each of which holds a connection for some seconds. */
 export const verificationsAtOnceMax = 10;
+/** Octets and lines of an import of mailboxes, and lines that are stored at once. */
+export const importBytesMax = 64 * 1024 * 1024;
+export const importLinesMax = 10_000;
+export const importLinesAtOnce = 50;

@@ -4,7 +4,7 @@ import { AppError } from '../errors.ts';
 import type { FetchService } from '../fetch/service.ts';
 import type { MailboxFetches } from '../fetch/mailbox-fetches.ts';
 import type { Mailbox, MailboxSettings, MailboxSource } from '../mailbox/mailbox.ts';
-import type { MailboxChange, MailboxService } from '../mailbox/service.ts';
+import type { MailboxChange, MailboxService, NewMailbox } from '../mailbox/service.ts';
 import { readKnown } from './ledger.ts';
 import { readWait, renderFetch, replyWithFetch, type FetchReplyPorts } from './fetch-reply.ts';
 import type { Call, Handlers } from './route.ts';
@@ -53,28 +53,11 @@ export function mailboxHandlers(ports: MailboxPorts): MailboxHandlers {
     if (!mailbox) throw noMailbox(call.path.mailboxId);
     return mailbox;
   };
-  const limitsOf = (limits: MailboxLimits): MailboxSettings['limits'] => ({
-    ...limits,
-    messageBytes: Math.min(limits.messageBytes ?? ports.messageBytesMax, ports.messageBytesMax),
-  });
+  const limitsOf = (limits: MailboxLimits): MailboxSettings['limits'] => boundLimits(limits, ports);
 
   return {
     async createMailbox({ body, principal }) {
-      const mailbox = await mailboxes.create(principal.tenant, {
-        alias: body.alias ?? null,
-        credentials: { type: 'password', password: body.source.password },
-        settings: {
-          name: body.name,
-          source: toSource(body.source),
-          schedule: body.schedule,
-          isPaused: body.paused,
-          firstFetch: body.firstFetch,
-          delete: body.delete,
-          isDryRun: body.dryRun,
-          limits: limitsOf(body.limits),
-          retentionMs: body.retentionDays === undefined ? ports.retentionMs : body.retentionDays * DAY_MS,
-        },
-      });
+      const mailbox = await mailboxes.create(principal.tenant, toNewMailbox(body, ports));
       return {
         status: 201,
         headers: { location: `/v1/mailboxes/${mailbox.mailbox}` },
@@ -128,6 +111,30 @@ export function mailboxHandlers(ports: MailboxPorts): MailboxHandlers {
 }
 
 type MailboxLimits = components['schemas']['FetchLimits'];
+type ServiceBounds = Pick<MailboxPorts, 'messageBytesMax' | 'retentionMs'>;
+
+/** What the contract's `MailboxRequest` says, its defaults filled in. */
+export function toNewMailbox(body: components['schemas']['MailboxRequest'], bounds: ServiceBounds): NewMailbox {
+  return {
+    alias: body.alias ?? null,
+    credentials: { type: 'password', password: body.source.password },
+    settings: {
+      name: body.name,
+      source: toSource(body.source),
+      schedule: body.schedule,
+      isPaused: body.paused,
+      firstFetch: body.firstFetch,
+      delete: body.delete,
+      isDryRun: body.dryRun,
+      limits: boundLimits(body.limits, bounds),
+      retentionMs: body.retentionDays === undefined ? bounds.retentionMs : body.retentionDays * DAY_MS,
+    },
+  };
+}
+
+function boundLimits(limits: MailboxLimits, { messageBytesMax }: ServiceBounds): MailboxSettings['limits'] {
+  return { ...limits, messageBytes: Math.min(limits.messageBytes ?? messageBytesMax, messageBytesMax) };
+}
 
 /** The port that goes with the TLS mode where none is given. */
 export function toSource(source: SourceRequest): MailboxSettings['source'] {

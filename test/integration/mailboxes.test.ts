@@ -280,6 +280,60 @@ describe('a reset', () => {
   });
 });
 
+describe('an import', () => {
+  it('stores each line that can be, tells of each that cannot, and stores what is missing when it is sent again', async () => {
+    const server = await fakeServer({ mails: mails('a') });
+    const source = (username: string) => ({
+      host: '127.0.0.1',
+      port: server.port,
+      tls: 'none',
+      username,
+      password: 'p',
+    });
+    const lines = [
+      JSON.stringify({ source: source('import-1'), schedule: { every: '1h' } }),
+      '',
+      JSON.stringify({ source: source('import-2'), nonsense: 1 }),
+      '{"source":',
+      JSON.stringify({ source: { ...source('import-3'), host: '169.254.169.254' } }),
+      JSON.stringify({ source: source('import-4'), schedule: { every: '1s' } }),
+      `${JSON.stringify({ source: source('import-5'), delete: { keepLast: 3 } })}\r`,
+    ];
+    const send = async (body: string) =>
+      service.api('POST', '/v1/mailboxes/import', { body, headers: { 'content-type': 'application/x-ndjson' } });
+    const answer = await send(lines.join('\n'));
+    expect(answer.status, answer.text).toBe(200);
+    const { created, refused, items } = answer.json() as components['schemas']['MailboxImport'];
+    expect([created, refused]).toEqual([2, 4]);
+    expect(items.map(({ line, problem }) => [line, problem?.code ?? null])).toEqual([
+      [1, null],
+      [3, 'invalid_request'],
+      [4, 'invalid_json'],
+      [5, 'egress_blocked'],
+      [6, 'invalid_request'],
+      [7, null],
+    ]);
+    expect(await fetchNow({ id: items[0]!.id } as Mailbox)).toMatchObject({
+      state: 'succeeded',
+      counts: { retrieved: 1 },
+    });
+    expect(await look({ id: items[5]!.id } as Mailbox)).toMatchObject({
+      delete: { keepLast: 3 },
+      limits: { messages: 10_000 },
+    });
+    const again = (await send(lines.join('\n'))).json() as components['schemas']['MailboxImport'];
+    expect(again.items.filter(({ problem }) => problem?.code === 'conflict').map(({ line }) => line)).toEqual([1, 7]);
+  });
+
+  it('of too many lines stores none, and one of another type is refused', async () => {
+    const headers = { 'content-type': 'application/x-ndjson' };
+    const many = await service.api('POST', '/v1/mailboxes/import', { body: '{}\n'.repeat(10_001), headers });
+    expect(many.asProblem()).toMatchObject({ status: 400, code: 'invalid_request' });
+    const json = await service.api('POST', '/v1/mailboxes/import', { body: {} });
+    expect(json.asProblem()).toMatchObject({ status: 415 });
+  });
+});
+
 describe('the list of mailboxes', () => {
   it('has each once, page by page; one that is deleted is gone, and its mail is not', async () => {
     const server = await fakeServer({ mails: mails('a') });
