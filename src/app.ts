@@ -98,6 +98,7 @@ async function startWorkers(parts: Parts): Promise<void> {
     pipelining: createPipeliningMemory(clock),
     records: parts.records,
     leases: createLeases(redis),
+    hosts: parts.hosts,
     credentials: parts.credentials,
     mailboxes: { ...parts.mailboxes, ledger: parts.mailboxLedger, planNext: parts.schedule.planNext },
     messages,

@@ -19,11 +19,16 @@ export function mailboxId(
   source: { host: string; port: number; username: string },
   alias?: string,
 ): string {
-  const written = source.host.replace(/^\[|\]$/g, '').replace(/\.$/, '');
-  // An internationalised name is one host in either spelling; an IPv6 address is none to this function.
-  const host = domainToASCII(written) || written.toLowerCase();
+  const host = canonicalHost(source.host);
   const parts = [tenant, host, POP3_PORTS.has(source.port) ? 'pop3' : String(source.port), source.username];
   return derive('mbx', ...parts, ...(alias === undefined ? [] : [alias]));
+}
+
+/** A host in the one spelling that everything that is kept by host goes by: lower case, ASCII, no brackets, no final dot. */
+export function canonicalHost(host: string): string {
+  const written = host.replace(/^\[|\]$/g, '').replace(/\.$/, '');
+  // An internationalised name is one host in either spelling; an IPv6 address is none to this function.
+  return domainToASCII(written) || written.toLowerCase();
 }
 
 /** What tells one message of a mailbox from the others. */

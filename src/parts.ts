@@ -11,6 +11,8 @@ import { createEgressPolicy, type EgressPolicy } from './egress/policy.ts';
 import { createFetchStore, type FetchStore } from './fetch/fetch-store.ts';
 import { credentialsTtlMs } from './fetch/limits.ts';
 import { createDueIndex, type DueIndex } from './fetch/due-index.ts';
+import { parseHostLimits } from './fetch/host-limits.ts';
+import { createHostSlots, type HostSlots } from './fetch/host-slots.ts';
 import { createMailboxLedger, type MailboxLedger } from './fetch/mailbox-ledger.ts';
 import { createMailboxSchedule, type MailboxSchedule } from './fetch/mailbox-schedule.ts';
 import { createCredentialStore, type CredentialStore } from './mailbox/credentials.ts';
@@ -59,6 +61,7 @@ export interface Parts extends Lifecycle {
   /** Another connection, one that waits for Redis to come back. */
   openBlocking(): Redis;
   records: FetchStore;
+  hosts: HostSlots;
   credentials: CredentialStore;
   mailboxes: MailboxStore;
   mailboxLedger: MailboxLedger;
@@ -90,6 +93,7 @@ export async function buildParts(options: AppOptions, keys: Keys, lifecycle: Lif
   const { onClose } = lifecycle;
   const { config, logger } = options;
   const egress = createEgressPolicy({ allow: parseEgressAllow(config.egressAllow) });
+  const limitsOf = parseHostLimits(config.hostLimits.exceptions, config.hostLimits);
   const sealer = createSealer(keys.master);
   const clock = { now: () => Date.now(), sleep: async (ms: number): Promise<void> => sleep(ms) };
 
@@ -132,6 +136,7 @@ export async function buildParts(options: AppOptions, keys: Keys, lifecycle: Lif
     openStore,
     openBlocking,
     records,
+    hosts: createHostSlots(redis, { limitsOf, random: Math.random }),
     credentials: createCredentialStore(redis, sealer, credentialsTtlMs),
     mailboxes: createMailboxStore(redis, sealer),
     mailboxLedger,

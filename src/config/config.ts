@@ -38,6 +38,8 @@ export interface Config {
   readonly redisServer: string | undefined;
   readonly fetchConcurrency: number;
   readonly webhookConcurrency: number;
+  /** What is asked of one upstream host; `exceptions` as POPBRIDGE_HOST_LIMITS has them. */
+  readonly hostLimits: { readonly connections: number; readonly loginsPerSecond: number; readonly exceptions: string };
   readonly messageBytesMax: number;
   readonly retentionMs: number;
   /** What a tenant may have; 0 is without bound. */
@@ -90,6 +92,11 @@ function toConfig(settings: Settings): Config {
     redisServer: settings.POPBRIDGE_REDIS_SERVER,
     fetchConcurrency: settings.POPBRIDGE_FETCH_CONCURRENCY,
     webhookConcurrency: settings.POPBRIDGE_WEBHOOK_CONCURRENCY,
+    hostLimits: {
+      connections: settings.POPBRIDGE_HOST_CONNECTIONS,
+      loginsPerSecond: settings.POPBRIDGE_HOST_LOGINS_PER_SECOND,
+      exceptions: settings.POPBRIDGE_HOST_LIMITS,
+    },
     messageBytesMax: settings.POPBRIDGE_MESSAGE_BYTES_MAX,
     retentionMs: settings.POPBRIDGE_RETENTION_DAYS * 24 * 60 * 60 * 1000,
     quota: { messages: settings.POPBRIDGE_QUOTA_MESSAGES, bytes: settings.POPBRIDGE_QUOTA_BYTES },

@@ -16,6 +16,9 @@ export const settingsSchema = {
     'POPBRIDGE_EGRESS_ALLOW',
     'POPBRIDGE_FETCH_CONCURRENCY',
     'POPBRIDGE_WEBHOOK_CONCURRENCY',
+    'POPBRIDGE_HOST_CONNECTIONS',
+    'POPBRIDGE_HOST_LOGINS_PER_SECOND',
+    'POPBRIDGE_HOST_LIMITS',
     'POPBRIDGE_MESSAGE_BYTES_MAX',
     'POPBRIDGE_RETENTION_DAYS',
     'POPBRIDGE_QUOTA_MESSAGES',
@@ -148,6 +151,26 @@ export const settingsSchema = {
       maximum: 1000,
       default: 20,
       description: 'How many webhooks a worker sends at once.',
+    },
+    POPBRIDGE_HOST_CONNECTIONS: {
+      type: 'integer',
+      minimum: 1,
+      maximum: 1000,
+      default: 10,
+      description: 'How many connections all workers together have to one mail server at once.',
+    },
+    POPBRIDGE_HOST_LOGINS_PER_SECOND: {
+      type: 'integer',
+      minimum: 1,
+      maximum: 1000,
+      default: 5,
+      description: 'How many times a second all workers together log in to one mail server.',
+    },
+    POPBRIDGE_HOST_LIMITS: {
+      type: 'string',
+      default: '',
+      description:
+        'Other limits for some hosts, `host=connections/logins per second`: `pop.example.com=20/10,mail.internal=2/1`.',
     },
     POPBRIDGE_MESSAGE_BYTES_MAX: {
       type: 'integer',

@@ -33,6 +33,44 @@ export const storageAttemptsMax = 5;
 export const leaseWaitMs = 60 * 60 * 1000;
 export const leaseRecheckMsMin = 500;
 export const leaseRecheckMsMax = 15_000;
+/**
+ * A fetch that finds its host busy, or others before it at a worker, asks again after this at the least, and later the longer
+ * it has waited: after a hundredth of that, so that a day of waiting is some 1,500 asks.
+ */
+export const busyWaitMsMin = 100;
+export const busyWaitMsMax = 120_000;
+export const busyWaitShareOfAge = 0.01;
+/** How many asks there are to one login that a host allows: some of them come in vain, and none that is free is to be left. */
+export const asksPerLogin = 1.25;
+/** Nor do those who wait come quicker than this one after the other, where a host allows very many logins. */
+export const askSpacingMsMin = 5;
+/** How long a tenant may be late with its ask before the slot that is kept for it goes to others. */
+export const turnGraceMs = 2_000;
+/** Connections to a port that timed out in a row, each within `circuitWindowMs` of the one before, until it is left alone. */
+export const circuitFailuresMax = 5;
+export const circuitWindowMs = 5 * 60 * 1000;
+/** How long it is left alone then; twice as long after each probe that times out as well. */
+export const circuitPauseMsMin = 15_000;
+export const circuitPauseMsMax = 5 * 60 * 1000;
+/** How long a probe may take until another one is sent: more than resolving and connecting may. */
+export const circuitProbeMs = 30_000;
+/** Over how long those who wait for such a host come back when the pause ends. */
+export const circuitSpreadMs = 10_000;
+/** How long a fetch waits for such a host, counted from its creation. */
+export const deadHostWaitMs = 10 * 60 * 1000;
+/** How long what is known of a host outlives the last ask. Longer than all of the above but a fetch's wait. */
+export const hostStateTtlMs = 15 * 60 * 1000;
+/** Entries of POPBRIDGE_HOST_LIMITS, and what each of its numbers may be. */
+export const hostLimitsMax = 1_000;
+export const hostConnectionsMax = 1_000;
+export const hostLoginsPerSecondMax = 1_000;
+/** How long a worker goes by what it has seen of who waits in its queue, and how many jobs it looks at. */
+export const waitingTenantsMs = 250;
+export const waitingJobsMax = 5_000;
+/** A job that steps aside for other tenants comes back after `aside...Min` at the least, one after the other. */
+export const asideMsMin = 250;
+export const asideMsMax = 30_000;
+export const asideSpacingMs = 5;
 /** A maildrop that the server says is locked is waited for as long as this. */
 export const lockedWaitMs = 10 * 60 * 1000;
 /** Of the time to stop, the share in which running fetches may finish by themselves. */

@@ -11,6 +11,7 @@ import { eventsMax, jobAttemptsMax, jobRetryMs, mailboxShards } from './limits.t
 import type { MailboxRef } from '../mailbox/mailbox.ts';
 import { shardOf } from './shard.ts';
 import type { TickPorts } from './tick.ts';
+import { jobIdOf } from './waiting-tenants.ts';
 
 /** By shard. */
 export const MAILBOX_QUEUES: readonly string[] = Array.from(
@@ -57,12 +58,12 @@ export async function createMailboxQueues(redis: Redis, logger: Logger): Promise
           name: 'fetch',
           data: { tenant, mailbox },
           // Whoever takes the job up sees by its time how long the mailbox was due.
-          opts: { jobId: mailbox, timestamp: dueMs },
+          opts: { jobId: jobIdOf(tenant, mailbox), timestamp: dueMs },
         })),
       );
     },
     async remove(ref) {
-      await queueOf(shardOf(ref.mailbox)).remove(ref.mailbox);
+      await queueOf(shardOf(ref.mailbox)).remove(jobIdOf(ref.tenant, ref.mailbox));
     },
     async close() {
       await Promise.all(queues.map((queue) => queue.close()));

@@ -7,6 +7,7 @@ import { closeWithin, openQueue } from '../redis/queue.ts';
 import type { FetchRef } from './fetch.ts';
 import { eventsCloseMs, eventsMax, jobAttemptsMax, jobKeep, jobRetryMs } from './limits.ts';
 import type { FetchServicePorts } from './service.ts';
+import { jobIdOf } from './waiting-tenants.ts';
 
 export const FETCH_QUEUE = 'fetch';
 
@@ -47,28 +48,29 @@ export async function createFetchQueue(redis: Redis, blocking: Redis, logger: Lo
 
   // Ids and nothing else, whatever more the caller's object holds: a job is kept in clear text.
   const add = async ({ tenant, id }: FetchRef): Promise<void> => {
-    await queue.add('fetch', { tenant, id }, { jobId: id });
+    await queue.add('fetch', { tenant, id }, { jobId: jobIdOf(tenant, id) });
   };
 
   return {
     add,
     async restore(ref) {
-      const state = await queue.getJobState(ref.id);
+      const state = await queue.getJobState(jobIdOf(ref.tenant, ref.id));
       if (state === 'unknown') await add(ref);
     },
     async remove(ref) {
-      await queue.remove(ref.id);
+      await queue.remove(jobIdOf(ref.tenant, ref.id));
     },
     async ended(ref, timeoutMs, signal) {
       const { promise, resolve } = Promise.withResolvers<void>();
-      const resolvers = waiting.get(ref.id) ?? new Set();
-      waiting.set(ref.id, resolvers.add(resolve));
+      const jobId = jobIdOf(ref.tenant, ref.id);
+      const resolvers = waiting.get(jobId) ?? new Set();
+      waiting.set(jobId, resolvers.add(resolve));
       const timer = setTimeout(resolve, timeoutMs);
       signal.addEventListener('abort', () => resolve(), { once: true });
       await promise;
       clearTimeout(timer);
       resolvers.delete(resolve);
-      if (resolvers.size === 0) waiting.delete(ref.id);
+      if (resolvers.size === 0) waiting.delete(jobId);
     },
     async close() {
       await closeWithin(events, eventsCloseMs);

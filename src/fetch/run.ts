@@ -1,5 +1,5 @@
 /**
- * Runs a fetch: one attempt of it, from the maildrop's lease to the record of how it ended. Knows no queue: it says
+ * Runs a fetch: one attempt of it, from the maildrop's lease and the host's slot to the record of how it ended. Knows no queue: it says
  * whether, and when, it wants to be called again.
  *
  * What goes wrong in a fetch is written to its record. What is thrown from here could not be written.
@@ -9,12 +9,14 @@ import { AppError, isFailureCode, isRetryable, toError, type FailureCode } from 
 import type { Credentials } from '../mailbox/credentials.ts';
 import type { Mailbox, MailboxRef, MailboxStatus } from '../mailbox/mailbox.ts';
 import { maildropOf } from '../mailbox/source.ts';
-import { Pop3CommandError, Pop3Error } from '../pop3/index.ts';
+import { Pop3CommandError, Pop3ConnectionError, Pop3Error } from '../pop3/index.ts';
+import { busyWaitMs } from './busy-wait.ts';
 import type { AttemptEnd, FetchStore } from './fetch-store.ts';
 import { hasEnded, type Failure, type Fetch, type FetchRef } from './fetch.ts';
 import { openFetchBook, openMailboxBook, type Book } from './book.ts';
+import { isBusy, type Busy, type HostSlot, type HostSlots } from './host-slots.ts';
 import type { Lease, Leases } from './lease.ts';
-import { detailCharsMax, leaseRecheckMsMax, leaseRecheckMsMin, leaseWaitMs } from './limits.ts';
+import { deadHostWaitMs, detailCharsMax, leaseRecheckMsMax, leaseRecheckMsMin, leaseWaitMs } from './limits.ts';
 import type { MailboxLedger } from './mailbox-ledger.ts';
 import { settleMailbox, type NextFetch } from './mailbox-outcome.ts';
 import { nextAttempt } from './outcome.ts';
@@ -24,6 +26,7 @@ import { superviseSession } from './supervision.ts';
 export interface FetchPorts extends Omit<SessionPorts, 'records'> {
   records: FetchStore;
   leases: Leases;
+  hosts: HostSlots;
   mailboxes: MailboxPorts;
   credentials: {
     /** @throws AppError `credentials_unavailable`. */
@@ -54,7 +57,7 @@ export type NextCall = { delayMs: number } | null;
 
 /** @param shutdown ends a running session; the fetch is then wanted again at once. */
 export async function runFetch(ports: FetchPorts, ref: FetchRef, shutdown: AbortSignal): Promise<NextCall> {
-  const { records, leases, clock } = ports;
+  const { records, leases } = ports;
   const known = await records.find(ref);
   if (!known || hasEnded(known.state)) {
     await ports.credentials.delete(ref);
@@ -67,14 +70,64 @@ export async function runFetch(ports: FetchPorts, ref: FetchRef, shutdown: Abort
   const lease = await leases.acquire(ref.tenant, maildropOf(ref.tenant, known.source), ports.uniqueId());
   if (!lease) return waitForLease(ports, known);
   try {
-    const fetch = await records.begin(ref, lease.token, new Date(clock.now()).toISOString());
-    if (fetch?.isOfMailbox) return await attemptOfMailbox(ports, fetch, lease, shutdown);
-    if (fetch) return (await attempt(ports, fetch, lease, shutdown, openFetch(ports, fetch, lease))).next;
-    const current = await records.find(ref);
-    return current && !hasEnded(current.state) ? { delayMs: leaseRecheckMsMax } : null;
+    return await runOnHost(ports, known, lease, shutdown);
   } finally {
     await lease.release().catch((error: unknown) => ports.logger.warn({ err: error }, 'The lease was not released'));
   }
+}
+
+/** The slot is the last that is taken, and nothing is waited for while anything is held: whoever is refused lets all go. */
+async function runOnHost(ports: FetchPorts, known: Fetch, lease: Lease, shutdown: AbortSignal): Promise<NextCall> {
+  const { tenant, source } = known;
+  const ageMs = ageOf(ports, known);
+  const slot = await ports.hosts.acquire({
+    tenant,
+    host: source.host,
+    port: source.port,
+    owner: ports.uniqueId(),
+    waitMsMin: busyWaitMs(ageMs),
+  });
+  if (isBusy(slot)) {
+    if (!slot.isSilent || ageMs < deadHostWaitMs) return waitForHost(ports, known, slot);
+    return begin(ports, known, { lease, slot: null }, shutdown);
+  }
+  try {
+    return await begin(ports, known, { lease, slot }, shutdown);
+  } finally {
+    await slot.release().catch((error: unknown) => ports.logger.warn({ err: error }, 'The slot was not released'));
+  }
+}
+
+/** What a session runs on. */
+interface Held {
+  lease: Lease;
+  /** Null where the host has been silent for too long: the attempt fails with that. */
+  slot: HostSlot | null;
+}
+
+async function begin(ports: FetchPorts, ref: FetchRef, held: Held, shutdown: AbortSignal): Promise<NextCall> {
+  const { records } = ports;
+  const fetch = await records.begin(ref, held.lease.token, now(ports));
+  if (fetch?.isOfMailbox) return attemptOfMailbox(ports, fetch, held, shutdown);
+  if (fetch) return (await attempt(ports, fetch, held, shutdown, openFetch(ports, fetch, held.lease))).next;
+  const current = await records.find(ref);
+  return current && !hasEnded(current.state) ? { delayMs: leaseRecheckMsMax } : null;
+}
+
+/** A busy host is nothing to tell of; that a host does not answer is. */
+async function waitForHost(ports: FetchPorts, fetch: Fetch, { retryAfterMs, isSilent }: Busy): Promise<NextCall> {
+  const error = isSilent ? describeFailure(ports, silence(fetch), 'upstream_timeout', retryAfterMs) : fetch.error;
+  if (isSilent || fetch.state === 'active') {
+    await ports.records.end(fetch, ['queued', 'active'], { state: 'queued', error, endedAt: null });
+  }
+  return { delayMs: retryAfterMs };
+}
+
+function silence({ source }: Fetch): Pop3ConnectionError {
+  const text =
+    `The latest connections to ${source.host} port ${source.port} have all timed out. ` +
+    'It is left alone, and tried from time to time. Are host and port right, and is the server up?';
+  return new Pop3ConnectionError('upstream_timeout', 'connect', text);
 }
 
 /** What an attempt works with: where its credentials and its ledger are. */
@@ -90,20 +143,16 @@ function openFetch(ports: FetchPorts, fetch: Fetch, { token }: Lease): Access {
   };
 }
 
-async function attemptOfMailbox(
-  ports: FetchPorts,
-  fetch: Fetch,
-  lease: Lease,
-  shutdown: AbortSignal,
-): Promise<NextCall> {
+async function attemptOfMailbox(ports: FetchPorts, fetch: Fetch, held: Held, shutdown: AbortSignal): Promise<NextCall> {
   const { mailboxes, records, clock } = ports;
+  const { lease } = held;
   const ref = { tenant: fetch.tenant, mailbox: fetch.mailboxId };
   const mailbox = await mailboxes.begin(ref, lease.token);
   if (!mailbox) {
     await records.finish(fetch, lease.token, { state: 'cancelled', error: null, endedAt: now(ports) });
     return null;
   }
-  const { end, next, loginGapMs } = await attempt(ports, fetch, lease, shutdown, {
+  const { end, next, loginGapMs } = await attempt(ports, fetch, held, shutdown, {
     book: openMailboxBook(mailboxes.ledger, fetch, lease.token, clock),
     openPassword: async () => (await mailboxes.openCredentials(ref)).password,
   });
@@ -127,13 +176,18 @@ interface Attempted {
 async function attempt(
   ports: FetchPorts,
   fetch: Fetch,
-  lease: Lease,
+  { lease, slot }: Held,
   shutdown: AbortSignal,
   { book, openPassword }: Access,
 ): Promise<Attempted> {
   const { records, logger } = ports;
   const supervision = superviseSession({
-    lease,
+    holds: [
+      { renew: lease.renew, whenLost: 'Another worker has taken the maildrop over.' },
+      ...(slot
+        ? [{ renew: slot.renew, whenLost: 'The slot at the mail server was lost: this process stood still.' }]
+        : []),
+    ],
     sessionSeconds: fetch.limits.seconds,
     isCancelRequested: () => records.isCancelRequested(fetch),
     shutdown,
@@ -142,13 +196,30 @@ async function attempt(
   let session: FetchSession | undefined;
   let end: AttemptEnd;
   let delayMs: number | null = null;
+  let isConnected = false;
+  const noteAnswer = async (hasAnswered: boolean): Promise<void> =>
+    slot
+      ?.noteAnswer(hasAnswered)
+      .catch((error: unknown) => logger.warn({ err: error }, 'Whether the host answers was not noted'));
   try {
+    if (!slot) throw silence(fetch);
     const password = await openPassword();
-    session = new FetchSession(ports, { fetch, token: lease.token, book, password, signal: supervision.signal });
+    session = new FetchSession(ports, {
+      fetch,
+      token: lease.token,
+      book,
+      password,
+      signal: supervision.signal,
+      onConnected() {
+        isConnected = true;
+        void noteAnswer(true);
+      },
+    });
     await session.run();
     end = { state: 'succeeded', error: null, endedAt: now(ports) };
   } catch (thrown) {
     const code = codeOf(ports, thrown);
+    if (!isConnected && thrown instanceof Pop3Error) await noteAnswer(!isSilence(thrown));
     const stopped = shutdown.aborted && thrown === shutdown.reason;
     if (code === 'lease_lost' && !stopped) return { end: null, next: { delayMs: leaseRecheckMsMin }, loginGapMs: 0 };
     if (code === 'internal_error' && !stopped) logger.error({ err: thrown, fetchId: fetch.id }, 'Fetch failed');
@@ -192,14 +263,26 @@ async function waitForLease(ports: FetchPorts, fetch: Fetch): Promise<NextCall> 
 
 function describeEnd(ports: FetchPorts, thrown: Error, code: FailureCode, delayMs: number | null): AttemptEnd {
   if (code === 'cancelled') return { state: 'cancelled', error: null, endedAt: now(ports) };
-  const error: Failure = {
+  const error = describeFailure(ports, thrown, code, delayMs);
+  return delayMs === null ? { state: 'failed', error, endedAt: now(ports) } : { state: 'queued', error, endedAt: null };
+}
+
+function describeFailure(ports: FetchPorts, thrown: Error, code: FailureCode, delayMs: number | null): Failure {
+  return {
     code,
     detail: detailOf(thrown, code).slice(0, detailCharsMax),
     phase: thrown instanceof Pop3Error ? thrown.phase : null,
     retryable: isRetryable(code),
     nextAttemptAt: delayMs === null ? null : new Date(ports.clock.now() + delayMs).toISOString(),
   };
-  return delayMs === null ? { state: 'failed', error, endedAt: now(ports) } : { state: 'queued', error, endedAt: null };
+}
+
+/**
+ * Nobody is there, for all that can be told: what holds a worker up, and is nobody's settings' fault but the host's and the
+ * port's. A host that answers too late at a later step, or refuses, has answered.
+ */
+function isSilence({ code, phase }: Pop3Error): boolean {
+  return code === 'upstream_timeout' && (phase === 'resolve' || phase === 'connect');
 }
 
 /** Texts of errors that are not ours may hold anything: they go to the log only. */

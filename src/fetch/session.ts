@@ -49,6 +49,8 @@ export interface SessionJob {
   book: Book;
   password: string;
   signal: AbortSignal;
+  /** Called when there is a connection, and the server has greeted. */
+  onConnected(): void;
 }
 
 export class FetchSession {
@@ -91,6 +93,7 @@ export class FetchSession {
     const { fetch } = this.#job;
     const durable = fetch.delete === 'never' || fetch.isDryRun ? null : await this.#ports.durability.begin();
     const client = await this.#timed('connectMs', () => this.#connect());
+    this.#job.onConnected();
     try {
       await this.#timed('loginMs', () => client.login());
       this.loginGapMs = (client.capabilities.loginDelay?.seconds ?? 0) * 1000;

@@ -1,11 +1,17 @@
-/** Watches over a running session: renews the lease, notices a cancelled fetch, and bounds the whole. */
+/** Watches over a running session: renews what it holds, notices a cancelled fetch, and bounds the whole. */
 import { AppError, toError } from '../errors.ts';
 import { Pop3ConnectionError } from '../pop3/index.ts';
-import type { Lease } from './lease.ts';
 import { heartbeatMs, leaseTtlMs, sessionGraceMs } from './limits.ts';
 
+/** What a session may run on only while it is renewed: every `heartbeatMs`, and lost after `leaseTtlMs`. */
+export interface Hold {
+  /** False when it is lost. */
+  renew(): Promise<boolean>;
+  whenLost: string;
+}
+
 export interface SupervisionOptions {
-  lease: Lease;
+  holds: readonly Hold[];
   /** Seconds that the session may last. */
   sessionSeconds: number;
   isCancelRequested(): Promise<boolean>;
@@ -20,14 +26,16 @@ export interface Supervision {
 }
 
 export function superviseSession(options: SupervisionOptions): Supervision {
-  const { lease, sessionSeconds, isCancelRequested, shutdown, clock } = options;
+  const { holds, sessionSeconds, isCancelRequested, shutdown, clock } = options;
   const controller = new AbortController();
   let renewedMs = clock.now();
 
   const beat = async (): Promise<void> => {
     try {
-      if (!(await lease.renew())) {
-        controller.abort(new AppError('lease_lost', 'Another worker has taken the maildrop over.'));
+      const renewed = await Promise.all(holds.map((hold) => hold.renew()));
+      const lost = holds[renewed.indexOf(false)];
+      if (lost) {
+        controller.abort(new AppError('lease_lost', lost.whenLost));
         return;
       }
       renewedMs = clock.now();

@@ -11,6 +11,8 @@ import { closeWithin } from '../redis/queue.ts';
 import { queuePrefix } from '../redis/keys.ts';
 import { drainShare, jobLockMs, jobStallsMax, jobStartsMax, stalledCheckMs } from './limits.ts';
 import type { NextCall } from './run.ts';
+import { createTenantShare } from './tenant-share.ts';
+import { readWaitingTenants } from './waiting-tenants.ts';
 
 export interface FetchWorker {
   isRunning(): boolean;
@@ -37,7 +39,7 @@ export interface FetchWorkerOptions<Ref> {
   logger: Logger;
 }
 
-export function createFetchWorker<Ref>(options: FetchWorkerOptions<Ref>): FetchWorker {
+export function createFetchWorker<Ref extends { tenant: string }>(options: FetchWorkerOptions<Ref>): FetchWorker {
   const { queues, concurrency } = options;
   const shutdown = new AbortController();
   const shareOf = (place: number): number => Math.max(1, Math.ceil((concurrency - place) / queues.length));
@@ -56,24 +58,38 @@ export function createFetchWorker<Ref>(options: FetchWorkerOptions<Ref>): FetchW
   };
 }
 
-function openWorker<Ref>(
+function openWorker<Ref extends { tenant: string }>(
   queue: string,
   concurrency: number,
   options: FetchWorkerOptions<Ref>,
   shutdown: AbortSignal,
 ): Worker<Ref> {
-  const { clock, logger } = options;
+  const { blocking, clock, logger } = options;
+  const share = createTenantShare({
+    capacity: concurrency,
+    waitingTenants: () => readWaitingTenants(blocking, queue),
+    clock,
+  });
+  const run = async ({ data, timestamp }: Job<Ref>): Promise<NextCall> => {
+    const place = await share.enter(data.tenant, clock.now() - timestamp);
+    if (!('leave' in place)) return { delayMs: place.retryAfterMs };
+    try {
+      return await options.run(data, shutdown);
+    } finally {
+      place.leave();
+    }
+  };
   const worker = new Worker<Ref>(
     queue,
     async (job, token) => {
       if (job.attemptsStarted <= 1) options.observeLag?.(clock.now() - job.timestamp);
-      const next = await options.run(job.data, shutdown);
+      const next = await run(job);
       if (!next) return;
       await job.moveToDelayed(clock.now() + next.delayMs, token);
       throw new DelayedError();
     },
     {
-      connection: options.blocking,
+      connection: blocking,
       prefix: queuePrefix(queue),
       concurrency,
       lockDuration: jobLockMs,

@@ -124,6 +124,23 @@ export function leaseKeys(tenant: string, mailboxId: string): { owner: string; f
   return { owner: `${tag}:lease`, fence: `${tag}:fence` };
 }
 
+export interface HostKeys {
+  /** Sorted set: `owner tenant` of each session by when its slot frees itself. Times are epoch milliseconds. */
+  slots: string;
+  /** Sorted set: tenants that wait for the host, by until when they count as waiting. */
+  waiting: string;
+  /** Sorted set: the same tenants by since when it is their turn. */
+  turns: string;
+  /** Hash: the logins that are left and when that was; the end of each tenant's line; what is known of ports that do not answer. */
+  state: string;
+}
+
+/** Of an upstream host, whoever asks for it. */
+export function hostKeys(host: string): HostKeys {
+  const tag = `${PREFIX}:{host/${host}}`;
+  return { slots: `${tag}:slots`, waiting: `${tag}:waiting`, turns: `${tag}:turns`, state: `${tag}:state` };
+}
+
 export interface DueKeys {
   /** Sorted set: `tenant/mailbox id` by when it is due, in epoch milliseconds. */
   mailboxes: string;
@@ -178,4 +195,9 @@ export const durabilityKey = `${PREFIX}:{durability}:mark`;
 /** BullMQ puts the queue's name behind its prefix; the tag keeps all keys of one queue on one slot. */
 export function queuePrefix(queue: string): string {
   return `${PREFIX}:{queue/${queue}}`;
+}
+
+/** List, BullMQ's own: the ids of jobs that wait to be taken up. The next one is the last. */
+export function queueWaitKey(queue: string): string {
+  return `${queuePrefix(queue)}:${queue}:wait`;
 }

@@ -18,7 +18,7 @@ const REF: MailboxRef = { tenant: 'default', mailbox: 'mbx_1' };
 const SHARD = shardOf(DUE.mailbox);
 const QUEUE = MAILBOX_QUEUES[SHARD]!;
 const QUEUE_KEY = `${queuePrefix(QUEUE)}:${QUEUE}`;
-const JOB_KEY = `${QUEUE_KEY}:${DUE.mailbox}`;
+const JOB_KEY = `${QUEUE_KEY}:${DUE.tenant}/${DUE.mailbox}`;
 
 let server: TestRedis;
 let redis: Redis;

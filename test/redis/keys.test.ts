@@ -7,9 +7,11 @@ import {
   dueKeys,
   durabilityKey,
   fetchKeys,
+  hostKeys,
   leaseKeys,
   messageKey,
   queuePrefix,
+  queueWaitKey,
 } from '../../src/redis/keys.ts';
 import { startRedis, type TestRedis } from '../support/redis.ts';
 
@@ -41,6 +43,8 @@ test('all keys of a fetch, of a lease and of a queue are in one slot each, so th
     Object.values(fetchKeys('default', 'fch_1')),
     Object.values(leaseKeys('default', 'mbx_1')),
     Object.values(dueKeys(3)),
+    Object.values(hostKeys('pop.example.com')),
+    [queueWaitKey('webhook'), `${queuePrefix('webhook')}:webhook:meta`],
     [blobDraftKey('1'), blobKeys('other', 'blb_2').blob, ...Object.values(blobKeys('default', 'blb_1'))],
     ['wait', 'active', 'delayed', 'meta', 'fch_1-evt_1'].map((name) => `${queuePrefix('webhook')}:webhook:${name}`),
   ];

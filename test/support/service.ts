@@ -217,6 +217,9 @@ function defaultEnv(dataDir: string, redis: ServiceOptions['redis']): Record<str
     POPBRIDGE_PORT: '0',
     POPBRIDGE_OPERATOR_KEY: OPERATOR_KEY,
     POPBRIDGE_EGRESS_ALLOW: '127.0.0.0/8:*',
+    // All servers of tests are on one host.
+    POPBRIDGE_HOST_CONNECTIONS: '1000',
+    POPBRIDGE_HOST_LOGINS_PER_SECOND: '1000',
     ...(redis && { REDIS_URL: `redis://localhost?path=${redis.socketPath}`, POPBRIDGE_MASTER_KEYS: MASTER_KEYS }),
   };
 }

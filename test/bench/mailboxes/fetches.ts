@@ -17,6 +17,7 @@ import { parseEgressAllow } from '../../../src/egress/allow-rule.ts';
 import { createEgressPolicy } from '../../../src/egress/policy.ts';
 import { createDueIndex } from '../../../src/fetch/due-index.ts';
 import { createFetchStore } from '../../../src/fetch/fetch-store.ts';
+import { createHostSlots } from '../../../src/fetch/host-slots.ts';
 import { createLeases } from '../../../src/fetch/lease.ts';
 import type { LedgerEntry } from '../../../src/fetch/ledger.ts';
 import { createMailboxLedger } from '../../../src/fetch/mailbox-ledger.ts';
@@ -82,6 +83,10 @@ const ports: RunMailboxPorts = {
   pipelining: createPipeliningMemory(clock),
   records,
   leases: createLeases(redis),
+  hosts: createHostSlots(redis, {
+    limitsOf: () => ({ connections: 1000, loginsPerSecond: 1000 }),
+    random: Math.random,
+  }),
   credentials: createCredentialStore(redis, sealer, 1000),
   mailboxes: { ...mailboxes, ledger, planNext: schedule.planNext },
   messages: createMessageStore({ redis, sealer, clock, blobs, quota: { messages: 0, bytes: 0 } }),
