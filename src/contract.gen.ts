@@ -735,7 +735,7 @@ export interface components {
             readonly digest: string | null;
             readonly state: components["schemas"]["LedgerState"];
             /** @enum {string|null} */
-            readonly reason: "before_first_fetch" | "size" | "header" | null;
+            readonly reason: "before_first_fetch" | null;
             readonly messageId: components["schemas"]["MessageId"] | null;
             /** @description As the server listed it. */
             readonly bytes: number | null;

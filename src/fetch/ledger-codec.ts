@@ -10,7 +10,7 @@ import type { LedgerEntry, SkipReason } from './ledger.ts';
 
 const VERSION = 1;
 const STATES: readonly LedgerEntry['state'][] = ['stored', 'skipped', 'oversize', 'suspect', 'deleted'];
-const REASONS: readonly SkipReason[] = ['before_first_fetch', 'size', 'header'];
+const REASONS: readonly SkipReason[] = ['before_first_fetch'];
 const FLAGS = { digest: 8, ownId: 16, absent: 32, released: 64 } as const;
 const STATE_MASK = 7;
 /** Seconds; times are counted from here, which saves a byte. */
@@ -101,7 +101,7 @@ function readEntry(reader: Reader): LedgerEntry {
     return { ...known, state, ownId, digest, keptUntil: at + keptFor, isReleased: (flags & FLAGS.released) !== 0 };
   }
   if (state === 'deleted') return { ...known, state, ownId, digest };
-  if (state === 'skipped') return { ...known, state, reason: REASONS[small] ?? 'size' };
+  if (state === 'skipped') return { ...known, state, reason: REASONS[small] ?? 'before_first_fetch' };
   return state === 'oversize' ? { ...known, state, broke: small } : { ...known, state };
 }
 

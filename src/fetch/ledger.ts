@@ -34,12 +34,8 @@ export interface SkippedEntry extends Known {
   reason: SkipReason;
 }
 
-export type SkipReason =
-  /** It was there when the mailbox was new, and only what comes later is wanted. */
-  | 'before_first_fetch'
-  /** A filter of the mailbox, by its size or by its header section. */
-  | 'size'
-  | 'header';
+/** It was there when the mailbox was new, and only what comes later is wanted. */
+export type SkipReason = 'before_first_fetch';
 
 /** Larger than the server had said: the next attempt takes its header section only. */
 export interface OversizeEntry extends Known {

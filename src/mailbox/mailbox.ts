@@ -56,14 +56,6 @@ export interface MailboxStatus {
   lastSuccessAt: string | null;
   /** Fetches in a row that found no new mail. */
   quietFetches: number;
-  /** What the owner should know, though fetches succeed. */
-  warnings: readonly MailboxWarning[];
-}
-
-export interface MailboxWarning {
-  code: 'unique_ids_changed' | 'unique_ids_missing' | 'maildrop_shared';
-  since: string;
-  detail: string;
 }
 
 export interface Mailbox extends MailboxRef {
@@ -84,6 +76,5 @@ export function freshStatus(now: string): MailboxStatus {
     lastFetch: null,
     lastSuccessAt: null,
     quietFetches: 0,
-    warnings: [],
   };
 }
