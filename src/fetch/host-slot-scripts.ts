@@ -107,6 +107,7 @@ export const acquireSlot = defineScript(`${NOW}${CIRCUIT}
     else
       redis.call('ZREM', KEYS[2], tenant)
       redis.call('ZREM', KEYS[3], tenant)
+      redis.call('HDEL', KEYS[4], lineField)
     end
     return { 1, failures }
   end
