@@ -10,7 +10,7 @@ import { startService, type Service } from '../support/service.ts';
 import { seeded, type Fault } from './fault-proxy.ts';
 import { makeMails, PASSWORD, startTrial } from './maildrop-check.ts';
 
-const SEEDS = Number(process.env['CHAOS_SEEDS'] ?? 150);
+const SEEDS = Number(process.env['CHAOS_SEEDS'] ?? 120);
 const KINDS = ['cut', 'reset', 'slow', 'garbage'] as const;
 const MAILS = 5;
 

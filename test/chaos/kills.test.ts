@@ -9,8 +9,8 @@ import { seeded } from './fault-proxy.ts';
 import { openLanes, startLane, type Lane } from './lane.ts';
 import { makeMails, PASSWORD, startTrial } from './maildrop-check.ts';
 
-const SEEDS = Number(process.env['CHAOS_SEEDS'] ?? 60);
-const LANES = 4;
+const SEEDS = Number(process.env['CHAOS_SEEDS'] ?? 40);
+const LANES = 2;
 const MAILS = 4;
 
 describe.skipIf(!dovecotAvailable())('death (skipped where dovecot-pop3d is not installed)', () => {

@@ -70,7 +70,7 @@ test('a thread has none of the environment, and so none of its secrets', async (
 
 describe('a message that', () => {
   test.for([
-    ['loops', 'loop', 'time_limit', { timeLimitMs: 1000 }],
+    ['loops', 'loop', 'time_limit', { timeLimitMs: 3000 }],
     ['hoards memory', 'hoard', 'memory_limit', { heapMb: 64 }],
     ['ends the thread', 'exit', 'crashed', {}],
     ['throws', 'throw', 'crashed', {}],
@@ -105,7 +105,7 @@ describe('a message that', () => {
   });
 
   test('loops does not disturb those in other threads, nor those that wait', async () => {
-    const pool = openHostile({ threads: 2, timeLimitMs: 2000 });
+    const pool = openHostile({ threads: 2, timeLimitMs: 5000 });
     const order: string[] = [];
     const looping = pool.parse(mail('Subject: loop\n\nx')).then((message) => {
       order.push('loop');
@@ -215,7 +215,7 @@ describe('a message that comes as a stream', () => {
   });
 
   test.for([
-    ['loops', 'loop', 'time_limit', { timeLimitMs: 1000 }],
+    ['loops', 'loop', 'time_limit', { timeLimitMs: 3000 }],
     ['ends the thread', 'exit', 'crashed', {}],
   ] as const)('and %s is failed, with the header section of what was sent', async ([, subject, code, options]) => {
     const pool = openHostile(options);
