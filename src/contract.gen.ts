@@ -520,6 +520,7 @@ export interface components {
             readonly delete: components["schemas"]["DeletePolicy"];
             /** @default {} */
             readonly limits: components["schemas"]["FetchLimits"];
+            readonly filter?: components["schemas"]["MessageFilter"];
             /** @description How long the fetch and its messages are kept. What the service is set to (7 days by default), unless given. */
             readonly retentionDays?: number;
             readonly webhook?: components["schemas"]["WebhookRequest"];
@@ -567,6 +568,38 @@ export interface components {
              */
             readonly seconds: number;
         };
+        /**
+         * @description Which messages are wanted; all that is said must hold. The others stay on the server and are noted in the ledger as `skipped`, until the
+         *     filter changes. Sizes are looked at before anything is retrieved, and header fields by TOP where the server has it; else the message is
+         *     retrieved and dropped.
+         * @example {
+         *       "bytesMax": 10485760,
+         *       "headers": [
+         *         {
+         *           "name": "Subject",
+         *           "contains": [
+         *             "invoice",
+         *             "Rechnung"
+         *           ],
+         *           "excludes": [
+         *             "re:"
+         *           ]
+         *         }
+         *       ]
+         *     }
+         */
+        readonly MessageFilter: {
+            /** @description A larger message is not wanted, not even its header section. */
+            readonly bytesMax?: number;
+            readonly headers?: readonly components["schemas"]["HeaderCondition"][];
+        };
+        /** @description Holds where a field of that name has one of `contains` in it, and none has one of `excludes`: as decoded, letter case aside. */
+        readonly HeaderCondition: {
+            readonly name: string;
+            readonly contains?: components["schemas"]["HeaderTexts"];
+            readonly excludes?: components["schemas"]["HeaderTexts"];
+        };
+        readonly HeaderTexts: readonly string[];
         /** @description Where `message.received` is sent for each message of this fetch. */
         readonly WebhookRequest: {
             /**
@@ -637,6 +670,7 @@ export interface components {
             readonly dryRun: components["schemas"]["DryRun"];
             /** @default {} */
             readonly limits: components["schemas"]["FetchLimits"];
+            readonly filter?: components["schemas"]["MessageFilter"] | null;
             readonly retentionDays?: components["schemas"]["MailboxRetention"];
         };
         /** @description For people; popbridge makes nothing of it. */
@@ -661,6 +695,7 @@ export interface components {
             readonly dryRun?: components["schemas"]["DryRun"];
             /** @description As a whole; what is left out is as for a new mailbox. */
             readonly limits?: components["schemas"]["FetchLimits"];
+            readonly filter?: components["schemas"]["MessageFilter"] | null;
             readonly retentionDays?: components["schemas"]["MailboxRetention"];
         };
         readonly MailboxReset: {
@@ -677,6 +712,7 @@ export interface components {
             readonly delete: components["schemas"]["MailboxDeletePolicy"];
             readonly dryRun: components["schemas"]["DryRun"];
             readonly limits: components["schemas"]["FetchLimits"];
+            readonly filter: components["schemas"]["MessageFilter"] | null;
             readonly retentionDays: number;
             readonly state: components["schemas"]["MailboxState"];
             /** Format: date-time */
@@ -721,7 +757,7 @@ export interface components {
             readonly nextCursor: components["schemas"]["MailboxId"] | null;
         };
         /**
-         * @description `stored`: here, and announced. `skipped`: left on the server for good, `reason` says why. `oversize`: larger than the server had said,
+         * @description `stored`: here, and announced. `skipped`: left on the server, `reason` says why (by a filter: until that is changed). `oversize`: larger than the server had said,
          *     its header section is taken. `suspect`: the session broke on it, it comes last. `deleted`: stored, and the server was asked to delete it.
          * @enum {string}
          */
@@ -735,7 +771,7 @@ export interface components {
             readonly digest: string | null;
             readonly state: components["schemas"]["LedgerState"];
             /** @enum {string|null} */
-            readonly reason: "before_first_fetch" | null;
+            readonly reason: "before_first_fetch" | "filter_size" | "filter_headers" | null;
             readonly messageId: components["schemas"]["MessageId"] | null;
             /** @description As the server listed it. */
             readonly bytes: number | null;
@@ -767,6 +803,7 @@ export interface components {
             readonly firstFetch: components["schemas"]["FirstFetch"];
             /** @default {} */
             readonly limits: components["schemas"]["FetchLimits"];
+            readonly filter?: components["schemas"]["MessageFilter"];
         };
         readonly Verification: {
             readonly ok: boolean;
@@ -861,6 +898,7 @@ export interface components {
                 readonly messageBytes: number;
                 readonly seconds: number;
             };
+            readonly filter: components["schemas"]["MessageFilter"] | null;
             readonly counts: {
                 /** @description Messages in the maildrop. */
                 readonly listed: number;
@@ -870,6 +908,8 @@ export interface components {
                 readonly omitted: number;
                 /** @description Messages left for another fetch because a limit was reached. */
                 readonly skipped: number;
+                /** @description Messages that `filter` does not want, found out by this fetch. They stay on the server. */
+                readonly filtered: number;
                 /** @description Messages that could not be retrieved; `failures` says why. */
                 readonly failed: number;
                 /** @description Messages that `delete` let go this time. */

@@ -200,6 +200,7 @@ function readRecord({ tenant, id }: FetchRef, fields: Record<string, string>): F
     retrievedBytes: count('retrievedBytes'),
     omitted: count('omitted'),
     skipped: count('skipped'),
+    filtered: count('filtered'),
     failed: count('failed'),
     deletable: count('deletable'),
     deleted: count('deleted'),

@@ -1,6 +1,6 @@
 /** A fetch: one run against a mailbox, which is stored, or whose settings are given inline. */
 import type { FailureCode } from '../errors.ts';
-import type { DeletePolicy, FetchLimits, FirstFetch } from '../mailbox/policies.ts';
+import type { DeletePolicy, FetchLimits, FirstFetch, MessageFilter } from '../mailbox/policies.ts';
 import type { Pop3Phase } from '../pop3/errors.ts';
 import type { TlsMode } from '../pop3/index.ts';
 
@@ -27,6 +27,8 @@ export interface FetchRequest {
   /** What it takes of a maildrop that no fetch has seen before; of a stored mailbox. */
   firstFetch: FirstFetch;
   limits: FetchLimits;
+  /** Absent: all mail is wanted. */
+  filter?: MessageFilter;
   /** Milliseconds that the fetch and its messages are kept. */
   retentionMs: number;
 }
@@ -64,6 +66,8 @@ export interface FetchProgress {
   /** Messages of which only the header section was taken. */
   omitted: number;
   skipped: number;
+  /** Messages that the filter does not want, found out by this fetch. */
+  filtered: number;
   failed: number;
   /** Messages that the policy lets go: as many are asked to be deleted, unless it is a dry run. */
   deletable: number;

@@ -15,7 +15,12 @@ export function skipOlder(
     older.flatMap(({ key, bytes }) =>
       key === null
         ? []
-        : [[key, { state: 'skipped', reason: 'before_first_fetch', at: nowSeconds, bytes, absent: null }] as const],
+        : [
+            [
+              key,
+              { state: 'skipped', reason: 'before_first_fetch', filter: 0, at: nowSeconds, bytes, absent: null },
+            ] as const,
+          ],
     ),
   );
 }

@@ -12,10 +12,12 @@ import { createHash } from 'node:crypto';
 import type { Readable } from 'node:stream';
 import type { Book } from './book.ts';
 import type { Fetch } from './fetch.ts';
+import { refusal, skippedByFilter } from './filter.ts';
 import type { StoredEntry } from './ledger.ts';
 import { digestBytes } from './ledger-codec.ts';
 import { commitAfterMs, commitBytesMax, commitMessagesMax, headersBytesMax } from './limits.ts';
 import type { PlannedMessage, StoredMessage } from './plan.ts';
+import { readStart } from './read-start.ts';
 
 export interface CommitPorts {
   clock: { now(): number };
@@ -57,6 +59,8 @@ interface Waiting {
 
 export class GroupCommit {
   readonly committed: StoredMessage[] = [];
+  /** How many were not wanted, by what was found in them. */
+  unwanted = 0;
   readonly #ports: CommitPorts;
   readonly #job: CommitJob;
   /** How many messages with these bytes and no unique-id this session has met. */
@@ -114,10 +118,13 @@ export class GroupCommit {
   }
 
   async #flush(): Promise<void> {
-    const group = this.#waiting.splice(0);
+    const taken = this.#waiting.splice(0);
     this.#waitingBytes = 0;
+    if (taken.length === 0) return;
+    const parsed = await this.#parsedOf(taken);
+    const group = await this.#leaveOut(taken, parsed);
     if (group.length === 0) return;
-    const messages = await this.#finish(group);
+    const messages = this.#finish(group, parsed);
     const { tenant, id: fetchId, mailboxId } = this.#job.fetch;
     const outcomes = await this.#ports.messages.store(tenant, messages);
     const stored = group.map((waiting, at) => ({ waiting, outcome: outcomes[at] as StoredOutcome }));
@@ -137,25 +144,46 @@ export class GroupCommit {
     this.committed.push(...marked);
   }
 
-  async #finish(group: readonly Waiting[]): Promise<NewMessage[]> {
-    const { id: fetchId, mailboxId, retentionMs } = this.#job.fetch;
+  async #parsedOf(group: readonly Waiting[]): Promise<ReadonlyMap<Waiting, ParsedMessage>> {
     try {
-      const parsed = await Promise.all(group.map((waiting) => waiting.parsed));
+      const parsed = await Promise.all(group.map(async (waiting) => [waiting, await waiting.parsed] as const));
       this.#job.signal.throwIfAborted();
-      return group.map(({ identity, message: { uidl }, raw, fetchedMs }, at) => ({
-        identity,
-        mailboxId,
-        fetchId,
-        uidl,
-        fetchedMs,
-        retentionMs,
-        raw,
-        parsed: parsed[at] as ParsedMessage,
-      }));
+      return new Map(parsed);
     } catch (error) {
       await discard(group);
       throw error;
     }
+  }
+
+  /** Resolves with those that are wanted; the others are in the ledger. */
+  async #leaveOut(group: readonly Waiting[], parsed: ReadonlyMap<Waiting, ParsedMessage>): Promise<readonly Waiting[]> {
+    const { filter } = this.#job.fetch;
+    if (!filter) return group;
+    const wanted: Waiting[] = [];
+    for (const waiting of group) {
+      const { message, raw, fetchedMs } = waiting;
+      const headers = parsed.get(waiting)?.headers ?? [];
+      const reason = refusal(filter, message, { bytes: raw.bytes, headers });
+      if (reason === null) {
+        wanted.push(waiting);
+        continue;
+      }
+      this.unwanted += 1;
+      await discard([waiting]);
+      const entry = skippedByFilter(message, reason, filter, Math.floor(fetchedMs / 1000));
+      if (message.key !== null) await this.#job.book.commit(message.key, entry);
+    }
+    return wanted;
+  }
+
+  #finish(group: readonly Waiting[], parsed: ReadonlyMap<Waiting, ParsedMessage>): NewMessage[] {
+    const { id: fetchId, mailboxId, retentionMs } = this.#job.fetch;
+    return group.map((waiting) => {
+      const { identity, message, raw, fetchedMs } = waiting;
+      const { uidl } = message;
+      const whole = parsed.get(waiting) as ParsedMessage;
+      return { identity, mailboxId, fetchId, uidl, fetchedMs, retentionMs, raw, parsed: whole };
+    });
   }
 
   #describe({ message, identity, raw, fetchedMs }: Waiting, messageId: string): StoredMessage {
@@ -198,15 +226,4 @@ async function discard(group: readonly Waiting[]): Promise<void> {
     await parsed.catch(() => undefined); // It may still be reading the bytes.
     if (!('omitted' in raw)) await raw.discard();
   }
-}
-
-/** Reads to the end, and keeps the first bytes. */
-async function readStart(source: AsyncIterable<Buffer>, bytesMax: number): Promise<Uint8Array> {
-  const kept: Buffer[] = [];
-  let bytes = 0;
-  for await (const chunk of source) {
-    if (bytes < bytesMax) kept.push(Buffer.from(chunk.subarray(0, bytesMax - bytes)));
-    bytes += chunk.length;
-  }
-  return new Uint8Array(Buffer.concat(kept));
 }

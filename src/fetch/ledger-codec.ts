@@ -10,7 +10,7 @@ import type { LedgerEntry, SkipReason } from './ledger.ts';
 
 const VERSION = 1;
 const STATES: readonly LedgerEntry['state'][] = ['stored', 'skipped', 'oversize', 'suspect', 'deleted'];
-const REASONS: readonly SkipReason[] = ['before_first_fetch'];
+const REASONS: readonly SkipReason[] = ['before_first_fetch', 'filter_size', 'filter_headers'];
 const FLAGS = { digest: 8, ownId: 16, absent: 32, released: 64 } as const;
 const STATE_MASK = 7;
 /** Seconds; times are counted from here, which saves a byte. */
@@ -75,7 +75,10 @@ function writeEntry(writer: Writer, entry: LedgerEntry): void {
   writer.varint(at - EPOCH);
   writer.varint(bytes === null ? 0 : bytes + 1);
   if (state === 'stored') writer.varint(entry.keptUntil - at);
-  if (state === 'skipped') writer.byte(REASONS.indexOf(entry.reason));
+  if (state === 'skipped') {
+    writer.byte(REASONS.indexOf(entry.reason));
+    if (entry.reason !== 'before_first_fetch') writer.varint(entry.filter);
+  }
   if (state === 'oversize') writer.byte(entry.broke);
   if (digest !== null) writer.raw(Buffer.from(digest, 'hex'));
   if (ownId !== null) writer.text(ownId);
@@ -93,6 +96,9 @@ function readEntry(reader: Reader): LedgerEntry {
   const size = reader.varint();
   const keptFor = state === 'stored' ? reader.varint() : 0;
   const small = state === 'skipped' || state === 'oversize' ? reader.byte() : 0;
+  const reason = state === 'skipped' ? REASONS[small] : 'before_first_fetch';
+  if (reason === undefined) throw damaged();
+  const filter = reason === 'before_first_fetch' ? 0 : reader.varint();
   const digest = flags & FLAGS.digest ? reader.raw(digestBytes).toString('hex') : null;
   const ownId = flags & FLAGS.ownId ? reader.text() : null;
   const absent = flags & FLAGS.absent ? { listings: reader.varint(), since: reader.varint() + EPOCH } : null;
@@ -101,7 +107,7 @@ function readEntry(reader: Reader): LedgerEntry {
     return { ...known, state, ownId, digest, keptUntil: at + keptFor, isReleased: (flags & FLAGS.released) !== 0 };
   }
   if (state === 'deleted') return { ...known, state, ownId, digest };
-  if (state === 'skipped') return { ...known, state, reason: REASONS[small] ?? 'before_first_fetch' };
+  if (state === 'skipped') return { ...known, state, reason, filter };
   return state === 'oversize' ? { ...known, state, broke: small } : { ...known, state };
 }
 

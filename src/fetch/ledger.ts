@@ -28,14 +28,16 @@ export interface StoredEntry extends Known {
   isReleased: boolean;
 }
 
-/** Left on the server, and not to be looked at again. */
+/** Left on the server, and not to be looked at again, unless the filter changes. */
 export interface SkippedEntry extends Known {
   state: 'skipped';
   reason: SkipReason;
+  /** The mark of the filter that did not want it: another filter may. Zero where it was none. */
+  filter: number;
 }
 
-/** It was there when the mailbox was new, and only what comes later is wanted. */
-export type SkipReason = 'before_first_fetch';
+/** It was there when the mailbox was new, and only what comes later is wanted; or the filter does not want it, by its size or a header field. */
+export type SkipReason = 'before_first_fetch' | 'filter_size' | 'filter_headers';
 
 /** Larger than the server had said: the next attempt takes its header section only. */
 export interface OversizeEntry extends Known {

@@ -21,6 +21,10 @@ export const commitBytesMax = 1024 * 1024;
 export const commitAfterMs = 100;
 /** Bytes that are kept of the header section of a message too large to be retrieved. */
 export const headersBytesMax = 256 * 1024;
+/** Header sections that are asked for by TOP, held against the filter, before the messages that it wants are retrieved. */
+export const filterBatchMax = 100;
+/** Ledger entries that are marked by one script. */
+export const marksMax = 1000;
 /** How often the progress of a running fetch is written. */
 export const progressEveryMs = 250;
 /** Sessions that may break on asking for the header section of a message: then it is left out. */

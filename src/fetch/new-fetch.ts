@@ -21,7 +21,7 @@ export async function createFetchRecord(ports: NewFetchPorts, tenant: string, re
 
 /** A fetch by a stored mailbox's settings as they are now. */
 export function createFetchOf(ports: NewFetchPorts, { tenant, mailbox, settings }: Mailbox): Promise<Fetch> {
-  const { source, limits, retentionMs, isDryRun, firstFetch } = settings;
+  const { source, limits, filter, retentionMs, isDryRun, firstFetch } = settings;
   const { ca, ...address } = source;
   return createFetchRecord(ports, tenant, {
     mailboxId: mailbox,
@@ -32,6 +32,7 @@ export function createFetchOf(ports: NewFetchPorts, { tenant, mailbox, settings 
     firstFetch,
     delete: settings.delete,
     limits,
+    ...(filter && { filter }),
     retentionMs,
   });
 }

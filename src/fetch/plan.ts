@@ -1,7 +1,8 @@
 /** The plan: the listing held against the ledger gives what to retrieve, in order, within the fetch's limits. Pure. */
 import { messageKey } from '../identity.ts';
-import type { FetchLimits } from '../mailbox/policies.ts';
+import type { FetchLimits, MessageFilter } from '../mailbox/policies.ts';
 import type { MessageFailure } from './fetch.ts';
+import { filterMark, isWantedBySize } from './filter.ts';
 import type { LedgerEntry, StoredEntry } from './ledger.ts';
 import { brokenHeadersMax } from './limits.ts';
 
@@ -34,6 +35,8 @@ export interface Plan {
   leftOut: readonly Listed[];
   /** Stored before, and still listed. */
   stored: readonly StoredMessage[];
+  /** Not wanted, by the size that the server states. */
+  unwanted: readonly PlannedMessage[];
   /** Left for another fetch. */
   skipped: number;
   limitReached: 'messages' | 'bytes' | null;
@@ -62,23 +65,27 @@ export function keyListing(listing: readonly Listed[]): (Listed & { key: string 
 export function planFetch(
   listing: readonly Listed[],
   ledger: ReadonlyMap<string, LedgerEntry>,
-  limits: FetchLimits,
+  { limits, filter = {} }: { limits: FetchLimits; filter?: MessageFilter | undefined },
   before: { messages: number; bytes: number },
 ): Plan {
+  const mark = filterMark(filter);
   const fresh: PlannedMessage[] = [];
   const suspects: PlannedMessage[] = [];
   const oversize: PlannedMessage[] = [];
   const broken: PlannedMessage[] = [];
   const leftOut: Listed[] = [];
   const stored: StoredMessage[] = [];
+  const unwanted: PlannedMessage[] = [];
 
   for (const keyed of keyListing(listing)) {
     const entry = keyed.key === null ? undefined : ledger.get(keyed.key);
     const message = { ...keyed, isSuspect: entry?.state === 'suspect' };
     const { key } = keyed;
-    if (entry?.state === 'skipped') continue;
+    if (entry?.state === 'skipped' && (entry.filter === 0 || entry.filter === mark)) continue;
     if (key !== null && entry?.state === 'stored' && isSame(entry, keyed)) {
       stored.push({ ...message, key, entry });
+    } else if (!isWantedBySize(filter, keyed.bytes)) {
+      unwanted.push(message);
     } else if (entry?.state === 'oversize' && entry.broke > 0) {
       if (entry.broke >= brokenHeadersMax) leftOut.push(keyed);
       else broken.push({ ...message, isSuspect: true });
@@ -97,6 +104,7 @@ export function planFetch(
     headersOnly,
     leftOut,
     stored,
+    unwanted,
     skipped: wanted.length + large.length - count - headersOnly.length,
     limitReached: headersOnly.length < large.length ? 'messages' : limitReached,
   };

@@ -7,7 +7,7 @@ import { AppError } from '../errors.ts';
 import { mailboxId } from '../identity.ts';
 import type { MessageRecord } from '../message/message.ts';
 import type { Mailbox } from '../mailbox/mailbox.ts';
-import type { DeletePolicy, FetchLimits } from '../mailbox/policies.ts';
+import type { DeletePolicy, FetchLimits, MessageFilter } from '../mailbox/policies.ts';
 import { hasCertificates, maildropOf, unreadableCertificates, type TlsMode } from '../mailbox/source.ts';
 import type { FetchStore } from './fetch-store.ts';
 import type { Leases } from './lease.ts';
@@ -19,6 +19,7 @@ export interface NewFetch {
   source: { host: string; port: number; tls: TlsMode; username: string; password: string; ca: string | null };
   delete: DeletePolicy;
   limits: FetchLimits;
+  filter?: MessageFilter;
   retentionMs: number;
 }
 

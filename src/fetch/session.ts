@@ -12,11 +12,22 @@ import {
   type PipeliningMemory,
 } from '../pop3/index.ts';
 import type { Fetch, FetchProgress, FetchRef, MessageFailure, PhaseTimings } from './fetch.ts';
+import type { MessageFilter } from '../mailbox/policies.ts';
 import type { Book } from './book.ts';
 import { chooseDeletions } from './deletion.ts';
 import { digestsOf, messageIdOf, type DeletedEntry, type LedgerEntry } from './ledger.ts';
 import { GroupCommit, type CommitPorts } from './group-commit.ts';
-import { brokenHeadersMax, detailCharsMax, failuresMax, progressEveryMs, sessionGraceMs } from './limits.ts';
+import { isWantedByHeaders, skippedByFilter } from './filter.ts';
+import {
+  brokenHeadersMax,
+  detailCharsMax,
+  failuresMax,
+  filterBatchMax,
+  headersBytesMax,
+  marksMax,
+  progressEveryMs,
+  sessionGraceMs,
+} from './limits.ts';
 import { listMaildrop } from './listing.ts';
 import {
   countGone,
@@ -27,6 +38,7 @@ import {
   type PlannedMessage,
   type StoredMessage,
 } from './plan.ts';
+import { readStart } from './read-start.ts';
 
 /** What the session needs of others. */
 export interface SessionPorts extends CommitPorts {
@@ -71,6 +83,11 @@ export class FetchSession {
   loginGapMs = 0;
   /** Messages that failed by themselves, and will again. */
   #foundFailing = 0;
+  /** Messages that the filter did not want before they were retrieved. */
+  #unwanted = 0;
+  /** What earlier attempts have found of that; without unique-ids nothing tells them apart. */
+  #unwantedBefore = 0;
+  #hasTop = true;
 
   constructor(ports: SessionPorts, job: SessionJob) {
     this.#ports = ports;
@@ -80,9 +97,9 @@ export class FetchSession {
     this.#commit = new GroupCommit(ports, { ...job, isAnnounced: (digest) => this.#announced.has(digest) });
   }
 
-  /** Messages whose fate this session has found out: stored, or known to fail. */
+  /** Messages whose fate this session has found out: stored, not wanted, or known to fail. */
   get settled(): number {
-    return this.#commit.committed.length + this.#foundFailing;
+    return this.#commit.committed.length + this.#commit.unwanted + this.#unwanted + this.#foundFailing;
   }
 
   /**
@@ -111,7 +128,7 @@ export class FetchSession {
     } finally {
       client.close();
       await this.#commit.close();
-      await this.#write({ phases: this.#phases, ...this.#failureCounts() });
+      await this.#write({ phases: this.#phases, ...this.#counts() });
     }
   }
 
@@ -128,11 +145,13 @@ export class FetchSession {
     const { listing, hasUidl } = await this.#timed('listMs', () => listMaildrop(client));
     const ledger = await this.#job.book.open(listing);
     this.#announced = digestsOf(ledger);
-    const plan = planFetch(listing, ledger, fetch.limits, {
+    const plan = planFetch(listing, ledger, fetch, {
       // Without unique-ids nothing tells what an earlier attempt had: all is retrieved again, under the same ids.
       messages: hasUidl ? fetch.retrieved : 0,
       bytes: hasUidl ? fetch.retrievedBytes : 0,
     });
+    this.#unwantedBefore = hasUidl ? fetch.filtered : 0;
+    await this.#leaveOut(plan.unwanted, 'filter_size');
     if (plan.retrieve.length > 0) await this.#ports.messages.checkQuota(fetch.tenant);
     await this.#write({
       listed: Math.max(fetch.listed, listing.length),
@@ -142,12 +161,12 @@ export class FetchSession {
       ),
       skipped: plan.skipped,
       limitReached: plan.limitReached,
-      ...this.#failureCounts(),
+      ...this.#counts(),
       ...(fetch.deletion === 'unknown' && hasUidl && this.#settleDeletion(countGone(listing, ledger))),
     });
     await this.#timed('retrieveMs', async () => {
       for (const message of plan.leftOut) this.#addFailure(tooLarge(message, fetch.limits));
-      const left = await this.#retrieve(client, plan);
+      const left = await this.#retrieveWanted(client, plan.retrieve);
       // Whatever becomes of those that are too large.
       await this.#commit.flush();
       const leftHeaders = await this.#retrieveHeaders(client, plan);
@@ -159,26 +178,92 @@ export class FetchSession {
     return [...plan.stored, ...this.#commit.committed];
   }
 
+  /** Some at a time, so that what the filter wants comes even where the time does not do for all header sections. */
+  async #retrieveWanted(client: Pop3Client, messages: readonly PlannedMessage[]): Promise<number> {
+    const { filter } = this.#job.fetch;
+    const { entries } = client.capabilities;
+    if (!filter?.headers || (entries.size > 0 && !client.capabilities.has('TOP'))) {
+      return this.#retrieve(client, messages);
+    }
+    let left = 0;
+    for (let from = 0; from < messages.length; from += filterBatchMax) {
+      const batch = messages.slice(from, from + filterBatchMax);
+      if (this.#isTimeUp()) left += batch.length;
+      else left += await this.#retrieve(client, this.#hasTop ? await this.#choose(client, batch, filter) : batch);
+    }
+    return left;
+  }
+
+  /** Resolves with the messages whose header section the filter wants, or that TOP does not give: these are looked at when they are here. */
+  async #choose(
+    client: Pop3Client,
+    messages: readonly PlannedMessage[],
+    filter: MessageFilter,
+  ): Promise<readonly PlannedMessage[]> {
+    const looked: Promise<boolean>[] = [];
+    try {
+      for await (const { body, error } of client.topAll(messages, 0)) {
+        this.hadBegun = true;
+        if (error) {
+          this.#hasTop = false;
+          looked.push(Promise.resolve(true));
+        } else {
+          const parsed = this.#ports.parse(await readStart(body, headersBytesMax));
+          parsed.catch(() => undefined); // Looked at when all are there.
+          looked.push(parsed.then(({ headers }) => isWantedByHeaders(filter, headers)));
+          looked.at(-1)?.catch(() => undefined);
+        }
+      }
+    } catch (error) {
+      await this.#blame(messages[looked.length], error);
+      throw error;
+    }
+    const isWanted = await Promise.all(looked);
+    await this.#leaveOut(
+      messages.filter((_, at) => !isWanted[at]),
+      'filter_headers',
+    );
+    return messages.filter((_, at) => isWanted[at]);
+  }
+
+  /** They stay on the server, and are not looked at again by the same filter. */
+  async #leaveOut(messages: readonly PlannedMessage[], reason: 'filter_size' | 'filter_headers'): Promise<void> {
+    const { filter } = this.#job.fetch;
+    if (!filter) return;
+    const { at } = this.#known({ bytes: null });
+    for (let from = 0; from < messages.length; from += marksMax) {
+      const some = messages.slice(from, from + marksMax);
+      const entries = some.flatMap((message) =>
+        message.key === null ? [] : [[message.key, skippedByFilter(message, reason, filter, at)] as const],
+      );
+      await this.#job.book.mark(new Map(entries));
+    }
+    this.#unwanted += messages.length;
+  }
+
   /** A message that failed by itself is noted, and the session goes on. Resolves with how many the time did not do for. */
-  async #retrieve(client: Pop3Client, plan: Plan): Promise<number> {
+  async #retrieve(client: Pop3Client, messages: readonly PlannedMessage[]): Promise<number> {
     let done = 0;
     try {
-      for await (const { message, body, error } of client.retrieveAll(this.#untilTimeIsUp(plan.retrieve))) {
+      for await (const { message, body, error } of client.retrieveAll(this.#untilTimeIsUp(messages))) {
         if (error) this.#addFailure({ ...identify(message), code: error.code, detail: error.message });
         else await this.#commit.take(message, this.#bounded(body, message));
         done += 1;
         await this.#writeSometimes();
       }
     } catch (error) {
-      const broken = plan.retrieve[done];
-      if (broken && isMessagesFault(error)) {
-        // What was retrieved before is as good as if nothing had broken.
-        await this.#commit.flush();
-        await this.#markBroken(broken, error);
-      }
+      await this.#blame(messages[done], error);
       throw error;
     }
-    return plan.retrieve.length - done;
+    return messages.length - done;
+  }
+
+  /** The session broke while this message was asked for. */
+  async #blame(message: PlannedMessage | undefined, error: unknown): Promise<void> {
+    if (!message || !isMessagesFault(error)) return;
+    // What was retrieved before is as good as if nothing had broken.
+    await this.#commit.flush();
+    await this.#markBroken(message, error);
   }
 
   /** TOP (RFC 1939 §7) of what is too large: an optional command, without which there is nothing but the failure. */
@@ -212,13 +297,16 @@ export class FetchSession {
   }
 
   *#untilTimeIsUp(messages: readonly PlannedMessage[]): Generator<PlannedMessage, void> {
-    const { seconds } = this.#job.fetch.limits;
     for (const message of messages) {
-      // One at least, or a slow login would let every fetch end with nothing.
-      if (this.hadBegun && this.#elapsedMs() > seconds * 1000) return;
+      if (this.#isTimeUp()) return;
       this.hadBegun = true;
       yield message;
     }
+  }
+
+  /** One message at least, or a slow login would let every fetch end with nothing. */
+  #isTimeUp(): boolean {
+    return this.hadBegun && this.#elapsedMs() > this.#job.fetch.limits.seconds * 1000;
   }
 
   /** The session broke on this message. The next attempt leaves it for last, or out where it can only fail again. */
@@ -234,7 +322,7 @@ export class FetchSession {
     if (tooBig || !message.isSuspect) this.#foundFailing += 1;
   }
 
-  #known({ bytes }: PlannedMessage): Pick<LedgerEntry, 'at' | 'bytes' | 'absent'> {
+  #known({ bytes }: Pick<PlannedMessage, 'bytes'>): Pick<LedgerEntry, 'at' | 'bytes' | 'absent'> {
     return { at: Math.floor(this.#ports.clock.now() / 1000), bytes, absent: null };
   }
 
@@ -302,8 +390,12 @@ export class FetchSession {
     this.#failures.push({ ...failure, detail: failure.detail.slice(0, detailCharsMax) });
   }
 
-  #failureCounts(): Pick<FetchProgress, 'failed' | 'failures'> {
-    return { failed: this.#failures.length, failures: this.#failures.slice(0, failuresMax) };
+  #counts(): Pick<FetchProgress, 'failed' | 'failures' | 'filtered'> {
+    return {
+      failed: this.#failures.length,
+      failures: this.#failures.slice(0, failuresMax),
+      filtered: this.#unwantedBefore + this.#unwanted + this.#commit.unwanted,
+    };
   }
 
   async #timed<T>(phase: keyof PhaseTimings, work: () => Promise<T>): Promise<T> {
@@ -324,7 +416,7 @@ export class FetchSession {
     const nowMs = this.#ports.clock.now();
     if (nowMs < this.#progressDueMs) return;
     this.#progressDueMs = nowMs + progressEveryMs;
-    await this.#write({ phases: this.#phases, ...this.#failureCounts() });
+    await this.#write({ phases: this.#phases, ...this.#counts() });
   }
 }
 

@@ -3,7 +3,7 @@
  * finds is for the person who fills in the form: facts where it works, and what to do where it does not.
  */
 import { AppError, isFailureCode, isRetryable, toError, type FailureCode } from '../errors.ts';
-import type { FetchLimits, FirstFetch } from '../mailbox/policies.ts';
+import type { FetchLimits, FirstFetch, MessageFilter } from '../mailbox/policies.ts';
 import { hasCertificates, maildropOf, unreadableCertificates, type TlsMode } from '../mailbox/source.ts';
 import { Pop3Client, Pop3Error, type AddressResolver, type Capabilities, type TlsFacts } from '../pop3/index.ts';
 import { skipOlder } from './first-fetch.ts';
@@ -16,6 +16,8 @@ export interface VerificationRequest {
   source: { host: string; port: number; tls: TlsMode; username: string; password: string; ca: string | null };
   firstFetch: FirstFetch;
   limits: FetchLimits;
+  /** Its header conditions are not looked at. */
+  filter?: MessageFilter | undefined;
 }
 
 export interface Verification {
@@ -92,7 +94,7 @@ export async function verifyMailbox(
 
 async function look(
   { resolve }: VerificationPorts,
-  { source, firstFetch, limits }: VerificationRequest,
+  { source, firstFetch, limits, filter }: VerificationRequest,
   signal: AbortSignal,
   found: Omit<Verification, 'isOk' | 'failure' | 'ms'>,
 ): Promise<void> {
@@ -105,7 +107,7 @@ async function look(
     found.capabilities = client.capabilities;
     const { listing, hasUidl } = await listMaildrop(client);
     found.maildrop = describeMaildrop(listing, hasUidl);
-    const plan = planFetch(listing, skipOlder(firstFetch, listing, 0), limits, { messages: 0, bytes: 0 });
+    const plan = planFetch(listing, skipOlder(firstFetch, listing, 0), { limits, filter }, { messages: 0, bytes: 0 });
     found.wouldFetch = {
       messages: plan.retrieve.length,
       bytes: sum(plan.retrieve),

@@ -75,11 +75,13 @@ function toBody(fetch: Fetch, webhook: DeliverySummary | null): FetchBody {
     delete: fetch.delete,
     dryRun: fetch.isDryRun,
     limits,
+    filter: fetch.filter ?? null,
     counts: {
       listed: fetch.listed,
       retrieved: fetch.retrieved,
       omitted: fetch.omitted,
       skipped: fetch.skipped,
+      filtered: fetch.filtered,
       failed: fetch.failed,
       deletable: fetch.deletable,
       deleted: fetch.deleted,

@@ -73,6 +73,7 @@ export function fetchHandlers(ports: FetchPorts): FetchHandlers {
           ...body.limits,
           messageBytes: Math.min(body.limits.messageBytes ?? ports.messageBytesMax, ports.messageBytesMax),
         },
+        ...(body.filter && { filter: body.filter }),
         retentionMs: body.retentionDays === undefined ? ports.retentionMs : body.retentionDays * DAY_MS,
       });
       if (body.webhook) await webhooks.register(created, body.webhook);

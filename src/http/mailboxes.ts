@@ -127,6 +127,7 @@ export function toNewMailbox(body: components['schemas']['MailboxRequest'], boun
       delete: body.delete,
       isDryRun: body.dryRun,
       limits: boundLimits(body.limits, bounds),
+      filter: body.filter ?? undefined,
       retentionMs: body.retentionDays === undefined ? bounds.retentionMs : body.retentionDays * DAY_MS,
     },
   };
@@ -146,7 +147,7 @@ function toChange(
   body: components['schemas']['MailboxChange'],
   limitsOf: (limits: MailboxLimits) => MailboxSettings['limits'],
 ): MailboxChange {
-  const { source, name, schedule, paused, dryRun, limits, retentionDays } = body;
+  const { source, name, schedule, paused, dryRun, limits, filter, retentionDays } = body;
   const { password, ...place } = source ?? {};
   return {
     credentials: password === undefined ? null : { type: 'password', password },
@@ -158,6 +159,7 @@ function toChange(
       ...(body.delete !== undefined && { delete: body.delete }),
       ...(dryRun !== undefined && { isDryRun: dryRun }),
       ...(limits !== undefined && { limits: limitsOf(limits) }),
+      ...(filter !== undefined && { filter: filter ?? undefined }),
       ...(retentionDays !== undefined && { retentionMs: retentionDays * DAY_MS }),
     },
   };
@@ -168,7 +170,7 @@ function toBody(
   nextMs: number | null,
   sharedWith: string[],
 ): MailboxBody {
-  const { name, source, schedule, isPaused, firstFetch, limits, isDryRun, retentionMs } = settings;
+  const { name, source, schedule, isPaused, firstFetch, limits, filter, isDryRun, retentionMs } = settings;
   const { ca: _ca, ...place } = source;
   const { failure, failures, lastFetch, lastSuccessAt } = status;
   return {
@@ -181,6 +183,7 @@ function toBody(
     delete: settings.delete,
     dryRun: isDryRun,
     limits,
+    filter: filter ?? null,
     retentionDays: Math.round(retentionMs / DAY_MS),
     state: isPaused ? 'paused' : status.state,
     stateSince: isPaused ? times.updatedAt : status.since,

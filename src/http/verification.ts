@@ -18,10 +18,11 @@ export function verificationHandlers(ports: VerificationHandlerPorts): Pick<Hand
   const inRoom = createRoom(verificationsAtOnceMax, 'mailboxes', 'tried');
   return {
     async verifyMailbox({ body, principal, signal }) {
-      const { source, firstFetch, limits } = body;
+      const { source, firstFetch, limits, filter } = body;
       const request: VerificationRequest = {
         source: { ...toSource(source), password: source.password },
         firstFetch,
+        filter,
         limits: {
           ...limits,
           messageBytes: Math.min(limits.messageBytes ?? ports.messageBytesMax, ports.messageBytesMax),

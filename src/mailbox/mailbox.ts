@@ -3,7 +3,7 @@
  * and where it is stored. It runs no fetch and keeps no ledger: `fetch/` does.
  */
 import type { TlsMode } from './source.ts';
-import type { DeletePolicy, FetchLimits, FirstFetch, ScheduleSettings } from './policies.ts';
+import type { DeletePolicy, FetchLimits, FirstFetch, MessageFilter, ScheduleSettings } from './policies.ts';
 
 export interface MailboxRef {
   tenant: string;
@@ -32,6 +32,8 @@ export interface MailboxSettings {
   /** Nothing is deleted upstream; fetches say how many messages would be. */
   isDryRun: boolean;
   limits: FetchLimits;
+  /** Absent: all mail is wanted. */
+  filter?: MessageFilter | undefined;
   /** How long its messages are kept. */
   retentionMs: number;
 }

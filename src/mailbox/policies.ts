@@ -9,6 +9,20 @@ export type DeletePolicy = 'never' | 'stored' | 'acknowledged' | { afterDays: nu
 /** What is fetched of the mail that a maildrop holds when it is fetched for the first time. */
 export type FirstFetch = 'all' | 'new_only' | { last: number };
 
+/** Which mail is wanted; all that is said must hold. What is not wanted stays on the server. */
+export interface MessageFilter {
+  /** What is larger is not wanted. */
+  bytesMax?: number;
+  headers?: readonly HeaderCondition[];
+}
+
+/** Holds where a field of that name has one of `contains` in it, and none has one of `excludes`; letter case aside. */
+export interface HeaderCondition {
+  name: string;
+  contains?: readonly string[];
+  excludes?: readonly string[];
+}
+
 /** Where one fetch stops. */
 export interface FetchLimits {
   messages: number;

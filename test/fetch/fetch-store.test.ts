@@ -87,6 +87,7 @@ describe('a fetch record', () => {
       retrievedBytes: 0,
       omitted: 0,
       skipped: 0,
+      filtered: 0,
       failed: 0,
       deletable: 0,
       deleted: 0,

@@ -26,7 +26,14 @@ const entries: fc.Arbitrary<LedgerEntry> = fc.oneof(
   fc.record({
     ...known,
     state: fc.constant('skipped' as const),
+    filter: fc.constant(0),
     reason: fc.constant('before_first_fetch' as const),
+  }),
+  fc.record({
+    ...known,
+    state: fc.constant('skipped' as const),
+    filter: fc.integer({ min: 1, max: 2 ** 32 - 1 }),
+    reason: fc.constantFrom('filter_size' as const, 'filter_headers' as const),
   }),
   fc.record({ ...known, state: fc.constant('oversize' as const), broke: fc.nat({ max: 255 }) }),
   fc.record({ ...known, state: fc.constant('suspect' as const) }),

@@ -1,5 +1,6 @@
+import { skippedByFilter } from '../../src/fetch/filter.ts';
 import { describe, expect, test } from 'vitest';
-import type { FetchLimits } from '../../src/mailbox/policies.ts';
+import type { FetchLimits, MessageFilter } from '../../src/mailbox/policies.ts';
 import type { LedgerEntry } from '../../src/fetch/ledger.ts';
 import { countGone, planFetch, tooLarge, type Listed, type Plan } from '../../src/fetch/plan.ts';
 
@@ -25,8 +26,9 @@ const stored = (number: number, bytes: number | null = 10): LedgerEntry => ({
   keptUntil: KNOWN.at,
   isReleased: false,
 });
-const SKIPPED: LedgerEntry = { ...KNOWN, state: 'skipped', reason: 'before_first_fetch' };
+const SKIPPED: LedgerEntry = { ...KNOWN, state: 'skipped', reason: 'before_first_fetch', filter: 0 };
 const DELETED: LedgerEntry = { ...KNOWN, state: 'deleted', ownId: null, digest: null };
+const refused = (filter: MessageFilter): LedgerEntry => skippedByFilter({ bytes: 10 }, 'filter_size', filter, 0);
 const suspect = (): LedgerEntry => ({ ...KNOWN, state: 'suspect' });
 const oversize = (broke = 0): LedgerEntry => ({ ...KNOWN, state: 'oversize', broke });
 
@@ -35,23 +37,30 @@ function plan(
   ledger: Record<string, LedgerEntry> = {},
   limits: Partial<FetchLimits> = {},
   before = NOTHING,
+  filter?: MessageFilter,
 ): Plan {
-  return planFetch(list(listing), new Map(Object.entries(ledger)), { ...LIMITS, ...limits }, before);
+  return planFetch(
+    list(listing),
+    new Map(Object.entries(ledger)),
+    { limits: { ...LIMITS, ...limits }, filter },
+    before,
+  );
 }
 
 /** Numbers of what is retrieved, and the rest that matters. */
-function brief({ retrieve, headersOnly, stored, skipped, limitReached }: Plan) {
+function brief({ retrieve, headersOnly, stored, unwanted, skipped, limitReached }: Plan) {
   const numbers = (messages: readonly { number: number }[]): number[] => messages.map(({ number }) => number);
   return {
     retrieve: numbers(retrieve),
     stored: numbers(stored),
+    unwanted: numbers(unwanted),
     headersOnly: numbers(headersOnly),
     skipped,
     limitReached,
   };
 }
 
-const EMPTY = { retrieve: [], stored: [], headersOnly: [], skipped: 0, limitReached: null };
+const EMPTY = { retrieve: [], stored: [], unwanted: [], headersOnly: [], skipped: 0, limitReached: null };
 
 describe('what is retrieved', () => {
   test.each<[what: string, plan: Plan, expected: Partial<typeof EMPTY> | object]>([
@@ -158,6 +167,24 @@ describe('the limits', () => {
       'again what the server was asked to delete, and still lists',
       plan('a b', { 'uidl:0:a': DELETED, 'uidl:0:b': stored(2) }),
       { retrieve: [1], stored: [2] },
+    ],
+    [
+      'nothing that the filter does not want, not even its header section; and what has no size',
+      plan('a:10 b:11 c:?', {}, { messageBytes: 5 }, NOTHING, { bytesMax: 10 }),
+      { retrieve: [3], headersOnly: [1], unwanted: [2] },
+    ],
+    [
+      'nothing that the same filter did not want before, whatever it was for; another filter is asked',
+      plan('a b c', { 'uidl:0:a': refused({ bytesMax: 5 }), 'uidl:0:b': refused({ bytesMax: 50 }) }, {}, NOTHING, {
+        bytesMax: 50,
+      }),
+      { retrieve: [1, 3] },
+    ],
+    ['what a filter did not want that is gone', plan('a', { 'uidl:0:a': refused({ bytesMax: 5 }) }), { retrieve: [1] }],
+    [
+      'what was stored before the filter came as it was',
+      plan('a:20', { 'uidl:0:a': stored(1, 20) }, {}, NOTHING, { bytesMax: 5 }),
+      { stored: [1] },
     ],
     ['nothing that was skipped for good', plan('a', { 'uidl:0:a': SKIPPED }), {}],
     ['one message under both limits at once', plan('a', {}, { messages: 1, bytes: 1 }), { retrieve: [1] }],

@@ -205,7 +205,7 @@ async function measureLedger(): Promise<{ bytes: number; readMs: number; diffMs:
     uidl: uidlOf(at),
   }));
   const [diffMs, plan] = await timed(() =>
-    planFetch(listing, read?.entries ?? new Map<string, LedgerEntry>(), settingsOf(0).limits, {
+    planFetch(listing, read?.entries ?? new Map<string, LedgerEntry>(), settingsOf(0), {
       messages: 0,
       bytes: 0,
     }),
