@@ -116,7 +116,7 @@ export function compileSchema(document: ContractDocument, name: string): (value:
 }
 
 export function createAjv(document: ContractDocument, coerceTypes: boolean): Ajv2020 {
-  const ajv = new Ajv2020({ allErrors: true, coerceTypes, useDefaults: true, strict: false });
+  const ajv = new Ajv2020({ allErrors: true, coerceTypes, useDefaults: true, strict: false, discriminator: true });
   // The package is CommonJS, and its default export is typed as if it were not.
   const addFormats = addFormatsModule as unknown as (target: Ajv2020) => void;
   addFormats(ajv);
