@@ -5,7 +5,7 @@ import type { FetchService } from '../fetch/service.ts';
 import type { MailboxFetches } from '../fetch/mailbox-fetches.ts';
 import type { Mailbox, MailboxSettings, MailboxSource } from '../mailbox/mailbox.ts';
 import type { Credentials } from '../mailbox/credentials.ts';
-import { toOAuth2Credentials, type GrantRequest } from '../mailbox/oauth2/grant.ts';
+import { toOAuth2Credentials } from '../mailbox/oauth2/grant.ts';
 import type { MailboxChange, MailboxService, NewMailbox } from '../mailbox/service.ts';
 import { readKnown } from './ledger.ts';
 import { readWait, renderFetch, replyWithFetch, type FetchReplyPorts } from './fetch-reply.ts';
@@ -146,7 +146,7 @@ export function readCredentials({
   password?: string | undefined;
   oauth2?: SourceRequest['oauth2'] | undefined;
 }): Credentials {
-  return oauth2 ? toOAuth2Credentials(oauth2 as GrantRequest) : { type: 'password', password };
+  return oauth2 ? toOAuth2Credentials(oauth2) : { type: 'password', password };
 }
 
 /** The port that goes with the TLS mode where none is given. */

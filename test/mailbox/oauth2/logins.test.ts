@@ -67,7 +67,7 @@ const refreshing = (more: object = {}): Credentials =>
     clientSecret: CLIENT_SECRET,
     refreshToken: REFRESH_TOKEN,
     ...more,
-  } as GrantRequest);
+  });
 
 async function hold(credentials: Credentials): Promise<CredentialHolder> {
   const store = createCredentialStore(redis, sealer, 60_000);
