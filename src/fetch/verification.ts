@@ -101,7 +101,7 @@ export async function verifyMailbox(
     return { isOk: true, failure: null, ...found, ms: ports.clock.now() - startedMs };
   } catch (thrown) {
     if (signal.aborted) throw new AppError('cancelled', 'The caller has gone.', { cause: thrown });
-    return { isOk: false, failure: describe(thrown), ...found, ms: ports.clock.now() - startedMs };
+    return { isOk: false, failure: describe(thrown, isGranted), ...found, ms: ports.clock.now() - startedMs };
   } finally {
     await lease.release();
   }
@@ -209,7 +209,11 @@ const HINTS: Partial<Record<FailureCode, string>> = {
   egress_blocked: 'Whoever runs popbridge can allow the host: POPBRIDGE_EGRESS_ALLOW.',
 };
 
-function describe(thrown: unknown): NonNullable<Verification['failure']> {
+const TOKEN_REFUSED_HINT =
+  'Is the user name the mailbox that the token is for, is its scope one for POP3, and is POP3 switched on for the mailbox? An application ' +
+  'that asks for itself (client_credentials) has to be let in to the mailbox as well.';
+
+function describe(thrown: unknown, isGranted: boolean): NonNullable<Verification['failure']> {
   const isTimeUp = thrown instanceof DOMException && thrown.name === 'TimeoutError';
   const error = isTimeUp
     ? new AppError('upstream_timeout', `The server took longer than ${verificationMs / 1000} seconds.`)
@@ -220,7 +224,7 @@ function describe(thrown: unknown): NonNullable<Verification['failure']> {
     detail: error.message.slice(0, detailCharsMax),
     phase: error instanceof Pop3Error || error instanceof OAuth2Error ? error.phase : null,
     isRetryable: isRetryable(error.code),
-    hint: HINTS[error.code] ?? null,
+    hint: isGranted && error.code === 'upstream_auth_failed' ? TOKEN_REFUSED_HINT : (HINTS[error.code] ?? null),
   };
 }
 

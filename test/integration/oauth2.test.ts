@@ -159,6 +159,10 @@ describe.skipIf(!dovecotAvailable())('OAuth2 (skipped where dovecot-pop3d is not
       maildrop: { messages: 1 },
       warnings: [{ code: 'refresh_token_spent' }],
     });
+    endpoint.answer = issue(WRONG_TOKEN);
+    expect(await verify(refreshing())).toMatchObject({
+      failure: { code: 'upstream_auth_failed', phase: 'login', hint: expect.stringContaining('scope') as string },
+    });
     endpoint.answer = say(401, { error: 'invalid_client' });
     expect(await verify(refreshing())).toMatchObject({
       ok: false,
@@ -166,6 +170,14 @@ describe.skipIf(!dovecotAvailable())('OAuth2 (skipped where dovecot-pop3d is not
     });
     endpoint.answer = say(200, {});
     expect(await verify(refreshing())).toMatchObject({ failure: { code: 'oauth2_unavailable', retryable: true } });
+  });
+
+  it('is imported as any other mailbox', async () => {
+    const line = JSON.stringify({ source: sourceOf(refreshing()), alias: randomUUID() });
+    const headers = { 'content-type': 'application/x-ndjson' };
+    const answer = await service.api('POST', '/v1/mailboxes/import', { body: line, headers });
+    expect(answer.json()).toMatchObject({ created: 1, refused: 0 });
+    answers += answer.text;
   });
 
   it('what cannot be is refused when it is given', async () => {
