@@ -51,9 +51,12 @@ export function createCredentialStore(redis: Redis, sealer: Sealer, ttlMs: numbe
       return JSON.parse(sealer.open(sealed, contextOf(owner))) as Credentials;
     },
     async replace(owner, was, now) {
-      const sealed = await redis.get(keyOf(owner));
-      if (sealed === null || sealer.open(sealed, contextOf(owner)) !== JSON.stringify(was)) return false;
-      return (await replaceSealed(redis, [keyOf(owner)], [sealed, seal(owner, now)])) === 1;
+      for (;;) {
+        const sealed = await redis.get(keyOf(owner));
+        if (sealed === null || sealer.open(sealed, contextOf(owner)) !== JSON.stringify(was)) return false;
+        // The same may have been sealed anew meanwhile.
+        if ((await replaceSealed(redis, [keyOf(owner)], [sealed, seal(owner, now)])) === 1) return true;
+      }
     },
     async delete(owner) {
       await redis.del(keyOf(owner), ...Object.values(tokenKeys(owner.tenant, owner.id)));

@@ -52,6 +52,18 @@ test('sealed credentials that are copied to another fetch or tenant do not open 
   }
 });
 
+test('they are replaced by those who know them, under the same TTL, and by nobody else', async () => {
+  const [known, rotated] = ['known', 'rotated'].map((password) => ({ type: 'password', password }) as const);
+  const store = createStore(60_000);
+  await store.put(OWNER, known!);
+  expect(await store.replace(OWNER, rotated!, CREDENTIALS)).toBe(false);
+  expect(await store.replace(OWNER, known!, rotated!)).toBe(true);
+  expect(await store.open(OWNER)).toEqual(rotated);
+  expect(await redis.pttl(KEY)).toBeGreaterThan(50_000);
+  await store.delete(OWNER);
+  expect(await store.replace(OWNER, rotated!, known!)).toBe(false);
+});
+
 test('expired, deleted and never given credentials are credentials_unavailable', async () => {
   const store = createStore(1);
   await store.put(OWNER, CREDENTIALS);
