@@ -19,5 +19,7 @@ export const rotationTriesMax = 6;
 export const rotationPauseMs = 250;
 /** Characters that are quoted of what a token endpoint says. */
 export const quotedCharsMax = 300;
-/** Characters of a token that an endpoint gives. */
-export const tokenCharsMax = 16 * 1024;
+/** Characters of an access token: with user name and host it has to fit into a line of 16 KiB in base64. */
+export const accessTokenCharsMax = 11_000;
+/** Characters of a refresh token. */
+export const refreshTokenCharsMax = 16 * 1024;

@@ -5,7 +5,14 @@
 import * as oauth from 'oauth4webapi';
 import { AppError } from '../../errors.ts';
 import type { TokenGrant } from './grant.ts';
-import { endpointPauseMsMax, quotedCharsMax, tokenCharsMax, tokenLifeMs, tokenLifeMsMax } from './limits.ts';
+import {
+  accessTokenCharsMax,
+  endpointPauseMsMax,
+  quotedCharsMax,
+  refreshTokenCharsMax,
+  tokenLifeMs,
+  tokenLifeMsMax,
+} from './limits.ts';
 import { OAuth2Error, type OAuth2FailureCode } from './oauth2-error.ts';
 
 export interface TokenRequestPorts {
@@ -32,8 +39,21 @@ export interface IssuedToken {
 
 /** Error codes (RFC 6749 §5.2, OpenID Connect, and what large providers add) that say that the user has to consent anew. */
 const CONSENT_GONE = new Set(['invalid_grant', 'interaction_required', 'consent_required', 'login_required']);
-/** Those of a passing trouble. */
-const PASSING = new Set(['temporarily_unavailable', 'server_error', 'slow_down']);
+/** Those that say that what is asked for is wrong. One that nobody knows may be of a passing trouble, and is no reason to give up. */
+const REFUSED = new Set([
+  'invalid_request',
+  'invalid_client',
+  'unauthorized_client',
+  'unsupported_grant_type',
+  'invalid_scope',
+  'invalid_target',
+  'access_denied',
+  'invalid_resource',
+  'deleted_client',
+  'disabled_client',
+  'org_internal',
+  'admin_policy_enforced',
+]);
 
 /** @throws OAuth2Error; AppError `egress_blocked`; the signal's reason. */
 export async function requestToken(
@@ -118,8 +138,9 @@ function readToken(issued: oauth.TokenEndpointResponse, nowMs: number): IssuedTo
     expires_in: seconds,
     refresh_token: refreshToken = null,
   } = issued;
-  const isUsable = type === 'bearer' && accessToken.length <= tokenCharsMax && /^[\x21-\x7e]+$/.test(accessToken);
-  if (!isUsable || (refreshToken !== null && refreshToken.length > tokenCharsMax)) throw new Error('No usable token');
+  const isUsable = type === 'bearer' && accessToken.length <= accessTokenCharsMax && /^[\x21-\x7e]+$/.test(accessToken);
+  if (!isUsable || (refreshToken !== null && refreshToken.length > refreshTokenCharsMax))
+    throw new Error('No usable token');
   const lifeMs = seconds === undefined ? tokenLifeMs : Math.min(seconds * 1000, tokenLifeMsMax);
   return { accessToken, expiresAtMs: nowMs + lifeMs, lifeMs, refreshToken: refreshToken === '' ? null : refreshToken };
 }
@@ -144,8 +165,9 @@ function explain(
 }
 
 function codeOf({ error, status }: oauth.ResponseBodyError): OAuth2FailureCode {
-  if (status === 429 || status === 408 || PASSING.has(error)) return 'oauth2_unavailable';
-  return CONSENT_GONE.has(error) ? 'oauth2_consent_gone' : 'oauth2_refused';
+  if (status === 429 || status === 408) return 'oauth2_unavailable';
+  if (CONSENT_GONE.has(error)) return 'oauth2_consent_gone';
+  return REFUSED.has(error) ? 'oauth2_refused' : 'oauth2_unavailable';
 }
 
 const ADVICE: Readonly<Record<OAuth2FailureCode, string>> = {

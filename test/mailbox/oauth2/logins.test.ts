@@ -9,7 +9,7 @@ import { formAnswerBytesMax } from '../../../src/egress/limits.ts';
 import { createEgressPolicy } from '../../../src/egress/policy.ts';
 import { createCredentialStore, type Credentials } from '../../../src/mailbox/credentials.ts';
 import { toOAuth2Credentials, type GrantRequest } from '../../../src/mailbox/oauth2/grant.ts';
-import { refreshAheadMs } from '../../../src/mailbox/oauth2/limits.ts';
+import { accessTokenCharsMax, refreshAheadMs } from '../../../src/mailbox/oauth2/limits.ts';
 import { createLogins, type CredentialHolder, type Login } from '../../../src/mailbox/oauth2/logins.ts';
 import { createTokenStore } from '../../../src/mailbox/oauth2/token-store.ts';
 import { createSealer } from '../../../src/mailbox/sealing.ts';
@@ -226,7 +226,8 @@ describe('an endpoint', () => {
     [400, 'unauthorized_client', 'oauth2_refused'],
     [400, 'invalid_scope', 'oauth2_refused'],
     [400, 'temporarily_unavailable', 'oauth2_unavailable'],
-    [429, 'too_many', 'oauth2_unavailable'],
+    [403, 'rate_limit_exceeded', 'oauth2_unavailable'],
+    [429, 'invalid_client', 'oauth2_unavailable'],
     [503, 'server_error', 'oauth2_unavailable'],
   ])('that answers %i %s means %s', async (status, error, code) => {
     const headers: Record<string, string> = status === 401 ? { 'www-authenticate': 'Basic realm="x"' } : {};
@@ -240,6 +241,7 @@ describe('an endpoint', () => {
     ['answers with garbage', (_, response) => void response.end('<html>')],
     ['answers without a token', say(200, { token_type: 'bearer' })],
     ['answers with a token that no header could hold', issue('to\u0001ken')],
+    ['answers with a token too long to be sent', issue('t'.repeat(accessTokenCharsMax + 1))],
     ['answers with another type of token', issue('token', { token_type: 'mac' })],
     ['answers without end', (_, response) => void response.end(Buffer.alloc(formAnswerBytesMax + 1, ' '))],
     ['does not answer', () => undefined],
@@ -250,6 +252,13 @@ describe('an endpoint', () => {
     const holder = await hold(refreshing());
     expect(await failureOf(createLogin().open(holder, never))).toMatchObject({ code: 'oauth2_unavailable' });
     await failureOf(createLogin().open(holder, never));
+    expect(endpoint.asks).toHaveLength(1);
+  });
+
+  test('in trouble is asked once by twenty who ask at once', async () => {
+    endpoint.answer = (ask, response) => void setTimeout(() => say(503, {})(ask, response), 50);
+    const holder = await hold(refreshing());
+    await Promise.all(Array.from({ length: 20 }, () => failureOf(createLogin().open(holder, never))));
     expect(endpoint.asks).toHaveLength(1);
   });
 
