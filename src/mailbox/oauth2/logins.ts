@@ -90,22 +90,29 @@ export function createLogins(ports: LoginPorts): Logins {
       const pause = await tokens.findPause(holder, first.id);
       if (pause) return fallBack(known, leftAlone(pause, clock.now()));
       if (await tokens.takeTurn(holder, by)) {
-        try {
-          // The one before may have been quicker than this look at it, and has left another refresh token.
-          const again = await tokens.find(holder, first.id);
-          if (again && isFresh(again)) return { token: again, isNew: false };
-          const credentials = await holder.open();
-          if (!isGranted(credentials) || credentials.id !== first.id) throw changedMeanwhile();
-          return { token: await getNew(holder, credentials, signal), isNew: true };
-        } catch (error) {
-          return fallBack(known, error);
-        } finally {
-          await tokens.endTurn(holder, by);
-        }
+        // Whoever stops waiting does not stop the asking: the answer may hold the only refresh token that is good from now on.
+        return untilAborted(useTurn(holder, first.id, by), signal).catch((error: unknown) => fallBack(known, error));
       }
       if (known && isAlive(known)) return { token: known, isNew: false };
       if (clock.now() > untilMs) return fallBack(known, stillWaiting());
       await clock.sleep(turnRecheckMs);
+    }
+  }
+
+  async function useTurn(
+    holder: CredentialHolder,
+    grantId: string,
+    by: string,
+  ): Promise<{ token: CachedToken; isNew: boolean }> {
+    try {
+      // Whose turn was before may have been done since the last look, and has left another refresh token.
+      const known = await tokens.find(holder, grantId);
+      if (known && isFresh(known)) return { token: known, isNew: false };
+      const credentials = await holder.open();
+      if (!isGranted(credentials) || credentials.id !== grantId) throw changedMeanwhile();
+      return { token: await getNew(holder, credentials), isNew: true };
+    } finally {
+      await tokens.endTurn(holder, by);
     }
   }
 
@@ -116,15 +123,11 @@ export function createLogins(ports: LoginPorts): Logins {
     throw error;
   }
 
-  async function getNew(
-    holder: CredentialHolder,
-    credentials: GrantedCredentials,
-    signal: AbortSignal,
-  ): Promise<CachedToken> {
+  async function getNew(holder: CredentialHolder, credentials: GrantedCredentials): Promise<CachedToken> {
     const { id: grantId } = credentials;
     let issued: IssuedToken;
     try {
-      issued = await requestToken(ports, credentials.grant, signal);
+      issued = await requestToken(ports, credentials.grant, new AbortController().signal);
     } catch (error) {
       if (error instanceof OAuth2Error && error.code === 'oauth2_unavailable') {
         const pauseMs = error.retryAfterMs ?? endpointPauseMs;
@@ -173,6 +176,14 @@ export function createLogins(ports: LoginPorts): Logins {
       return { secret: { accessToken }, isSpent: refreshToken !== null && sent !== null && refreshToken !== sent };
     },
   };
+}
+
+function untilAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
+  const { promise, resolve, reject } = Promise.withResolvers<T>();
+  const stop = (): void => reject(signal.reason as Error);
+  signal.addEventListener('abort', stop, { once: true });
+  void work.then(resolve, reject).finally(() => signal.removeEventListener('abort', stop));
+  return promise;
 }
 
 function fixed(secret: Login['secret']): Login {

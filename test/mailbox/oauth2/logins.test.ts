@@ -206,6 +206,17 @@ describe('a refresh token that is given in place of the old one', () => {
     expect(refreshTokenOf(await holder.open())).toBe('rotated');
   });
 
+  test('is stored though who asked for it has stopped waiting', async () => {
+    const stop = new AbortController();
+    endpoint.answer = (ask, response) => {
+      stop.abort(new Error('stopped'));
+      issue('token-1', { refresh_token: 'rotated' })(ask, response);
+    };
+    const holder = await hold(refreshing());
+    await expect(createLogin().open(holder, stop.signal)).rejects.toThrow('stopped');
+    await expect.poll(async () => refreshTokenOf(await holder.open())).toBe('rotated');
+  });
+
   test('gives way to another grant that its owner has put there meanwhile', async () => {
     const holder = await hold(refreshing());
     const store = createCredentialStore(redis, sealer, 60_000);
