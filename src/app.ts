@@ -35,7 +35,7 @@ import { createDurability } from './redis/durability.ts';
 import { abandonDelivery, attemptDelivery, type DeliveryPorts } from './webhook/delivery.ts';
 import { createSender } from './webhook/sender.ts';
 import { createWebhookWorker } from './webhook/worker.ts';
-import { buildParts, readKeys, type AppOptions, type Closer, type Parts } from './parts.ts';
+import { buildParts, readKeys, USER_AGENT, type AppOptions, type Closer, type Parts } from './parts.ts';
 
 export interface App {
   /** Where the API, or a worker's health, listens. */
@@ -46,7 +46,6 @@ export interface App {
   close(): Promise<void>;
 }
 
-const USER_AGENT = 'popbridge';
 /** @throws AppError `invalid_config` or `storage_unavailable`; what had been started is closed again. */
 export async function startApp(options: AppOptions): Promise<App> {
   const drainers: Closer[] = [];
@@ -100,6 +99,7 @@ async function startWorkers(parts: Parts): Promise<void> {
     leases: createLeases(redis),
     hosts: parts.hosts,
     credentials: parts.credentials,
+    logins: parts.logins,
     mailboxes: { ...parts.mailboxes, ledger: parts.mailboxLedger, planNext: parts.schedule.planNext },
     messages,
     parse: mime.parse,
@@ -205,7 +205,13 @@ async function startApi(parts: Parts, access: Access): Promise<string> {
   checks.set('shutdown', async () => (shutdown.signal.aborted ? 'stopping' : 'ok'));
 
   const leases = createLeases(redis);
-  const common = { clock, leases, uniqueId: randomUUID, checkEgress: egress.checkPop3 };
+  const common = {
+    clock,
+    leases,
+    uniqueId: randomUUID,
+    checkEgress: egress.checkPop3,
+    checkTokenEndpoint: egress.checkTokenEndpoint,
+  };
   const fetches = createFetchService({ ...common, random: randomBytes, records, credentials, messages, queue });
   const { mailboxes, mailboxLedger: ledger, schedule } = parts;
   const http = createHttpApp(
@@ -215,7 +221,7 @@ async function startApi(parts: Parts, access: Access): Promise<string> {
       mailboxFetches: createMailboxFetches({ ...common, fetches, ledger, mailboxes }),
       schedule,
       verify: (tenant, request, signal) =>
-        verifyMailbox({ ...common, resolve: egress.resolvePop3 }, tenant, request, signal),
+        verifyMailbox({ ...common, resolve: egress.resolvePop3, logins: parts.logins }, tenant, request, signal),
       webhooks: {
         register: subscriptions.register,
         summarise: subscriptions.summarise,

@@ -169,7 +169,7 @@ export interface paths {
         /**
          * Change a mailbox
          * @description What is given is changed, and the rest stays. Where host, port, user name, `ca` or (but for `implicit`) `tls` change, `password`
-         *     must be given anew: it is never sent elsewhere than where it was meant for. Other credentials, another source, or
+         *     or `oauth2` must be given anew: they are never sent elsewhere than where they were meant for. Other credentials, another source, or
          *     `"paused": false` make a mailbox `ok` again, whatever it was.
          */
         readonly patch: operations["updateMailbox"];
@@ -525,7 +525,7 @@ export interface components {
             readonly retentionDays?: number;
             readonly webhook?: components["schemas"]["WebhookRequest"];
         };
-        /** @description Where the mail is. */
+        /** @description Where the mail is, and what is logged in with there; either a `password` or `oauth2`. */
         readonly SourceRequest: {
             /**
              * @description A host name or an IP address
@@ -538,9 +538,102 @@ export interface components {
             readonly tls: components["schemas"]["TlsMode"];
             readonly username: string;
             /** @description Sealed at once, and never given out. Given with a fetch, it is deleted when that ends. */
-            readonly password: string;
+            readonly password?: string;
+            readonly oauth2?: components["schemas"]["OAuth2Request"];
             /** @description PEM certificates to trust instead of the public authorities, for a server with a private one. */
             readonly ca?: string;
+        } & (unknown | unknown);
+        /**
+         * @description What an access token comes from, for logins by OAUTHBEARER or XOAUTH2; under TLS alone. Sealed at once, and given as a whole: no part of it
+         *     is given out, but for where the token endpoint is and who the client is.
+         */
+        readonly OAuth2Request: components["schemas"]["RefreshTokenGrant"] | components["schemas"]["ClientCredentialsGrant"] | components["schemas"]["AccessTokenGrant"];
+        /**
+         * Format: uri
+         * @description Must be https, at a public address; what `POPBRIDGE_EGRESS_ALLOW` names is allowed besides. Redirects are not followed.
+         * @example https://login.example.com/oauth2/token
+         */
+        readonly TokenEndpoint: string;
+        /** @description With `microsoft`, the directory (tenant) id or domain. */
+        readonly TokenAuthority: string;
+        readonly TokenScope: string;
+        /**
+         * @description How the client proves itself, by its secret in the body (`post`, unless given) or in the header.
+         * @enum {string}
+         */
+        readonly ClientAuthentication: "post" | "basic";
+        /**
+         * @description A user has consented, and the application holds a refresh token. Where the token endpoint gives a new one in its place, a stored mailbox keeps that;
+         *     a fetch with inline settings has none of it left when it ends.
+         */
+        readonly RefreshTokenGrant: {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            readonly grant: "refresh_token";
+            /**
+             * @description Sets token endpoint and scope.
+             * @enum {string}
+             */
+            readonly preset?: "google" | "microsoft";
+            readonly authority?: components["schemas"]["TokenAuthority"];
+            readonly tokenEndpoint?: components["schemas"]["TokenEndpoint"];
+            readonly clientId: string;
+            readonly clientSecret?: components["schemas"]["ClientSecret"];
+            readonly clientAuthentication?: components["schemas"]["ClientAuthentication"];
+            readonly refreshToken: string;
+            readonly scope?: components["schemas"]["TokenScope"];
+        } & (unknown | unknown);
+        /** @description The application itself may read the mailbox. */
+        readonly ClientCredentialsGrant: {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            readonly grant: "client_credentials";
+            /**
+             * @description Sets token endpoint and scope; needs `authority`.
+             * @enum {string}
+             */
+            readonly preset?: "microsoft";
+            readonly authority?: components["schemas"]["TokenAuthority"];
+            readonly tokenEndpoint?: components["schemas"]["TokenEndpoint"];
+            readonly clientId: string;
+            readonly clientSecret: components["schemas"]["ClientSecret"];
+            readonly clientAuthentication?: components["schemas"]["ClientAuthentication"];
+            /** @description `https://outlook.office365.com/.default` unless given. */
+            readonly scope?: components["schemas"]["TokenScope"];
+        } & (unknown | unknown);
+        /** @description The application gets access tokens by itself, and pushes each new one by PATCH. */
+        readonly AccessTokenGrant: {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            readonly grant: "access_token";
+            readonly accessToken: string;
+            /**
+             * Format: date-time
+             * @description When it is not tried any more.
+             */
+            readonly expiresAt?: string;
+        };
+        readonly ClientSecret: string;
+        /** @description What is logged in with. All but `type` is null for a password. */
+        readonly Auth: {
+            /** @enum {string} */
+            readonly type: "password" | "oauth2";
+            /** @enum {string|null} */
+            readonly grant: "refresh_token" | "client_credentials" | "access_token" | null;
+            /** @description Where access tokens come from. */
+            readonly endpoint: string | null;
+            readonly clientId: string | null;
+            /**
+             * Format: date-time
+             * @description Of a pushed access token.
+             */
+            readonly expiresAt: string | null;
         };
         readonly Source: {
             readonly host: string;
@@ -686,6 +779,7 @@ export interface components {
                 readonly tls?: components["schemas"]["TlsMode"];
                 readonly username?: components["schemas"]["SourceRequest"]["username"];
                 readonly password?: components["schemas"]["SourceRequest"]["password"];
+                readonly oauth2?: components["schemas"]["OAuth2Request"];
                 readonly ca?: components["schemas"]["SourceRequest"]["ca"] | null;
             };
             readonly name?: components["schemas"]["MailboxName"];
@@ -706,6 +800,7 @@ export interface components {
             readonly id: components["schemas"]["MailboxId"];
             readonly name: components["schemas"]["MailboxName"];
             readonly source: components["schemas"]["Source"];
+            readonly auth: components["schemas"]["Auth"];
             readonly schedule: components["schemas"]["Schedule"];
             readonly paused: boolean;
             readonly firstFetch: components["schemas"]["FirstFetch"];
@@ -748,7 +843,7 @@ export interface components {
         };
         /**
          * @description `ok`; `retrying`, the last fetch failed and `nextFetchAt` says when the next one is; `needs_credentials`, the server has refused them
-         *     three times, and is left alone until they change; `paused` by its owner; `blocked`, the egress policy forbids the host.
+         *     three times, or the token endpoint once and for good, or a pushed access token has expired; it is left alone until they change; `paused` by its owner; `blocked`, the egress policy forbids the host.
          * @enum {string}
          */
         readonly MailboxState: "ok" | "retrying" | "needs_credentials" | "paused" | "blocked";
@@ -861,7 +956,7 @@ export interface components {
             } | null;
             readonly warnings: readonly {
                 /** @enum {string} */
-                readonly code: "password_in_clear" | "no_unique_ids" | "repeated_unique_ids" | "no_top" | "expires" | "login_delay";
+                readonly code: "password_in_clear" | "no_unique_ids" | "repeated_unique_ids" | "no_top" | "expires" | "login_delay" | "refresh_token_spent";
                 readonly detail: string;
             }[];
             /** @description How long it took. */
@@ -945,7 +1040,7 @@ export interface components {
         /**
          * @description | code | meaning |
          *     | --- | --- |
-         *     | `upstream_auth_failed` | the server refused the user name or the password |
+         *     | `upstream_auth_failed` | the server refused the user name, or the password or access token |
          *     | `upstream_locked` | another session holds the maildrop, or the server wants longer pauses between logins |
          *     | `upstream_unavailable` | the server says that it has a passing trouble |
          *     | `upstream_unreachable` | unknown host, refused, or no route |
@@ -962,19 +1057,23 @@ export interface components {
          *     | `storage_failed` | Redis or the blob store failed; nothing was deleted upstream |
          *     | `quota_exceeded` | the tenant has as many messages or bytes as it may; nothing was deleted upstream |
          *     | `credentials_unavailable` | the sealed credentials have expired, or their master key is gone |
+         *     | `oauth2_consent_gone` | the token endpoint takes the refresh token no more: expired, revoked, or the user has to consent anew |
+         *     | `oauth2_refused` | the token endpoint refuses the client, its secret, the scope or the grant |
+         *     | `oauth2_token_expired` | the access token that was pushed has expired: push a new one by PATCH |
+         *     | `oauth2_unavailable` | the token endpoint gives no answer, none by OAuth 2.0, or says that it has a passing trouble |
          *     | `internal_error` | a fault of ours; the log has the details |
          * @enum {string}
          */
-        readonly FailureCode: "upstream_auth_failed" | "upstream_locked" | "upstream_unavailable" | "upstream_unreachable" | "upstream_timeout" | "upstream_tls_failed" | "upstream_not_pop3" | "upstream_protocol_error" | "upstream_command_failed" | "upstream_closed" | "egress_blocked" | "message_too_large" | "cancelled" | "lease_lost" | "storage_failed" | "quota_exceeded" | "credentials_unavailable" | "internal_error";
+        readonly FailureCode: "upstream_auth_failed" | "upstream_locked" | "upstream_unavailable" | "upstream_unreachable" | "upstream_timeout" | "upstream_tls_failed" | "upstream_not_pop3" | "upstream_protocol_error" | "upstream_command_failed" | "upstream_closed" | "egress_blocked" | "message_too_large" | "cancelled" | "lease_lost" | "storage_failed" | "quota_exceeded" | "credentials_unavailable" | "oauth2_consent_gone" | "oauth2_refused" | "oauth2_token_expired" | "oauth2_unavailable" | "internal_error";
         readonly Failure: {
             readonly code: components["schemas"]["FailureCode"];
             /** @description What happened, where, and what to do. What the server said is quoted, escaped and cut. */
             readonly detail: string;
             /**
-             * @description Where in the session it happened.
+             * @description Where in the session it happened; `token`, before it, at the token endpoint.
              * @enum {string|null}
              */
-            readonly phase: "resolve" | "connect" | "tls" | "greeting" | "capabilities" | "login" | "list" | "retrieve" | "delete" | "quit" | null;
+            readonly phase: "token" | "resolve" | "connect" | "tls" | "greeting" | "capabilities" | "login" | "list" | "retrieve" | "delete" | "quit" | null;
             /** @description The same request may succeed later, unchanged. */
             readonly retryable: boolean;
             /**

@@ -25,6 +25,10 @@ const IS_RETRYABLE = {
   storage_failed: true,
   quota_exceeded: true,
   credentials_unavailable: false,
+  oauth2_consent_gone: false,
+  oauth2_refused: false,
+  oauth2_token_expired: false,
+  oauth2_unavailable: true,
   internal_error: false,
 } as const;
 

@@ -1,4 +1,5 @@
 /** What the API and the workers share: connections, stores, threads. Built here, wired together in `app.ts`. */
+import { randomUUID } from 'node:crypto';
 import { availableParallelism } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Redis } from 'ioredis';
@@ -16,6 +17,9 @@ import { createHostSlots, type HostSlots } from './fetch/host-slots.ts';
 import { createMailboxLedger, type MailboxLedger } from './fetch/mailbox-ledger.ts';
 import { createMailboxSchedule, type MailboxSchedule } from './fetch/mailbox-schedule.ts';
 import { createCredentialStore, type CredentialStore } from './mailbox/credentials.ts';
+import { createLogins, type Logins } from './mailbox/oauth2/logins.ts';
+import { createTokenStore } from './mailbox/oauth2/token-store.ts';
+import { createFormPost } from './egress/form-post.ts';
 import { createMailboxStore, type MailboxStore } from './mailbox/mailbox-store.ts';
 import { createSealer, parseMasterKeys } from './mailbox/sealing.ts';
 import { createBlobStore } from './message/blobs/blob-store-choice.ts';
@@ -37,6 +41,8 @@ export interface AppOptions {
   onProgress(text: string): void;
 }
 
+/** What outbound HTTP is sent as. */
+export const USER_AGENT = 'popbridge';
 /** Each parser thread is a heap of its own. */
 const parserThreadsMax = 4;
 
@@ -63,6 +69,7 @@ export interface Parts extends Lifecycle {
   records: FetchStore;
   hosts: HostSlots;
   credentials: CredentialStore;
+  logins: Logins;
   mailboxes: MailboxStore;
   mailboxLedger: MailboxLedger;
   schedule: MailboxSchedule;
@@ -124,6 +131,8 @@ export async function buildParts(options: AppOptions, keys: Keys, lifecycle: Lif
     onFailure: (error) => logger.warn({ err: error }, 'A message ended its parser thread'),
   });
   onClose(() => mime.close());
+  const forms = createFormPost({ resolve: egress.resolveWebhook, userAgent: USER_AGENT });
+  onClose(() => forms.close());
   const records = createFetchStore(redis);
   const mailboxLedger = createMailboxLedger(redis, records);
   const due = createDueIndex(redis);
@@ -138,6 +147,13 @@ export async function buildParts(options: AppOptions, keys: Keys, lifecycle: Lif
     records,
     hosts: createHostSlots(redis, { limitsOf, random: Math.random }),
     credentials: createCredentialStore(redis, sealer, credentialsTtlMs),
+    logins: createLogins({
+      clock,
+      tokens: createTokenStore(redis, sealer),
+      checkEndpoint: egress.checkTokenEndpoint,
+      post: forms.post,
+      uniqueId: randomUUID,
+    }),
     mailboxes: createMailboxStore(redis, sealer),
     mailboxLedger,
     schedule: createMailboxSchedule({ due, clock }),

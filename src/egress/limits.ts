@@ -12,3 +12,7 @@ export const addressesMax = 64;
 export const lookupTimeoutMs = 10_000;
 /** Entries of POPBRIDGE_EGRESS_ALLOW. */
 export const allowRulesMax = 1000;
+/** Milliseconds that a form and its answer may take in all, octets of the answer, and connections to one endpoint at once. */
+export const formTimeoutMs = 10_000;
+export const formAnswerBytesMax = 64 * 1024;
+export const formConnectionsMax = 20;

@@ -14,7 +14,7 @@ import { parseHost, quoteInput } from './host.ts';
 import type { Host } from './host.ts';
 import { findAddresses, systemResolve } from './lookup.ts';
 import type { Resolve } from './lookup.ts';
-import { parseWebhookUrl } from './webhook-url.ts';
+import { parseCalledUrl } from './webhook-url.ts';
 
 export interface PinnedAddress {
   readonly address: string;
@@ -29,12 +29,14 @@ export interface EgressPolicy {
    * @throws AppError `egress_blocked`
    */
   checkWebhookUrl(url: string): URL;
+  /** As checkWebhookUrl. */
+  checkTokenEndpoint(url: string): URL;
   /**
    * @returns at least one address, in the resolver's order.
    * @throws AppError `egress_blocked`, or `upstream_unreachable` for a name without address; the signal's reason.
    */
   resolvePop3(host: string, port: number, signal?: AbortSignal): Promise<readonly PinnedAddress[]>;
-  /** As resolvePop3. */
+  /** As resolvePop3; for token endpoints as well. */
   resolveWebhook(host: string, port: number, signal?: AbortSignal): Promise<readonly PinnedAddress[]>;
 }
 
@@ -96,26 +98,29 @@ export function createEgressPolicy(options: EgressPolicyOptions): EgressPolicy {
     return allowed.map((address) => ({ address: address.toString(), family: address.kind() === 'ipv4' ? 4 : 6 }));
   }
 
+  function checkUrl(written: string, what: string): URL {
+    const url = parseCalledUrl(written, what);
+    const isHttps = url.protocol === 'https:';
+    const port = url.port === '' ? (isHttps ? 443 : 80) : Number(url.port);
+    const host = parseHost(url.hostname);
+    if (host === null) throw blocked(url.hostname, port);
+    // Connect time knows only the port. Plain HTTP on a port for HTTPS would pass there for any public address, so it is
+    // refused here unless a rule is about this very host.
+    const isDisguised = !isHttps && HTTPS_PORTS.has(port) && knownAddresses(host) === null;
+    const isNamed = allow.some((rule) => coversName(rule, host) && coversPort(rule, port, NO_PORTS));
+    if ((isDisguised && !isNamed) || !mightConnect(host, port, isHttps ? HTTPS_PORTS : NO_PORTS)) {
+      throw blocked(host.text, port);
+    }
+    return url;
+  }
+
   return {
     checkPop3({ host: written, port }) {
       const host = parseHost(written);
       if (host === null || !mightConnect(host, port, POP3_PORTS)) throw blocked(written, port);
     },
-    checkWebhookUrl(written) {
-      const url = parseWebhookUrl(written);
-      const isHttps = url.protocol === 'https:';
-      const port = url.port === '' ? (isHttps ? 443 : 80) : Number(url.port);
-      const host = parseHost(url.hostname);
-      if (host === null) throw blocked(url.hostname, port);
-      // Connect time knows only the port. Plain HTTP on a port for HTTPS would pass there for any public address, so it is
-      // refused here unless a rule is about this very host.
-      const isDisguised = !isHttps && HTTPS_PORTS.has(port) && knownAddresses(host) === null;
-      const isNamed = allow.some((rule) => coversName(rule, host) && coversPort(rule, port, NO_PORTS));
-      if ((isDisguised && !isNamed) || !mightConnect(host, port, isHttps ? HTTPS_PORTS : NO_PORTS)) {
-        throw blocked(host.text, port);
-      }
-      return url;
-    },
+    checkWebhookUrl: (written) => checkUrl(written, 'webhook URL'),
+    checkTokenEndpoint: (written) => checkUrl(written, 'token endpoint'),
     resolvePop3: (host, port, signal) => resolveTarget(host, port, POP3_PORTS, signal),
     resolveWebhook: (host, port, signal) => resolveTarget(host, port, HTTPS_PORTS, signal),
   };
@@ -136,6 +141,6 @@ function blocked(host: string, port: number): AppError {
   return new AppError(
     'egress_blocked',
     `The egress policy does not allow connecting to ${quoteInput(host)} on port ${port}. Without an entry in POPBRIDGE_EGRESS_ALLOW ` +
-      'only public addresses are allowed, on ports 110 and 995 for POP3 and by https on ports 443 and 8443 for webhooks.',
+      'only public addresses are allowed, on ports 110 and 995 for POP3 and by https on ports 443 and 8443 for webhooks and token endpoints.',
   );
 }

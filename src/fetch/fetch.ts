@@ -36,7 +36,8 @@ export interface FetchRequest {
 export interface Failure {
   code: FailureCode;
   detail: string;
-  phase: Pop3Phase | null;
+  /** `token`: before the session, at the token endpoint. */
+  phase: Pop3Phase | 'token' | null;
   retryable: boolean;
   /** ISO 8601; null when there is no further attempt. */
   nextAttemptAt: string | null;

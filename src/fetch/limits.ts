@@ -33,6 +33,9 @@ export const brokenHeadersMax = 2;
 export const brokenSessionsMax = 2;
 /** The same, where storage failed. */
 export const storageAttemptsMax = 5;
+/** Attempts in a row that a token endpoint in trouble ends, and how long a fetch waits for it between two of them. */
+export const tokenAttemptsMax = 3;
+export const tokenPauseMsMax = 60_000;
 /** A maildrop that another fetch of ours holds is waited for as long as this, counted from the fetch's creation. */
 export const leaseWaitMs = 60 * 60 * 1000;
 export const leaseRecheckMsMin = 500;

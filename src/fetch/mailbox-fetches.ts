@@ -62,7 +62,7 @@ export function createMailboxFetches(ports: MailboxFetchesPorts): MailboxFetches
 
   return {
     async fetch(mailbox) {
-      if (mailbox.status.state === 'needs_credentials') throw refused();
+      if (mailbox.status.state === 'needs_credentials') throw refused(mailbox);
       ports.checkEgress(mailbox.settings.source);
       const fetch = await fetches.createOf(mailbox);
       await fetches.enqueue(fetch);
@@ -87,9 +87,11 @@ export function createMailboxFetches(ports: MailboxFetchesPorts): MailboxFetches
   };
 }
 
-function refused(): AppError {
-  const text =
-    'The server has refused the credentials of this mailbox three times, and is left alone so that the account is not locked. ' +
-    'Change them first.';
+function refused({ status }: Mailbox): AppError {
+  const isGrant = status.failure?.code.startsWith('oauth2_') ?? false;
+  const text = isGrant
+    ? 'The OAuth2 grant of this mailbox gives no access token any more, see its `failure`. Give another one by PATCH first.'
+    : 'The server has refused the credentials of this mailbox three times, and is left alone so that the account is not locked. ' +
+      'Change them first.';
   return new AppError('conflict', text);
 }

@@ -21,6 +21,12 @@ export interface NextFetch {
 
 /** An account that refuses the password is left alone before it is locked. */
 const REFUSALS: ReadonlySet<FailureCode> = new Set(['upstream_auth_failed']);
+/** What no further try can mend: the grant itself is refused, or over. */
+const DEAD_GRANTS: ReadonlySet<FailureCode> = new Set([
+  'oauth2_consent_gone',
+  'oauth2_refused',
+  'oauth2_token_expired',
+]);
 
 export function settleMailbox(status: MailboxStatus, outcome: FetchOutcome, now: string): NextFetch {
   const { fetchId, end, retrieved, isLimited } = outcome;
@@ -36,7 +42,7 @@ export function settleMailbox(status: MailboxStatus, outcome: FetchOutcome, now:
   const { code, detail, phase } = end.error;
   const refusals = REFUSALS.has(code) ? status.refusals + 1 : status.refusals;
   const failed = { failure: { code, detail, phase }, failures: status.failures + 1, refusals, lastFetch };
-  if (refusals >= refusalsMax)
+  if (refusals >= refusalsMax || DEAD_GRANTS.has(code))
     return { status: { ...enter(status, 'needs_credentials', now), ...failed }, retryMs: null };
   if (code === 'egress_blocked') {
     return { status: { ...enter(status, 'blocked', now), ...failed }, retryMs: blockedRetryMs };

@@ -1,6 +1,6 @@
 /** The one table that says what a failure means for the job: try again, and when, or give up. */
 import type { FailureCode } from '../errors.ts';
-import { brokenSessionsMax, lockedWaitMs, storageAttemptsMax } from './limits.ts';
+import { brokenSessionsMax, lockedWaitMs, storageAttemptsMax, tokenAttemptsMax, tokenPauseMsMax } from './limits.ts';
 
 export interface AttemptFacts {
   /** Attempts that have ended, this one included. */
@@ -11,7 +11,7 @@ export interface AttemptFacts {
   ageMs: number;
   /** The session had begun to retrieve: the settings are right, and something was lost midway. */
   hadBegun: boolean;
-  /** How long the server wants to be left alone (LOGIN-DELAY of RFC 2449 §6.5); null where it says nothing. */
+  /** How long the server (LOGIN-DELAY of RFC 2449 §6.5) or the token endpoint (Retry-After) wants to be left alone; null where it says nothing. */
   retryAfterMs: number | null;
 }
 
@@ -46,6 +46,14 @@ const RULES: Readonly<Record<FailureCode, Rule>> = {
   // Room comes with time or by the owner's hand, and neither is a matter of seconds.
   quota_exceeded: never,
   credentials_unavailable: never,
+  oauth2_consent_gone: never,
+  oauth2_refused: never,
+  oauth2_token_expired: never,
+  // Nothing was asked of the mail server yet: a short outage is waited for, and a longer one left to the next fetch.
+  oauth2_unavailable: ({ fruitless, retryAfterMs }) => {
+    const pauseMs = Math.max(2_000 * 2 ** fruitless, retryAfterMs ?? 0);
+    return fruitless < tokenAttemptsMax && pauseMs <= tokenPauseMsMax ? pauseMs : null;
+  },
   internal_error: never,
 };
 

@@ -8,6 +8,8 @@ import type { Logger } from 'pino';
 import { AppError, isFailureCode, isRetryable, toError, type FailureCode } from '../errors.ts';
 import type { Credentials } from '../mailbox/credentials.ts';
 import type { Mailbox, MailboxRef, MailboxStatus } from '../mailbox/mailbox.ts';
+import type { CredentialHolder, Logins } from '../mailbox/oauth2/logins.ts';
+import { OAuth2Error } from '../mailbox/oauth2/oauth2-error.ts';
 import { maildropOf } from '../mailbox/source.ts';
 import { Pop3CommandError, Pop3ConnectionError, Pop3Error } from '../pop3/index.ts';
 import { busyWaitMs } from './busy-wait.ts';
@@ -30,9 +32,11 @@ export interface FetchPorts extends Omit<SessionPorts, 'records'> {
   mailboxes: MailboxPorts;
   credentials: {
     /** @throws AppError `credentials_unavailable`. */
-    open(ref: FetchRef): Promise<string>;
+    open(ref: FetchRef): Promise<Credentials>;
+    replace(ref: FetchRef, was: Credentials, now: Credentials): Promise<boolean>;
     delete(ref: FetchRef): Promise<void>;
   };
+  logins: Pick<Logins, 'open'>;
   /** True for errors that say that Redis is away. */
   isStorageAway(error: unknown): boolean;
   logger: Logger;
@@ -46,8 +50,9 @@ export interface MailboxPorts {
   begin(ref: MailboxRef, token: number): Promise<Mailbox | null>;
   /** @throws AppError `credentials_unavailable`. */
   openCredentials(ref: MailboxRef): Promise<Credentials>;
-  /** @throws AppError `lease_lost` when fenced off. */
-  writeStatus(ref: MailboxRef, token: number, status: MailboxStatus): Promise<void>;
+  replaceCredentials(ref: MailboxRef, was: Credentials, now: Credentials): Promise<boolean>;
+  /** False where its owner has changed it meanwhile, and that counts. @throws AppError `lease_lost` when fenced off. */
+  writeStatus(ref: MailboxRef, token: number, status: MailboxStatus, updatedAt: string): Promise<boolean>;
   /** Says when it is to be fetched next; see `settleMailbox`. */
   planNext(mailbox: Mailbox, retryMs: NextFetch['retryMs'], loginGapMs: number): Promise<void>;
 }
@@ -133,13 +138,18 @@ function silence({ source }: Fetch): Pop3ConnectionError {
 /** What an attempt works with: where its credentials and its ledger are. */
 interface Access {
   book: Book;
-  openPassword(): Promise<string>;
+  holder: CredentialHolder;
 }
 
 function openFetch(ports: FetchPorts, fetch: Fetch, { token }: Lease): Access {
   return {
     book: openFetchBook(ports.records, fetch, token),
-    openPassword: () => ports.credentials.open(fetch),
+    holder: {
+      tenant: fetch.tenant,
+      id: fetch.id,
+      open: () => ports.credentials.open(fetch),
+      replace: (was, now) => ports.credentials.replace(fetch, was, now),
+    },
   };
 }
 
@@ -154,14 +164,20 @@ async function attemptOfMailbox(ports: FetchPorts, fetch: Fetch, held: Held, shu
   }
   const { end, next, loginGapMs } = await attempt(ports, fetch, held, shutdown, {
     book: openMailboxBook(mailboxes.ledger, fetch, lease.token, clock),
-    openPassword: async () => (await mailboxes.openCredentials(ref)).password,
+    holder: {
+      tenant: fetch.tenant,
+      id: fetch.mailboxId,
+      open: () => mailboxes.openCredentials(ref),
+      replace: (was, now) => mailboxes.replaceCredentials(ref, was, now),
+    },
   });
   if (next !== null || end === null) return next;
   const { retrieved = 0, omitted = 0, limitReached = null } = (await records.find(fetch)) ?? {};
   const outcome = { fetchId: fetch.id, end, retrieved: retrieved + omitted, isLimited: limitReached !== null };
   const { status, retryMs } = settleMailbox(mailbox.status, outcome, now(ports));
-  await mailboxes.writeStatus(ref, lease.token, status);
-  await mailboxes.planNext({ ...mailbox, status }, retryMs, loginGapMs);
+  if (await mailboxes.writeStatus(ref, lease.token, status, mailbox.updatedAt)) {
+    await mailboxes.planNext({ ...mailbox, status }, retryMs, loginGapMs);
+  }
   return null;
 }
 
@@ -178,7 +194,7 @@ async function attempt(
   fetch: Fetch,
   { lease, slot }: Held,
   shutdown: AbortSignal,
-  { book, openPassword }: Access,
+  { book, holder }: Access,
 ): Promise<Attempted> {
   const { records, logger } = ports;
   const supervision = superviseSession({
@@ -203,12 +219,12 @@ async function attempt(
       .catch((error: unknown) => logger.warn({ err: error }, 'Whether the host answers was not noted'));
   try {
     if (!slot) throw silence(fetch);
-    const password = await openPassword();
+    const login = await ports.logins.open(holder, supervision.signal);
     session = new FetchSession(ports, {
       fetch,
       token: lease.token,
       book,
-      password,
+      login,
       signal: supervision.signal,
       onConnected() {
         isConnected = true;
@@ -226,7 +242,8 @@ async function attempt(
     const fruitless = session && session.settled > 0 ? 0 : fetch.fruitless + 1;
     const hadBegun = session?.hadBegun ?? false;
     const { attempts } = fetch;
-    const retryAfterMs = thrown instanceof Pop3CommandError ? thrown.retryAfterMs : null;
+    const isTold = thrown instanceof Pop3CommandError || thrown instanceof OAuth2Error;
+    const retryAfterMs = isTold ? thrown.retryAfterMs : null;
     const facts = { attempts, fruitless, hadBegun, ageMs: ageOf(ports, fetch), retryAfterMs };
     delayMs = stopped ? 0 : nextAttempt(code, facts);
     end = stopped
@@ -271,7 +288,7 @@ function describeFailure(ports: FetchPorts, thrown: Error, code: FailureCode, de
   return {
     code,
     detail: detailOf(thrown, code).slice(0, detailCharsMax),
-    phase: thrown instanceof Pop3Error ? thrown.phase : null,
+    phase: thrown instanceof Pop3Error || thrown instanceof OAuth2Error ? thrown.phase : null,
     retryable: isRetryable(code),
     nextAttemptAt: delayMs === null ? null : new Date(ports.clock.now() + delayMs).toISOString(),
   };

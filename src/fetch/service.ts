@@ -6,9 +6,11 @@
 import { AppError } from '../errors.ts';
 import { mailboxId } from '../identity.ts';
 import type { MessageRecord } from '../message/message.ts';
+import type { Credentials } from '../mailbox/credentials.ts';
 import type { Mailbox } from '../mailbox/mailbox.ts';
+import { describeGrant } from '../mailbox/oauth2/grant.ts';
 import type { DeletePolicy, FetchLimits, MessageFilter } from '../mailbox/policies.ts';
-import { hasCertificates, maildropOf, unreadableCertificates, type TlsMode } from '../mailbox/source.ts';
+import { checkGrant, hasCertificates, maildropOf, unreadableCertificates, type TlsMode } from '../mailbox/source.ts';
 import type { FetchStore } from './fetch-store.ts';
 import type { Leases } from './lease.ts';
 import { hasEnded, type Fetch, type FetchRef } from './fetch.ts';
@@ -16,7 +18,7 @@ import { createFetchOf, createFetchRecord } from './new-fetch.ts';
 import { pageMessagesMax, waitRecheckMs } from './limits.ts';
 
 export interface NewFetch {
-  source: { host: string; port: number; tls: TlsMode; username: string; password: string; ca: string | null };
+  source: { host: string; port: number; tls: TlsMode; username: string; credentials: Credentials; ca: string | null };
   delete: DeletePolicy;
   limits: FetchLimits;
   filter?: MessageFilter;
@@ -27,7 +29,7 @@ export interface FetchServicePorts {
   clock: { now(): number };
   random(bytes: number): Buffer;
   records: FetchStore;
-  credentials: { put(ref: FetchRef, password: string): Promise<void>; delete(ref: FetchRef): Promise<void> };
+  credentials: { put(ref: FetchRef, credentials: Credentials): Promise<void>; delete(ref: FetchRef): Promise<void> };
   messages: {
     findRecord(tenant: string, id: string): Promise<MessageRecord | null>;
     remove(tenant: string, id: string): Promise<boolean>;
@@ -44,6 +46,8 @@ export interface FetchServicePorts {
   };
   /** @throws AppError `egress_blocked`. */
   checkEgress(target: { host: string; port: number }): void;
+  /** @throws AppError `egress_blocked`. */
+  checkTokenEndpoint(url: string): unknown;
 }
 
 export interface FetchService {
@@ -74,8 +78,9 @@ export function createFetchService(ports: FetchServicePorts): FetchService {
 
   return {
     async create(tenant, { source, ...rest }) {
-      const { password, ca, ...address } = source;
+      const { credentials: given, ca, ...address } = source;
       ports.checkEgress(address);
+      if (given.type === 'oauth2') checkGrant(describeGrant(given.grant), address.tls, ports.checkTokenEndpoint);
       if (ca !== null && !hasCertificates(ca)) throw unreadableCertificates();
       const inline = { isOfMailbox: false, isDryRun: false, firstFetch: 'all' } as const;
       const created = await createFetchRecord(ports, tenant, {
@@ -85,7 +90,7 @@ export function createFetchService(ports: FetchServicePorts): FetchService {
         ...inline,
         ...rest,
       });
-      await credentials.put(created, password);
+      await credentials.put(created, given);
       return created;
     },
     createOf: (mailbox) => createFetchOf(ports, mailbox),

@@ -11,6 +11,7 @@ import {
   type AddressResolver,
   type PipeliningMemory,
 } from '../pop3/index.ts';
+import type { Login } from '../mailbox/oauth2/logins.ts';
 import type { Fetch, FetchProgress, FetchRef, MessageFailure, PhaseTimings } from './fetch.ts';
 import type { MessageFilter } from '../mailbox/policies.ts';
 import type { Book } from './book.ts';
@@ -59,7 +60,7 @@ export interface SessionJob {
   /** The fencing token of the maildrop's lease. */
   token: number;
   book: Book;
-  password: string;
+  login: Login;
   signal: AbortSignal;
   /** Called when there is a connection, and the server has greeted. */
   onConnected(): void;
@@ -109,10 +110,8 @@ export class FetchSession {
   async run(): Promise<void> {
     const { fetch } = this.#job;
     const durable = fetch.delete === 'never' || fetch.isDryRun ? null : await this.#ports.durability.begin();
-    const client = await this.#timed('connectMs', () => this.#connect());
-    this.#job.onConnected();
+    const client = await this.#logIn(this.#job.login);
     try {
-      await this.#timed('loginMs', () => client.login());
       this.loginGapMs = (client.capabilities.loginDelay?.seconds ?? 0) * 1000;
       const stored = await this.#retrieveAll(client);
       await this.#timed('deleteMs', async () => {
@@ -127,15 +126,38 @@ export class FetchSession {
       await this.#job.book.settle();
     } finally {
       client.close();
-      await this.#commit.close();
-      await this.#write({ phases: this.#phases, ...this.#counts() });
+      await this.#end();
     }
   }
 
-  #connect(): Promise<Pop3Client> {
-    const { fetch, password, signal } = this.#job;
+  async #end(): Promise<void> {
+    await this.#commit.close();
+    await this.#write({ phases: this.#phases, ...this.#counts() });
+  }
+
+  async #logIn(login: Login): Promise<Pop3Client> {
+    const client = await this.#timed('connectMs', () => this.#connect(login.secret));
+    this.#job.onConnected();
+    try {
+      await this.#timed('loginMs', () => client.login());
+      return client;
+    } catch (error) {
+      client.close();
+      // A token that was kept may have been revoked: a new one is tried before that counts as a refusal.
+      const isRefused = error instanceof Pop3Error && error.code === 'upstream_auth_failed';
+      const renewed = isRefused ? await login.renew() : null;
+      if (!renewed) {
+        await this.#end();
+        throw error;
+      }
+      return this.#logIn(renewed);
+    }
+  }
+
+  #connect(secret: Login['secret']): Promise<Pop3Client> {
+    const { fetch, signal } = this.#job;
     const { resolve, pipelining } = this.#ports;
-    const settings = { ...fetch.source, password, ...(fetch.ca !== null && { ca: fetch.ca }) };
+    const settings = { ...fetch.source, ...secret, ...(fetch.ca !== null && { ca: fetch.ca }) };
     return Pop3Client.connect(settings, { signal, resolve, pipelining, chunks: 'lent' });
   }
 

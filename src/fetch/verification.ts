@@ -3,8 +3,12 @@
  * finds is for the person who fills in the form: facts where it works, and what to do where it does not.
  */
 import { AppError, isFailureCode, isRetryable, toError, type FailureCode } from '../errors.ts';
+import type { Credentials } from '../mailbox/credentials.ts';
+import { describeGrant } from '../mailbox/oauth2/grant.ts';
+import type { Logins } from '../mailbox/oauth2/logins.ts';
+import { OAuth2Error } from '../mailbox/oauth2/oauth2-error.ts';
 import type { FetchLimits, FirstFetch, MessageFilter } from '../mailbox/policies.ts';
-import { hasCertificates, maildropOf, unreadableCertificates, type TlsMode } from '../mailbox/source.ts';
+import { checkGrant, hasCertificates, maildropOf, unreadableCertificates, type TlsMode } from '../mailbox/source.ts';
 import { Pop3Client, Pop3Error, type AddressResolver, type Capabilities, type TlsFacts } from '../pop3/index.ts';
 import { skipOlder } from './first-fetch.ts';
 import type { Leases } from './lease.ts';
@@ -13,7 +17,7 @@ import { keyListing, planFetch, type Listed } from './plan.ts';
 import { listMaildrop } from './listing.ts';
 
 export interface VerificationRequest {
-  source: { host: string; port: number; tls: TlsMode; username: string; password: string; ca: string | null };
+  source: { host: string; port: number; tls: TlsMode; username: string; credentials: Credentials; ca: string | null };
   firstFetch: FirstFetch;
   limits: FetchLimits;
   /** Its header conditions are not looked at. */
@@ -46,7 +50,14 @@ export interface Verification {
 }
 
 export interface VerificationWarning {
-  code: 'password_in_clear' | 'no_unique_ids' | 'repeated_unique_ids' | 'no_top' | 'expires' | 'login_delay';
+  code:
+    | 'password_in_clear'
+    | 'no_unique_ids'
+    | 'repeated_unique_ids'
+    | 'no_top'
+    | 'expires'
+    | 'login_delay'
+    | 'refresh_token_spent';
   detail: string;
 }
 
@@ -57,6 +68,9 @@ export interface VerificationPorts {
   uniqueId(): string;
   /** @throws AppError `egress_blocked`. */
   checkEgress(target: { host: string; port: number }): void;
+  /** @throws AppError `egress_blocked`. */
+  checkTokenEndpoint(url: string): unknown;
+  logins: Pick<Logins, 'tryOut'>;
 }
 
 /** @throws AppError `invalid_request`, `conflict` while a fetch of ours is in the maildrop; what is not of the upstream's doing. */
@@ -68,13 +82,15 @@ export async function verifyMailbox(
 ): Promise<Verification> {
   const { source } = request;
   if (source.ca !== null && !hasCertificates(source.ca)) throw unreadableCertificates();
+  const { credentials } = source;
+  const isGranted = credentials.type === 'oauth2';
   const startedMs = ports.clock.now();
   const found: Omit<Verification, 'isOk' | 'failure' | 'ms'> = {
     tls: null,
     capabilities: null,
     maildrop: null,
     wouldFetch: null,
-    warnings: source.tls === 'none' ? [CLEAR] : [],
+    warnings: source.tls === 'none' && !isGranted ? [CLEAR] : [],
   };
   const lease = await ports.leases.acquire(tenant, maildropOf(tenant, source), ports.uniqueId());
   if (!lease) {
@@ -82,24 +98,27 @@ export async function verifyMailbox(
   }
   try {
     ports.checkEgress(source);
+    if (isGranted) checkGrant(describeGrant(credentials.grant), source.tls, ports.checkTokenEndpoint);
     await look(ports, request, AbortSignal.any([signal, AbortSignal.timeout(verificationMs)]), found);
     return { isOk: true, failure: null, ...found, ms: ports.clock.now() - startedMs };
   } catch (thrown) {
     if (signal.aborted) throw new AppError('cancelled', 'The caller has gone.', { cause: thrown });
-    return { isOk: false, failure: describe(thrown), ...found, ms: ports.clock.now() - startedMs };
+    return { isOk: false, failure: describe(thrown, isGranted), ...found, ms: ports.clock.now() - startedMs };
   } finally {
     await lease.release();
   }
 }
 
 async function look(
-  { resolve }: VerificationPorts,
+  { resolve, logins }: VerificationPorts,
   { source, firstFetch, limits, filter }: VerificationRequest,
   signal: AbortSignal,
   found: Omit<Verification, 'isOk' | 'failure' | 'ms'>,
 ): Promise<void> {
-  const { ca, ...settings } = source;
-  const client = await Pop3Client.connect({ ...settings, ...(ca !== null && { ca }) }, { signal, resolve });
+  const { ca, credentials, ...place } = source;
+  const { secret, isSpent } = await logins.tryOut(credentials, signal);
+  if (isSpent) found.warnings.push(SPENT);
+  const client = await Pop3Client.connect({ ...place, ...secret, ...(ca !== null && { ca }) }, { signal, resolve });
   try {
     found.tls = client.tlsFacts;
     found.capabilities = client.capabilities;
@@ -133,6 +152,13 @@ function describeMaildrop(listing: readonly Listed[], hasUniqueIds: boolean): No
 const CLEAR: VerificationWarning = {
   code: 'password_in_clear',
   detail: 'Without TLS anybody on the way can read the password and the mail. Use tls `implicit` or `starttls`.',
+};
+
+const SPENT: VerificationWarning = {
+  code: 'refresh_token_spent',
+  detail:
+    'The token endpoint has given a new refresh token, which this try does not keep. Where each is taken only once, get another before ' +
+    'the mailbox is stored. A stored mailbox keeps each new one.',
 };
 
 function warnOf(
@@ -179,10 +205,17 @@ const HINTS: Partial<Record<FailureCode, string>> = {
   upstream_unreachable: 'Are host and port right, and is the server open to this network?',
   upstream_timeout: 'A firewall that drops connections looks like this. Are host and port right?',
   upstream_locked: 'Another program is reading this mailbox at this moment.',
+  oauth2_consent_gone: 'Let the user consent anew, and give the refresh token that comes of it.',
+  oauth2_refused: 'Is the scope one for POP3, and is the application registered with this client id and secret?',
+  oauth2_unavailable: 'Is the address of the token endpoint right, and is it open to this network?',
   egress_blocked: 'Whoever runs popbridge can allow the host: POPBRIDGE_EGRESS_ALLOW.',
 };
 
-function describe(thrown: unknown): NonNullable<Verification['failure']> {
+const TOKEN_REFUSED_HINT =
+  'Is the user name the mailbox that the token is for, is its scope one for POP3, and is POP3 switched on for the mailbox? An application ' +
+  'that asks for itself (client_credentials) has to be let in to the mailbox as well.';
+
+function describe(thrown: unknown, isGranted: boolean): NonNullable<Verification['failure']> {
   const isTimeUp = thrown instanceof DOMException && thrown.name === 'TimeoutError';
   const error = isTimeUp
     ? new AppError('upstream_timeout', `The server took longer than ${verificationMs / 1000} seconds.`)
@@ -191,9 +224,9 @@ function describe(thrown: unknown): NonNullable<Verification['failure']> {
   return {
     code: error.code,
     detail: error.message.slice(0, detailCharsMax),
-    phase: error instanceof Pop3Error ? error.phase : null,
+    phase: error instanceof Pop3Error || error instanceof OAuth2Error ? error.phase : null,
     isRetryable: isRetryable(error.code),
-    hint: HINTS[error.code] ?? null,
+    hint: isGranted && error.code === 'upstream_auth_failed' ? TOKEN_REFUSED_HINT : (HINTS[error.code] ?? null),
   };
 }
 

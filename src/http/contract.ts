@@ -116,12 +116,19 @@ export function compileSchema(document: ContractDocument, name: string): (value:
 }
 
 export function createAjv(document: ContractDocument, coerceTypes: boolean): Ajv2020 {
-  const ajv = new Ajv2020({ allErrors: true, coerceTypes, useDefaults: true, strict: false });
+  const ajv = new Ajv2020({ allErrors: true, coerceTypes, useDefaults: true, strict: false, discriminator: true });
   // The package is CommonJS, and its default export is typed as if it were not.
   const addFormats = addFormatsModule as unknown as (target: Ajv2020) => void;
   addFormats(ajv);
-  ajv.addSchema(document, DOCUMENT_ID);
+  ajv.addSchema(withoutMappings(document), DOCUMENT_ID);
   return ajv;
+}
+
+/** ajv finds the branch of a `oneOf` by what the branches say themselves, and takes no `mapping` beside that. */
+function withoutMappings(document: ContractDocument): object {
+  const strip = (key: string, value: unknown): unknown =>
+    key === 'discriminator' ? { propertyName: (value as { propertyName: string }).propertyName } : value;
+  return JSON.parse(JSON.stringify(document, strip)) as object;
 }
 
 /** `#/components/...` points into the contract, from wherever it stands. */

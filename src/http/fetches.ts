@@ -5,6 +5,7 @@ import type { FetchService } from '../fetch/service.ts';
 import type { DeliverySummary, Subscription } from '../webhook/subscription-store.ts';
 import { applied, noFetch, readWait, renderFetch, replyWithFetch, waitForEnd } from './fetch-reply.ts';
 import { pageCharsMax } from './limits.ts';
+import { readCredentials } from './mailboxes.ts';
 import { withPaths, type MessageBody } from './message-view.ts';
 import type { Call, Handlers } from './route.ts';
 
@@ -65,7 +66,7 @@ export function fetchHandlers(ports: FetchPorts): FetchHandlers {
           port: body.source.port ?? (body.source.tls === 'implicit' ? 995 : 110),
           tls: body.source.tls,
           username: body.source.username,
-          password: body.source.password,
+          credentials: readCredentials(body.source),
           ca: body.source.ca ?? null,
         },
         delete: body.delete,

@@ -4,6 +4,8 @@ import { AppError } from '../errors.ts';
 import type { FetchService } from '../fetch/service.ts';
 import type { MailboxFetches } from '../fetch/mailbox-fetches.ts';
 import type { Mailbox, MailboxSettings, MailboxSource } from '../mailbox/mailbox.ts';
+import type { Credentials } from '../mailbox/credentials.ts';
+import { toOAuth2Credentials } from '../mailbox/oauth2/grant.ts';
 import type { MailboxChange, MailboxService, NewMailbox } from '../mailbox/service.ts';
 import { readKnown } from './ledger.ts';
 import { readWait, renderFetch, replyWithFetch, type FetchReplyPorts } from './fetch-reply.ts';
@@ -117,7 +119,7 @@ type ServiceBounds = Pick<MailboxPorts, 'messageBytesMax' | 'retentionMs'>;
 export function toNewMailbox(body: components['schemas']['MailboxRequest'], bounds: ServiceBounds): NewMailbox {
   return {
     alias: body.alias ?? null,
-    credentials: { type: 'password', password: body.source.password },
+    credentials: readCredentials(body.source),
     settings: {
       name: body.name,
       source: toSource(body.source),
@@ -137,6 +139,17 @@ function boundLimits(limits: MailboxLimits, { messageBytesMax }: ServiceBounds):
   return { ...limits, messageBytes: Math.min(limits.messageBytes ?? messageBytesMax, messageBytesMax) };
 }
 
+/** The contract has seen to it that there is one of them. */
+export function readCredentials({
+  password = '',
+  oauth2,
+}: {
+  password?: string | undefined;
+  oauth2?: SourceRequest['oauth2'] | undefined;
+}): Credentials {
+  return oauth2 ? toOAuth2Credentials(oauth2) : { type: 'password', password };
+}
+
 /** The port that goes with the TLS mode where none is given. */
 export function toSource(source: SourceRequest): MailboxSettings['source'] {
   const { host, tls, username, ca = null } = source;
@@ -148,9 +161,9 @@ function toChange(
   limitsOf: (limits: MailboxLimits) => MailboxSettings['limits'],
 ): MailboxChange {
   const { source, name, schedule, paused, dryRun, limits, filter, retentionDays } = body;
-  const { password, ...place } = source ?? {};
+  const { password, oauth2, ...place } = source ?? {};
   return {
-    credentials: password === undefined ? null : { type: 'password', password },
+    credentials: password === undefined && oauth2 === undefined ? null : readCredentials({ password, oauth2 }),
     settings: {
       ...(Object.keys(place).length > 0 && { source: place as Partial<MailboxSource> }),
       ...(name !== undefined && { name }),
@@ -170,13 +183,16 @@ function toBody(
   nextMs: number | null,
   sharedWith: string[],
 ): MailboxBody {
-  const { name, source, schedule, isPaused, firstFetch, limits, filter, isDryRun, retentionMs } = settings;
+  const { name, source, oauth2, schedule, isPaused, firstFetch, limits, filter, isDryRun, retentionMs } = settings;
   const { ca: _ca, ...place } = source;
   const { failure, failures, lastFetch, lastSuccessAt } = status;
   return {
     id: mailbox,
     name,
     source: place,
+    auth: oauth2
+      ? { type: 'oauth2', ...oauth2 }
+      : { type: 'password', grant: null, endpoint: null, clientId: null, expiresAt: null },
     schedule,
     paused: isPaused,
     firstFetch,

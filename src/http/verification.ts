@@ -4,7 +4,7 @@ import type { Verification, VerificationRequest } from '../fetch/verification.ts
 import { verificationsAtOnceMax } from './limits.ts';
 import { createRoom } from './room.ts';
 import type { Handlers } from './route.ts';
-import { toSource } from './mailboxes.ts';
+import { readCredentials, toSource } from './mailboxes.ts';
 
 export interface VerificationHandlerPorts {
   verify(tenant: string, request: VerificationRequest, signal: AbortSignal): Promise<Verification>;
@@ -20,7 +20,7 @@ export function verificationHandlers(ports: VerificationHandlerPorts): Pick<Hand
     async verifyMailbox({ body, principal, signal }) {
       const { source, firstFetch, limits, filter } = body;
       const request: VerificationRequest = {
-        source: { ...toSource(source), password: source.password },
+        source: { ...toSource(source), credentials: readCredentials(source) },
         firstFetch,
         filter,
         limits: {

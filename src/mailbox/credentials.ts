@@ -1,14 +1,13 @@
 /** Sealed credentials of a fetch, under a TTL: written once, opened by the worker, deleted when the fetch ends. */
 import type { Redis } from 'ioredis';
 import { AppError } from '../errors.ts';
-import { fetchKeys } from '../redis/keys.ts';
+import { fetchKeys, tokenKeys } from '../redis/keys.ts';
+import { defineScript } from '../redis/script.ts';
+import type { OAuth2Credentials } from './oauth2/grant.ts';
 import type { Sealer } from './sealing.ts';
 
 /** What a mailbox is logged in to with. */
-export interface Credentials {
-  type: 'password';
-  password: string;
-}
+export type Credentials = { type: 'password'; password: string } | OAuth2Credentials;
 
 export interface Owner {
   tenant: string;
@@ -17,18 +16,29 @@ export interface Owner {
 }
 
 export interface CredentialStore {
-  put(owner: Owner, password: string): Promise<void>;
+  put(owner: Owner, credentials: Credentials): Promise<void>;
   /** @throws AppError `credentials_unavailable` when they have expired or cannot be opened. */
-  open(owner: Owner): Promise<string>;
+  open(owner: Owner): Promise<Credentials>;
+  /** Keeps the TTL. False where they are not `was` any more. */
+  replace(owner: Owner, was: Credentials, now: Credentials): Promise<boolean>;
+  /** With the access token that came of them. */
   delete(owner: Owner): Promise<void>;
 }
 
+/** KEYS: credentials. ARGV: as they were sealed, and as they are to be. */
+const replaceSealed = defineScript(`
+  if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+  redis.call('SET', KEYS[1], ARGV[2], 'KEEPTTL')
+  return 1`);
+
 export function createCredentialStore(redis: Redis, sealer: Sealer, ttlMs: number): CredentialStore {
   const keyOf = ({ tenant, id }: Owner): string => fetchKeys(tenant, id).credentials;
-  const contextOf = ({ tenant, id }: Owner): string[] => [tenant, id, 'password'];
+  const contextOf = ({ tenant, id }: Owner): string[] => [tenant, id, 'credentials'];
+  const seal = (owner: Owner, credentials: Credentials): string =>
+    sealer.seal(JSON.stringify(credentials), contextOf(owner));
   return {
-    async put(owner, password) {
-      await redis.set(keyOf(owner), sealer.seal(password, contextOf(owner)), 'PX', ttlMs);
+    async put(owner, credentials) {
+      await redis.set(keyOf(owner), seal(owner, credentials), 'PX', ttlMs);
     },
     async open(owner) {
       const sealed = await redis.get(keyOf(owner));
@@ -38,10 +48,18 @@ export function createCredentialStore(redis: Redis, sealer: Sealer, ttlMs: numbe
           'The sealed credentials have expired before the fetch was through. Submit it again.',
         );
       }
-      return sealer.open(sealed, contextOf(owner));
+      return JSON.parse(sealer.open(sealed, contextOf(owner))) as Credentials;
+    },
+    async replace(owner, was, now) {
+      for (;;) {
+        const sealed = await redis.get(keyOf(owner));
+        if (sealed === null || sealer.open(sealed, contextOf(owner)) !== JSON.stringify(was)) return false;
+        // The same may have been sealed anew meanwhile.
+        if ((await replaceSealed(redis, [keyOf(owner)], [sealed, seal(owner, now)])) === 1) return true;
+      }
     },
     async delete(owner) {
-      await redis.del(keyOf(owner));
+      await redis.del(keyOf(owner), ...Object.values(tokenKeys(owner.tenant, owner.id)));
     },
   };
 }

@@ -36,14 +36,19 @@ export interface MailboxStore {
   listSharing(mailbox: Mailbox): Promise<string[]>;
   /** @throws AppError `credentials_unavailable`. */
   openCredentials(ref: MailboxRef): Promise<Credentials>;
+  /** False where they are not `was` any more, or the mailbox is gone. @throws AppError `credentials_unavailable`. */
+  replaceCredentials(ref: MailboxRef, was: Credentials, now: Credentials): Promise<boolean>;
   /** Takes the mailbox for a fetch. Null where it is gone, or a later token has it. */
   begin(ref: MailboxRef, token: number): Promise<Mailbox | null>;
   /** The id of the fetch that the schedule has made and that has not ended, as far as is known. */
   lastScheduled(ref: MailboxRef): Promise<string | null>;
   noteScheduled(ref: MailboxRef, fetchId: string): Promise<void>;
   endScheduled(ref: MailboxRef): Promise<void>;
-  /** @throws AppError `lease_lost` when fenced off. */
-  writeStatus(ref: MailboxRef, token: number, status: MailboxStatus): Promise<void>;
+  /**
+   * False where its owner has changed it since `updatedAt`, and the status says that nothing but that can help: then it stays as it is.
+   * @throws AppError `lease_lost` when fenced off.
+   */
+  writeStatus(ref: MailboxRef, token: number, status: MailboxStatus, updatedAt: string): Promise<boolean>;
 }
 
 /** KEYS: mailbox. ARGV: token, what follows it as it was, and as it is to be. */
@@ -145,6 +150,14 @@ export function createMailboxStore(redis: Redis, sealer: Sealer): MailboxStore {
       if (!known) throw new AppError('credentials_unavailable', 'The mailbox was deleted.');
       return JSON.parse(sealer.open(known.sealed, contextOf(ref))) as Credentials;
     },
+    async replaceCredentials(ref, was, now) {
+      for (;;) {
+        const known = await read(ref);
+        if (!known || sealer.open(known.sealed, contextOf(ref)) !== JSON.stringify(was)) return false;
+        const args = ['', known.bytes, encodeMailbox(known.mailbox, seal(ref, now))];
+        if ((await replaceOne(redis, [keysOf(ref).record], args)) === 1) return true;
+      }
+    },
     async begin(ref, token) {
       return (await beginOne(redis, [keysOf(ref).record], [formatToken(token)])) === 1 ? find(ref) : null;
     },
@@ -155,13 +168,14 @@ export function createMailboxStore(redis: Redis, sealer: Sealer): MailboxStore {
     async endScheduled(ref) {
       await redis.del(keysOf(ref).scheduled);
     },
-    async writeStatus(ref, token, status) {
+    async writeStatus(ref, token, status, updatedAt) {
       for (;;) {
         const known = await read(ref);
         if (known?.token !== formatToken(token)) throw fencedOff();
+        if (status.state === 'needs_credentials' && known.mailbox.updatedAt !== updatedAt) return false;
         // Its owner may change it at this moment, which is not to be undone.
         const args = [known.token, known.bytes, encodeMailbox({ ...known.mailbox, status }, known.sealed)];
-        if ((await replaceOne(redis, [keysOf(ref).record], args)) === 1) return;
+        if ((await replaceOne(redis, [keysOf(ref).record], args)) === 1) return true;
       }
     },
   };

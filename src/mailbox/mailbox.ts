@@ -2,6 +2,7 @@
  * A mailbox: upstream settings that are kept, with sealed credentials, and fetched again and again. This folder owns what a mailbox is
  * and where it is stored. It runs no fetch and keeps no ledger: `fetch/` does.
  */
+import type { GrantFacts } from './oauth2/grant.ts';
 import type { TlsMode } from './source.ts';
 import type { DeletePolicy, FetchLimits, FirstFetch, MessageFilter, ScheduleSettings } from './policies.ts';
 
@@ -24,6 +25,8 @@ export interface MailboxSettings {
   /** For people; popbridge makes nothing of it. */
   name: string | null;
   source: MailboxSource;
+  /** What may be shown of its grant; a password has none. */
+  oauth2?: GrantFacts;
   /** Null: it is fetched when somebody asks. */
   schedule: ScheduleSettings | null;
   isPaused: boolean;

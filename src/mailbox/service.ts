@@ -7,18 +7,19 @@ import type { Credentials } from './credentials.ts';
 import { freshStatus, type Mailbox, type MailboxRef, type MailboxSettings, type MailboxSource } from './mailbox.ts';
 import type { MailboxStore } from './mailbox-store.ts';
 import type { ScheduleSettings } from './policies.ts';
-import { hasCertificates, maildropOf, unreadableCertificates } from './source.ts';
+import { describeGrant } from './oauth2/grant.ts';
+import { checkGrant, hasCertificates, invalidSource, maildropOf, unreadableCertificates } from './source.ts';
 
 export interface NewMailbox {
   /** Tells a second mailbox on the same maildrop from the first; null unless there is one. */
   alias: string | null;
-  settings: MailboxSettings;
+  settings: Omit<MailboxSettings, 'oauth2'>;
   credentials: Credentials;
 }
 
 /** What is given is changed. */
 export interface MailboxChange {
-  settings: Partial<Omit<MailboxSettings, 'source'>> & { source?: Partial<MailboxSource> };
+  settings: Partial<Omit<MailboxSettings, 'source' | 'oauth2'>> & { source?: Partial<MailboxSource> };
   credentials: Credentials | null;
 }
 
@@ -27,6 +28,8 @@ export interface MailboxServicePorts {
   mailboxes: MailboxStore;
   /** @throws AppError `egress_blocked`. */
   checkEgress(target: { host: string; port: number }): void;
+  /** @throws AppError `egress_blocked`. */
+  checkTokenEndpoint(url: string): unknown;
   schedule: {
     /** @throws AppError `invalid_request`. */
     check(schedule: ScheduleSettings): void;
@@ -52,14 +55,16 @@ export interface MailboxService {
 export function createMailboxService(ports: MailboxServicePorts): MailboxService {
   const { clock, mailboxes, schedule } = ports;
 
-  function check({ source, schedule: wanted }: MailboxSettings): void {
+  function check({ source, schedule: wanted, oauth2 }: MailboxSettings): void {
     ports.checkEgress(source);
+    if (oauth2) checkGrant(oauth2, source.tls, ports.checkTokenEndpoint);
     if (source.ca !== null && !hasCertificates(source.ca)) throw unreadableCertificates();
     if (wanted !== null) schedule.check(wanted);
   }
 
   return {
-    async create(tenant, { alias, settings, credentials }) {
+    async create(tenant, { alias, settings: given, credentials }) {
+      const settings = withFacts(given, credentials);
       check(settings);
       const maildrop = maildropOf(tenant, settings.source);
       const mailbox = alias === null ? maildrop : mailboxId(tenant, settings.source, alias);
@@ -74,7 +79,8 @@ export function createMailboxService(ports: MailboxServicePorts): MailboxService
     async change(ref, { settings: wanted, credentials }) {
       const changed = await mailboxes.change(ref, (read) => {
         const source = { ...read.settings.source, ...wanted.source };
-        const settings = { ...read.settings, ...wanted, source };
+        const merged = { ...read.settings, ...wanted, source };
+        const settings = credentials === null ? merged : withFacts(merged, credentials);
         check(settings);
         // Whoever may change a mailbox must not have its password sent to a server of their own.
         if (credentials === null && isElsewhere(read.settings.source, source)) throw needsCredentials();
@@ -94,6 +100,11 @@ export function createMailboxService(ports: MailboxServicePorts): MailboxService
   };
 }
 
+function withFacts(settings: MailboxSettings, credentials: Credentials): MailboxSettings {
+  const { oauth2: _before, ...rest } = settings;
+  return credentials.type === 'oauth2' ? { ...rest, oauth2: describeGrant(credentials.grant) } : rest;
+}
+
 function isElsewhere(was: MailboxSource, now: MailboxSource): boolean {
   return (
     was.host !== now.host ||
@@ -110,11 +121,5 @@ function exists(mailbox: string): AppError {
 }
 
 function needsCredentials(): AppError {
-  return invalid('/credentials', 'must be given anew where the host, port, user, TLS mode or authority changes');
-}
-
-function invalid(pointer: string, detail: string): AppError {
-  return new AppError('invalid_request', `The request is not valid: body${pointer} ${detail}.`, {
-    fields: { errors: [{ in: 'body', pointer, detail }] },
-  });
+  return invalidSource('/credentials', 'must be given anew where the host, port, user, TLS mode or authority changes');
 }

@@ -2,6 +2,7 @@
 import { X509Certificate } from 'node:crypto';
 import { AppError } from '../errors.ts';
 import { mailboxId } from '../identity.ts';
+import type { GrantFacts } from './oauth2/grant.ts';
 
 /** What a lease is for: several mailboxes may point at one maildrop, and one may be changed to point at another. */
 export function maildropOf(tenant: string, source: { host: string; port: number; username: string }): string {
@@ -23,8 +24,18 @@ export function hasCertificates(pem: string): boolean {
 
 /** Of `source.ca`. */
 export function unreadableCertificates(): AppError {
-  const detail = 'holds no certificate that can be read';
-  return new AppError('invalid_request', `The request is not valid: body/source/ca ${detail}.`, {
-    fields: { errors: [{ in: 'body', pointer: '/source/ca', detail }] },
+  return invalidSource('/source/ca', 'holds no certificate that can be read');
+}
+
+/** @throws AppError `invalid_request`; `egress_blocked`, or what the check of the endpoint throws. */
+export function checkGrant({ endpoint }: GrantFacts, tls: TlsMode, checkEndpoint: (url: string) => unknown): void {
+  // RFC 6750 section 5.3: whoever reads a bearer token has it.
+  if (tls === 'none') throw invalidSource('/source/tls', 'must be `implicit` or `starttls` with oauth2');
+  if (endpoint !== null) checkEndpoint(endpoint);
+}
+
+export function invalidSource(pointer: string, detail: string): AppError {
+  return new AppError('invalid_request', `The request is not valid: body${pointer} ${detail}.`, {
+    fields: { errors: [{ in: 'body', pointer, detail }] },
   });
 }

@@ -44,6 +44,10 @@ export interface MailboxKeys {
   marks: string;
   /** Set: ids of messages that were acknowledged, or deleted here, since the last fetch. */
   released: string;
+  /** Of its access token. */
+  token: string;
+  tokenTurn: string;
+  tokenPause: string;
 }
 
 export function mailboxKeys(tenant: string, mailboxId: string): MailboxKeys {
@@ -54,7 +58,23 @@ export function mailboxKeys(tenant: string, mailboxId: string): MailboxKeys {
     ledger: `${tag}:known`,
     marks: `${tag}:marks`,
     released: `${tag}:released`,
+    ...tokenKeys(tenant, mailboxId),
   };
+}
+
+export interface TokenKeys {
+  /** String: the sealed access token, until it expires. */
+  token: string;
+  /** String: who is asking for a new one. */
+  tokenTurn: string;
+  /** String: why the token endpoint is not asked, until it may be again. */
+  tokenPause: string;
+}
+
+/** @param owner the id of a mailbox, or of a fetch with inline settings. */
+export function tokenKeys(tenant: string, owner: string): TokenKeys {
+  const tag = `${PREFIX}:{${tenant}/${owner}}`;
+  return { token: `${tag}:token`, tokenTurn: `${tag}:tokenTurn`, tokenPause: `${tag}:tokenPause` };
 }
 
 /** Sorted set: ids of the tenant's mailboxes, all of one score, and so in their own order. */

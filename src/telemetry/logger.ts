@@ -1,7 +1,17 @@
 /** The logger: JSON lines on standard output. Redaction is a second wall; no caller passes a secret in. */
 import { pino, type DestinationStream, type Logger } from 'pino';
 
-const SECRETS = ['password', 'secret', 'authorization', 'key', 'masterKeys', 'operatorKey'];
+const SECRETS = [
+  'password',
+  'secret',
+  'authorization',
+  'key',
+  'masterKeys',
+  'operatorKey',
+  'accessToken',
+  'refreshToken',
+  'clientSecret',
+];
 /** A Redis error carries its command, and that whatever was to be written. */
 const COMMANDS = ['err.command.args'];
 

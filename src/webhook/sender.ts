@@ -2,8 +2,8 @@
  * One HTTP request to a webhook's URL: one budget for all of it, no redirects, a bounded answer, and only the addresses
  * that the egress policy gives at connect time.
  */
-import { isIP, type LookupFunction } from 'node:net';
-import { Agent, buildConnector, request } from 'undici';
+import { Agent, request } from 'undici';
+import { createCheckedConnector, untilAborted, type ResolveAddresses } from '../egress/connector.ts';
 import { AppError, toError } from '../errors.ts';
 import { answerBytesMax, attemptTimeoutMs, connectionsPerHostMax, detailCharsMax } from './limits.ts';
 
@@ -22,8 +22,7 @@ export interface Sender {
 }
 
 export interface SenderPorts {
-  /** The addresses that may be connected to; throws AppError `egress_blocked`. Called for IP literals too. */
-  resolve(host: string, port: number): Promise<readonly { address: string; family: 4 | 6 }[]>;
+  resolve: ResolveAddresses;
   userAgent: string;
   /** Of one attempt; `attemptTimeoutMs` unless set. */
   timeoutMs?: number;
@@ -33,7 +32,7 @@ export function createSender({ resolve, userAgent, timeoutMs = attemptTimeoutMs 
   const agent = new Agent({
     connections: connectionsPerHostMax,
     pipelining: 1,
-    connect: createConnector(resolve, timeoutMs),
+    connect: createCheckedConnector(resolve, timeoutMs),
   });
   return {
     async post(url, headers, body) {
@@ -54,39 +53,6 @@ export function createSender({ resolve, userAgent, timeoutMs = attemptTimeoutMs 
     },
     close: () => agent.destroy(),
   };
-}
-
-/** Resolves and checks at connect time, then connects to the checked addresses: a name cannot be rebound in between. */
-function createConnector(resolve: SenderPorts['resolve'], timeoutMs: number): buildConnector.connector {
-  return (options, callback) => {
-    const host = options.hostname.replace(/^\[|\]$/g, '');
-    const port = Number(options.port || (options.protocol === 'https:' ? 443 : 80));
-    resolve(host, port).then(
-      (addresses) => {
-        const [first] = addresses;
-        if (!first) return callback(new AppError('upstream_unreachable', 'The host has no address.'), null);
-        const pinned: LookupFunction = (_host, _options, done) => done(null, [...addresses]);
-        const connect = buildConnector({
-          timeout: timeoutMs,
-          allowH2: false,
-          // Where one address does not answer, the next one is tried.
-          autoSelectFamily: true,
-          lookup: pinned,
-        });
-        // For an address as the host Node asks no look-up at all.
-        connect({ ...options, hostname: isIP(host) === 0 ? host : first.address }, callback);
-      },
-      (error: unknown) => callback(toError(error), null),
-    );
-  };
-}
-
-/** A request that still waits for its connection does not hear of the signal by itself. It is not sent any more. */
-function untilAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
-  const { promise, resolve, reject } = Promise.withResolvers<T>();
-  signal.addEventListener('abort', () => reject(toError(signal.reason)), { once: true });
-  work.then(resolve, reject);
-  return promise;
 }
 
 /** The beginning of an answer; the rest is neither read nor waited for. */

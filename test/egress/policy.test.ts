@@ -124,6 +124,14 @@ describe('other spellings', () => {
     expect(policy.checkWebhookUrl(url).href).toBe(called);
   });
 
+  test('a token endpoint is held to the same, and called by its name', () => {
+    expect(policy.checkTokenEndpoint('https://login.example.com/token').href).toBe('https://login.example.com/token');
+    for (const url of ['http://login.example.com/token', 'https://127.0.0.1/token', 'https://a:b@example.com/token']) {
+      expect(() => policy.checkTokenEndpoint(url)).toThrow(blocked);
+    }
+    expect(() => policy.checkTokenEndpoint('https://a:b@example.com/token')).toThrow('The token endpoint is not');
+  });
+
   test('webhook URLs are bounded', () => {
     const longest = 'https://example.com/'.padEnd(urlCharsMax, 'a');
     expect(() => policy.checkWebhookUrl(longest)).not.toThrow();

@@ -195,9 +195,29 @@ describe('a mailbox', () => {
         mailbox: { ...mailbox, settings: { ...mailbox.settings, name } },
         credentials: null,
       })),
-      mailboxes.writeStatus(REF, 1, { ...MAILBOX.status, failures: 7 }),
+      mailboxes.writeStatus(REF, 1, { ...MAILBOX.status, failures: 7 }, MAILBOX.updatedAt),
     ]);
     expect(await mailboxes.find(REF)).toMatchObject({ settings: { name }, status: { failures: 7 } });
+  });
+
+  test('is not told to wait for credentials that its owner has changed since', async () => {
+    const waiting = { ...MAILBOX.status, state: 'needs_credentials' as const };
+    const updatedAt = '2026-11-27T12:34:56.000Z';
+    await mailboxes.change(REF, (mailbox) => ({ mailbox: { ...mailbox, updatedAt }, credentials: null }));
+    expect(await mailboxes.writeStatus(REF, 1, waiting, MAILBOX.updatedAt)).toBe(false);
+    expect((await mailboxes.find(REF))?.status.state).toBe('ok');
+    expect(await mailboxes.writeStatus(REF, 1, waiting, updatedAt)).toBe(true);
+    expect((await mailboxes.find(REF))?.status.state).toBe('needs_credentials');
+  });
+
+  test('has its credentials replaced by those who know them, and not over what its owner has given since', async () => {
+    const [one, two, three] = ['1', '2', '3'].map((password) => ({ type: 'password', password }) as const);
+    await mailboxes.change(REF, (mailbox) => ({ mailbox, credentials: one! }));
+    expect(await mailboxes.replaceCredentials(REF, two!, three!)).toBe(false);
+    expect(await mailboxes.openCredentials(REF)).toEqual(one);
+    expect(await mailboxes.replaceCredentials(REF, one!, three!)).toBe(true);
+    expect(await mailboxes.openCredentials(REF)).toEqual(three);
+    expect(await mailboxes.replaceCredentials({ tenant: 'other', mailbox: 'mbx_1' }, one!, two!)).toBe(false);
   });
 
   test('comes back as it was, with certificates of 64 KiB too, and one that is damaged is said to be', async () => {
@@ -213,8 +233,8 @@ describe('a mailbox', () => {
     expect(await mailboxes.begin(REF, 1)).toBeNull();
     expect(await mailboxes.begin(REF, 2)).toEqual(MAILBOX);
     const failing = { ...MAILBOX.status, state: 'retrying' as const };
-    await expect(mailboxes.writeStatus(REF, 1, failing)).rejects.toThrow(lost);
-    await mailboxes.writeStatus(REF, 2, failing);
+    await expect(mailboxes.writeStatus(REF, 1, failing, MAILBOX.updatedAt)).rejects.toThrow(lost);
+    await mailboxes.writeStatus(REF, 2, failing, MAILBOX.updatedAt);
     expect((await mailboxes.find(REF))!.status.state).toBe('retrying');
     expect(await mailboxes.begin({ tenant: 'other', mailbox: 'mbx_1' }, 9)).toBeNull();
   });

@@ -149,6 +149,22 @@ describe('the end of a fetch', () => {
     expect(settle(first.status, outcome())).toMatchObject({ status: { state: 'ok', failure: null, failures: 0 } });
   });
 
+  test.each(['oauth2_consent_gone', 'oauth2_refused', 'oauth2_token_expired'] as const)(
+    'whose grant is dead (%s) waits for another one at once',
+    (code) => {
+      const settled = settle(FRESH, failure(code));
+      expect(settled).toMatchObject({ status: { state: 'needs_credentials', refusals: 0 }, retryMs: null });
+    },
+  );
+
+  test('whose token endpoint is in trouble is tried again, however often, and that is no refusal', () => {
+    const many = Array.from({ length: 30 }, () => failure('oauth2_unavailable'));
+    expect(settle(FRESH, ...many)).toMatchObject({
+      status: { state: 'retrying', refusals: 0 },
+      retryMs: mailboxRetryMsMax,
+    });
+  });
+
   test('that was refused so often waits for other credentials; whatever failed in between, and not after a success', () => {
     const refusal = failure('upstream_auth_failed');
     const refused = Array.from({ length: refusalsMax }, () => refusal);

@@ -14,6 +14,7 @@ const NEVER = [null, null, null, null, null, null];
 const BROKEN = [1 * S, 2 * S, null, null, null, null];
 const LOCKED = [5 * S, 10 * S, 15 * S, 20 * S, 25 * S, 30 * S];
 const STORAGE = [2 * S, 4 * S, 8 * S, 16 * S, 32 * S, null];
+const TOKEN = [2 * S, 4 * S, 8 * S, null, null, null];
 const LEASE = [S, S, S, S, S, S];
 
 const TABLE: Record<FailureCode, Row> = {
@@ -34,6 +35,10 @@ const TABLE: Record<FailureCode, Row> = {
   storage_failed: [true, STORAGE, STORAGE],
   quota_exceeded: [true, NEVER, NEVER],
   credentials_unavailable: [false, NEVER, NEVER],
+  oauth2_consent_gone: [false, NEVER, NEVER],
+  oauth2_refused: [false, NEVER, NEVER],
+  oauth2_token_expired: [false, NEVER, NEVER],
+  oauth2_unavailable: [true, TOKEN, TOKEN],
   internal_error: [false, NEVER, NEVER],
 };
 

@@ -23,9 +23,18 @@ function secretsOf(schema: unknown, path: string, seen: readonly string[] = []):
   return found;
 }
 
-it('the secrets of the contract are the password and the webhook secret, each write-only', () => {
+const OAUTH2_SECRETS = ['accessToken', 'clientSecret', 'refreshToken'];
+
+/** By what they are, whichever of the grants they are in. */
+const withoutBranches = (path: string): string => path.replace(/\/oneOf\/\d+/g, '');
+
+it('the secrets of the contract are the password, what OAuth2 takes and the webhook secret, each write-only', () => {
   const secrets = secretsOf({ $ref: '#/components/schemas/FetchRequest' }, '');
-  expect(secrets.map(([path]) => path).sort()).toEqual(['/source/password', '/webhook/secret']);
+  expect([...new Set(secrets.map(([path]) => withoutBranches(path)))].sort()).toEqual([
+    ...OAUTH2_SECRETS.map((name) => `/source/oauth2/${name}`),
+    '/source/password',
+    '/webhook/secret',
+  ]);
   for (const [, schema] of secrets) expect(schema).toMatchObject({ 'x-secret': true, writeOnly: true });
 });
 
@@ -35,20 +44,29 @@ it('no request has a secret elsewhere, and what looks like one is marked as one'
       secretsOf((operation as unknown as Schema)['requestBody'], `${method} ${path}`),
     ),
   );
-  expect(everywhere.map(([place]) => place.replace('content/application/json/schema/', ''))).toEqual([
-    'post /v1/fetches/source/password',
-    'post /v1/fetches/webhook/secret',
-    'post /v1/mailboxes/source/password',
-    'post /v1/mailboxes/verify/source/password',
-    'patch /v1/mailboxes/{mailboxId}/source/password',
-  ]);
+  const places = everywhere.map(([place]) => withoutBranches(place.replace('content/application/json/schema/', '')));
+  const ofSource = ['password', ...OAUTH2_SECRETS.map((name) => `oauth2/${name}`)];
+  expect([...new Set(places)].sort()).toEqual(
+    [
+      ...ofSource.flatMap((name) => [
+        `post /v1/fetches/source/${name}`,
+        `post /v1/mailboxes/source/${name}`,
+        `post /v1/mailboxes/verify/source/${name}`,
+        `patch /v1/mailboxes/{mailboxId}/source/${name}`,
+      ]),
+      'post /v1/fetches/webhook/secret',
+    ].sort(),
+  );
   const named = Object.values(document.components.schemas).flatMap((schema) =>
-    Object.entries((schema as { properties?: Record<string, Schema> }).properties ?? {}).filter(([name]) =>
-      /pass|secret|token|credential|private/i.test(name),
+    Object.entries((schema as { properties?: Record<string, Schema> }).properties ?? {}).filter(
+      ([name]) => /pass|secret|token|credential|private/i.test(name) && name !== 'tokenEndpoint',
     ),
   );
   expect(named.length).toBeGreaterThan(0);
-  for (const [, schema] of named) expect(schema).toMatchObject({ 'x-secret': true, writeOnly: true });
+  for (const [, schema] of named) {
+    const [[, marked] = [null, {}]] = secretsOf(schema, '');
+    expect(marked).toMatchObject({ 'x-secret': true, writeOnly: true });
+  }
 });
 
 it('no response, no event and no parameter has a secret in it', () => {

@@ -157,7 +157,11 @@ describe('400', () => {
     ['a list', () => [], ['']],
     ['null', () => null, ['']],
     ['no source', () => ({}), ['/source']],
-    ['an empty source', () => ({ source: {} }), ['/source/host', '/source/username', '/source/password']],
+    [
+      'an empty source',
+      () => ({ source: {} }),
+      ['/source/host', '/source/username', '/source/password', '/source/oauth2', '/source'],
+    ],
     ['an empty host', () => ({ source: { ...source, host: '' } }), ['/source/host']],
     ['a host without end', () => ({ source: { ...source, host: 'a'.repeat(254) } }), ['/source/host']],
     ['port 0', () => ({ source: { ...source, port: 0 } }), ['/source/port']],

@@ -30,15 +30,22 @@ it('writes one JSON object a line, with the level by name and the time as ISO 86
   });
 });
 
-it.each(['password', 'secret', 'authorization', 'key', 'masterKeys', 'operatorKey'])(
-  'redacts %s, down to two levels deep',
-  (name) => {
-    const { logger, read } = capture();
-    logger.error({ [name]: SECRET, a: { [name]: SECRET, b: { [name]: [SECRET] } } }, 'Something happened');
-    expect(read()).not.toContain(SECRET);
-    expect(read().match(/\[redacted\]/g)).toHaveLength(3);
-  },
-);
+it.each([
+  'password',
+  'secret',
+  'authorization',
+  'key',
+  'masterKeys',
+  'operatorKey',
+  'accessToken',
+  'refreshToken',
+  'clientSecret',
+])('redacts %s, down to two levels deep', (name) => {
+  const { logger, read } = capture();
+  logger.error({ [name]: SECRET, a: { [name]: SECRET, b: { [name]: [SECRET] } } }, 'Something happened');
+  expect(read()).not.toContain(SECRET);
+  expect(read().match(/\[redacted\]/g)).toHaveLength(3);
+});
 
 it('redacts what a Redis error says of the command that failed', () => {
   const { logger, read } = capture();

@@ -88,6 +88,7 @@ const ports: RunMailboxPorts = {
     random: Math.random,
   }),
   credentials: createCredentialStore(redis, sealer, 1000),
+  logins: { open: async () => ({ secret: { password: 'p' }, renew: async () => null }) },
   mailboxes: { ...mailboxes, ledger, planNext: schedule.planNext },
   messages: createMessageStore({ redis, sealer, clock, blobs, quota: { messages: 0, bytes: 0 } }),
   parse: () => Promise.reject(new Error('There is no mail to be parsed')),

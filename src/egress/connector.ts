@@ -1,0 +1,40 @@
+/** Connections of outbound HTTP: only to addresses that the egress policy gives at connect time. */
+import { isIP, type LookupFunction } from 'node:net';
+import { buildConnector } from 'undici';
+import { AppError, toError } from '../errors.ts';
+
+/** The addresses that may be connected to; throws AppError `egress_blocked`. Called for IP literals too. */
+export type ResolveAddresses = (host: string, port: number) => Promise<readonly { address: string; family: 4 | 6 }[]>;
+
+/** Resolves and checks at connect time, then connects to the checked addresses: a name cannot be rebound in between. */
+export function createCheckedConnector(resolve: ResolveAddresses, timeoutMs: number): buildConnector.connector {
+  return (options, callback) => {
+    const host = options.hostname.replace(/^\[|\]$/g, '');
+    const port = Number(options.port || (options.protocol === 'https:' ? 443 : 80));
+    resolve(host, port).then(
+      (addresses) => {
+        const [first] = addresses;
+        if (!first) return callback(new AppError('upstream_unreachable', 'The host has no address.'), null);
+        const pinned: LookupFunction = (_host, _options, done) => done(null, [...addresses]);
+        const connect = buildConnector({
+          timeout: timeoutMs,
+          allowH2: false,
+          // Where one address does not answer, the next one is tried.
+          autoSelectFamily: true,
+          lookup: pinned,
+        });
+        // For an address as the host Node asks no look-up at all.
+        connect({ ...options, hostname: isIP(host) === 0 ? host : first.address }, callback);
+      },
+      (error: unknown) => callback(toError(error), null),
+    );
+  };
+}
+
+/** A request that still waits for its connection does not hear of the signal by itself. It is not sent any more. */
+export function untilAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
+  const { promise, resolve, reject } = Promise.withResolvers<T>();
+  signal.addEventListener('abort', () => reject(toError(signal.reason)), { once: true });
+  work.then(resolve, reject);
+  return promise;
+}
