@@ -6,10 +6,10 @@ import { canonicalHost } from '../identity.ts';
 import { PROVIDERS } from './provider-table.ts';
 import type { TlsMode } from './source.ts';
 
-/** What takes the place of a password, by what the provider calls it. `oauth2` names whose. */
+/** What takes the place of a password, by what the provider calls it. `oauth2` names whose, where that is known. */
 export type LoginMethod =
   | { method: 'password' | 'app_password' | 'authorization_code'; preset: null }
-  | { method: 'oauth2'; preset: 'google' | 'microsoft' };
+  | { method: 'oauth2'; preset: 'google' | 'microsoft' | null };
 
 export interface ProviderServer {
   readonly host: string;

@@ -2,8 +2,8 @@
  * One HTTP request to a webhook's URL: one budget for all of it, no redirects, a bounded answer, and only the addresses
  * that the egress policy gives at connect time.
  */
-import { isIP, type LookupFunction } from 'node:net';
-import { Agent, buildConnector, request } from 'undici';
+import { Agent, request } from 'undici';
+import { createConnector, type ResolveTarget } from '../egress/connector.ts';
 import { AppError, toError } from '../errors.ts';
 import { answerBytesMax, attemptTimeoutMs, connectionsPerHostMax, detailCharsMax } from './limits.ts';
 
@@ -23,7 +23,7 @@ export interface Sender {
 
 export interface SenderPorts {
   /** The addresses that may be connected to; throws AppError `egress_blocked`. Called for IP literals too. */
-  resolve(host: string, port: number): Promise<readonly { address: string; family: 4 | 6 }[]>;
+  resolve: ResolveTarget;
   userAgent: string;
   /** Of one attempt; `attemptTimeoutMs` unless set. */
   timeoutMs?: number;
@@ -53,31 +53,6 @@ export function createSender({ resolve, userAgent, timeoutMs = attemptTimeoutMs 
       }
     },
     close: () => agent.destroy(),
-  };
-}
-
-/** Resolves and checks at connect time, then connects to the checked addresses: a name cannot be rebound in between. */
-function createConnector(resolve: SenderPorts['resolve'], timeoutMs: number): buildConnector.connector {
-  return (options, callback) => {
-    const host = options.hostname.replace(/^\[|\]$/g, '');
-    const port = Number(options.port || (options.protocol === 'https:' ? 443 : 80));
-    resolve(host, port).then(
-      (addresses) => {
-        const [first] = addresses;
-        if (!first) return callback(new AppError('upstream_unreachable', 'The host has no address.'), null);
-        const pinned: LookupFunction = (_host, _options, done) => done(null, [...addresses]);
-        const connect = buildConnector({
-          timeout: timeoutMs,
-          allowH2: false,
-          // Where one address does not answer, the next one is tried.
-          autoSelectFamily: true,
-          lookup: pinned,
-        });
-        // For an address as the host Node asks no look-up at all.
-        connect({ ...options, hostname: isIP(host) === 0 ? host : first.address }, callback);
-      },
-      (error: unknown) => callback(toError(error), null),
-    );
   };
 }
 
