@@ -104,7 +104,7 @@ export async function askDocument(
     return documentFailure(error);
   } finally {
     // Its sockets go by themselves; nobody has to wait for that.
-    void agent.destroy();
+    void agent.destroy().catch(() => undefined);
   }
 }
 
@@ -112,6 +112,8 @@ export async function askDocument(
 async function readDocument(agent: Agent, url: URL, signal: AbortSignal): Promise<Uint8Array | null> {
   const headers = { accept: 'application/xml, text/xml', 'user-agent': 'popbridge' };
   const { statusCode, body } = await request(url, { dispatcher: agent, signal, headers });
+  // A body that is given up says so by an error, which nobody would hear: that ends the process.
+  body.on('error', () => undefined);
   if (statusCode !== 200) {
     body.destroy();
     if (statusCode === 404 || statusCode === 410) return null;
