@@ -7,7 +7,8 @@
  */
 import { AppError } from '../errors.ts';
 import { canonicalHost } from '../identity.ts';
-import { providerOfDomain, providerOfHost, type LoginMethod, type Provider } from '../mailbox/providers.ts';
+import type { LoginMethod, Provider } from '../mailbox/provider.ts';
+import { providerOfDomain, providerOfHost } from '../mailbox/providers.ts';
 import type { TlsMode } from '../mailbox/source.ts';
 import type { ResolveTarget } from '../egress/connector.ts';
 import { parseEmailAddress, type EmailAddress } from './address.ts';

@@ -2,7 +2,7 @@
  * The large providers. Hosts and user names are those of their own help pages and of Thunderbird's public ISP database (as of
  * 2026). `minIntervalSeconds` is set only where a public source gives a figure, which is named beside it.
  */
-import type { LoginMethod, Provider, ProviderServer } from './providers.ts';
+import type { LoginMethod, Provider, ProviderServer } from './provider.ts';
 
 const PASSWORD: LoginMethod = { method: 'password', preset: null };
 const APP_PASSWORD: LoginMethod = { method: 'app_password', preset: null };
