@@ -28,9 +28,13 @@ export function createMailboxSchedule({ due, clock }: MailboxSchedulePorts): Mai
   return {
     check: (schedule) => void parseSchedule(schedule),
     async plan(mailbox) {
-      const { schedule } = mailbox.settings;
+      const { schedule, source } = mailbox.settings;
       if (schedule === null || !isFetched(mailbox)) return due.remove(mailbox);
-      await due.put(mailbox, firstDue(parseSchedule(schedule), mailbox.mailbox, clock.now()));
+      const dueMs = firstDue(parseSchedule(schedule), mailbox.mailbox, clock.now());
+      // A change of the schedule does not make the provider forget the last login.
+      const gapMs = providerLoginGapMs(source.host);
+      const { lastFetch } = mailbox.status;
+      await due.put(mailbox, lastFetch === null ? dueMs : Math.max(dueMs, Date.parse(lastFetch.endedAt) + gapMs));
     },
     async planNext(mailbox, retryMs, loginGapMs) {
       const { schedule, source } = mailbox.settings;
