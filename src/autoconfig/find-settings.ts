@@ -85,7 +85,11 @@ export async function findSettings(
     else tried.push({ origin: candidate.origin, target: candidate.source.host, outcome: 'blocked', detail: refusal });
   }
   const without = offers.find((offer): offer is Provider => 'pop3' in offer && offer.pop3 === null);
-  const isDenied = without !== undefined || tried.some(({ outcome }) => outcome === 'not_offered');
+  const srv = tried.filter(({ origin }) => origin === 'srv').map(({ outcome }) => outcome);
+  // One service that is denied says nothing of another that was not heard of, or is forbidden to us.
+  const isDenied =
+    without !== undefined ||
+    (srv.includes('not_offered') && srv.every((outcome) => outcome === 'not_offered' || outcome === 'none'));
   return {
     domain: address.domain,
     pop3: candidates.length > 0 ? 'offered' : isDenied ? 'not_offered' : 'unknown',

@@ -176,6 +176,15 @@ describe('a domain of its own', () => {
     });
   });
 
+  it('that denies one service, and does not answer for the other, is not taken to have none', async () => {
+    const zone: Zone = {
+      [`SRV _pop3._tcp.${DOMAIN}`]: [{ priority: 0, weight: 0, target: '.', port: 0 }],
+      [`SRV _pop3s._tcp.${DOMAIN}`]: 'silent',
+    };
+    const world = await startWorld(zone, notFound);
+    expect(await world.find(`jo@${DOMAIN}`, { timeoutMs: 700 })).toMatchObject({ pop3: 'unknown', candidates: [] });
+  });
+
   it('loses a server that the egress policy forbids, and the answer says so', async () => {
     const zone = {
       [`SRV _pop3s._tcp.${DOMAIN}`]: [
