@@ -5,6 +5,8 @@ import { randomBytes, randomUUID } from 'node:crypto';
 import { addAbortSignal, Readable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { createAccess, type Access } from './access/access.ts';
+import { findSettings } from './autoconfig/find-settings.ts';
+import { createDnsResolver } from './autoconfig/sources.ts';
 import { type MadeKey } from './config/keys.ts';
 import { messageReceived } from './event/event.ts';
 import { buildPayload } from './event/payload.ts';
@@ -222,6 +224,12 @@ async function startApi(parts: Parts, access: Access): Promise<string> {
       schedule,
       verify: (tenant, request, signal) =>
         verifyMailbox({ ...common, resolve: egress.resolvePop3, logins: parts.logins }, tenant, request, signal),
+      findSettings: (email, signal) =>
+        findSettings(
+          { createDns: createDnsResolver, resolveHttps: egress.resolveWebhook, checkPop3: egress.checkPop3 },
+          email,
+          signal,
+        ),
       webhooks: {
         register: subscriptions.register,
         summarise: subscriptions.summarise,

@@ -145,6 +145,30 @@ export interface paths {
         readonly patch?: never;
         readonly trace?: never;
     };
+    readonly "/v1/autoconfig": {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path?: never;
+            readonly cookie?: never;
+        };
+        readonly get?: never;
+        readonly put?: never;
+        /**
+         * Find the POP3 settings of an e-mail address
+         * @description Addresses of the large providers are answered from a table, and nobody is asked. Otherwise the domain is, within 10 seconds: for its
+         *     documents (`autoconfig.DOMAIN` and `DOMAIN/.well-known/autoconfig`, by https only and without redirects), its MX records, which
+         *     may lead to a known provider, and its SRV records (RFC 6186). The whole address is sent to the domain's own server alone. No host
+         *     is guessed, and nothing is logged in to: `POST /v1/mailboxes/verify` tries what is found. The answer is 200 also where nothing
+         *     was found; `tried` says why. 503 `busy` while too many are looked up at once.
+         */
+        readonly post: operations["findSettings"];
+        readonly delete?: never;
+        readonly options?: never;
+        readonly head?: never;
+        readonly patch?: never;
+        readonly trace?: never;
+    };
     readonly "/v1/mailboxes/{mailboxId}": {
         readonly parameters: {
             readonly query?: never;
@@ -961,6 +985,76 @@ export interface components {
             }[];
             /** @description How long it took. */
             readonly ms: number;
+        };
+        readonly AutoconfigRequest: {
+            /** @example you@example.com */
+            readonly email: string;
+        };
+        readonly Autoconfig: {
+            /** @description In lower-case ASCII. */
+            readonly domain: string;
+            /**
+             * @description `not_offered`: the provider, or the domain, is known to have no POP3; `notes` say more. `unknown`: nothing was found.
+             * @enum {string}
+             */
+            readonly pop3: "offered" | "not_offered" | "unknown";
+            /** @description Best first. */
+            readonly candidates: readonly components["schemas"]["AutoconfigCandidate"][];
+            /** @description Where there is no candidate. */
+            readonly notes: readonly string[];
+            /** @description Where there is no candidate. */
+            readonly documentation: string | null;
+            /** @description What was asked, and what came of it. */
+            readonly tried: readonly {
+                readonly origin: components["schemas"]["AutoconfigOrigin"];
+                /** @description A domain, a DNS name, a host or a URL. */
+                readonly target: string;
+                /**
+                 * @description `blocked` is by the egress policy; `unusable` is a document that cannot be read.
+                 * @enum {string}
+                 */
+                readonly outcome: "found" | "none" | "not_offered" | "blocked" | "timeout" | "unreachable" | "tls_failed" | "unusable";
+                readonly detail: string | null;
+            }[];
+        };
+        /**
+         * @description `provider`: the table that popbridge has, found by the domain or its MX records. `autoconfig`: a document of the domain. `srv`: its
+         *     SRV records, which DNS does not protect, and which say nothing of the login.
+         * @enum {string}
+         */
+        readonly AutoconfigOrigin: "provider" | "autoconfig" | "srv";
+        readonly AutoconfigCandidate: {
+            readonly origin: components["schemas"]["AutoconfigOrigin"];
+            /** @description Where the server is one of a known provider. */
+            readonly provider: {
+                /** @example google */
+                readonly id: string;
+                readonly name: string;
+            } | null;
+            /** @description As `POST /v1/mailboxes` takes it */
+            readonly source: components["schemas"]["Source"];
+            /** @description What the server takes, best first. */
+            readonly auth: readonly {
+                /**
+                 * @description All but `oauth2` are given as the `password`.
+                 * @enum {string}
+                 */
+                readonly method: "password" | "app_password" | "authorization_code" | "oauth2";
+                /**
+                 * @description Whose OAuth 2 it is; null where that is not known.
+                 * @enum {unknown}
+                 */
+                readonly preset: "google" | "microsoft" | null;
+            }[];
+            readonly limits: {
+                /** @description Between two logins to a mailbox; schedules keep to it. Null where no public figure is known. */
+                readonly minIntervalSeconds: number | null;
+                /** @description A listing shows a part of the mail, and more once that was retrieved. */
+                readonly partialListing: boolean;
+            };
+            /** @description What a person has to do or to know. */
+            readonly notes: readonly string[];
+            readonly documentation: string | null;
         };
         readonly MailboxImport: {
             readonly created: number;
@@ -1909,6 +2003,36 @@ export interface operations {
             readonly 400: components["responses"]["BadRequest"];
             readonly 401: components["responses"]["Unauthorized"];
             readonly 409: components["responses"]["Conflict"];
+            readonly 413: components["responses"]["BodyTooLarge"];
+            readonly 415: components["responses"]["UnsupportedMediaType"];
+            readonly 500: components["responses"]["InternalError"];
+            readonly 503: components["responses"]["Unavailable"];
+        };
+    };
+    readonly findSettings: {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path?: never;
+            readonly cookie?: never;
+        };
+        readonly requestBody: {
+            readonly content: {
+                readonly "application/json": components["schemas"]["AutoconfigRequest"];
+            };
+        };
+        readonly responses: {
+            /** @description What was found. */
+            readonly 200: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/json": components["schemas"]["Autoconfig"];
+                };
+            };
+            readonly 400: components["responses"]["BadRequest"];
+            readonly 401: components["responses"]["Unauthorized"];
             readonly 413: components["responses"]["BodyTooLarge"];
             readonly 415: components["responses"]["UnsupportedMediaType"];
             readonly 500: components["responses"]["InternalError"];

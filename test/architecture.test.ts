@@ -24,11 +24,12 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
   redis: ['errors.ts'],
   access: ['errors.ts', 'redis'],
   mailbox: ['errors.ts', 'identity.ts', 'redis'],
+  autoconfig: ['errors.ts', 'identity.ts', 'mailbox', 'egress'],
   message: ['errors.ts', 'identity.ts', 'redis', 'mime'],
   fetch: ['errors.ts', 'identity.ts', 'redis', 'pop3', 'mime', 'mailbox', 'message'],
   event: ['errors.ts', 'identity.ts', 'redis', 'message', 'contract.gen.ts'],
   webhook: ['errors.ts', 'identity.ts', 'redis', 'event', 'egress'],
-  http: ['errors.ts', 'contract.gen.ts', 'access', 'mailbox', 'fetch', 'message', 'webhook', 'event'],
+  http: ['errors.ts', 'contract.gen.ts', 'access', 'autoconfig', 'mailbox', 'fetch', 'message', 'webhook', 'event'],
   // The demo alone goes outside: see below.
   sandbox: ['contract.gen.ts', 'redis'],
 };

@@ -33,8 +33,8 @@ export async function findAddresses(
     .filter((address) => address !== null);
 }
 
-/** getaddrinfo cannot be called off: its late answer goes nowhere. */
-function untilAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
+/** For work that cannot be called off, such as getaddrinfo: its late answer goes nowhere. */
+export function untilAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
   const { promise, resolve, reject } = Promise.withResolvers<T>();
   const abort = (): void => reject(signal.reason as Error);
   signal.addEventListener('abort', abort, { once: true });

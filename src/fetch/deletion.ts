@@ -1,4 +1,6 @@
 /** Which of the messages that are stored and still in the maildrop its policy lets go. Pure. */
+import type { Fetch } from './fetch.ts';
+import { messageIdOf, type DeletedEntry } from './ledger.ts';
 import type { DeletePolicy } from '../mailbox/policies.ts';
 import type { StoredMessage } from './plan.ts';
 
@@ -18,4 +20,24 @@ export function chooseDeletions(
   }
   const inOrder = stored.toSorted((a, b) => a.number - b.number);
   return inOrder.slice(0, Math.max(0, inOrder.length - policy.keepLast));
+}
+
+/**
+ * What the policy lets go, and popbridge has: whole and at hand; or had for as long as it was to be kept; or had until its owner
+ * deleted it here.
+ */
+export async function findDeletable(
+  fetch: Pick<Fetch, 'delete' | 'mailboxId'>,
+  stored: readonly StoredMessage[],
+  { nowSeconds, findHeld }: { nowSeconds: number; findHeld(ids: readonly string[]): Promise<ReadonlySet<string>> },
+): Promise<StoredMessage[]> {
+  const chosen = chooseDeletions(fetch.delete, stored, nowSeconds).filter(({ entry }) => entry.digest !== null);
+  const isDone = ({ entry }: StoredMessage): boolean => entry.isReleased || entry.keptUntil <= nowSeconds;
+  const ids = new Map(chosen.filter((one) => !isDone(one)).map((one) => [one, messageIdOf(fetch, one.key, one.entry)]));
+  const held = await findHeld([...ids.values()]);
+  return chosen.filter((one) => isDone(one) || held.has(ids.get(one) ?? ''));
+}
+
+export function asDeleted({ entry: { at, bytes, absent, ownId, digest } }: StoredMessage): DeletedEntry {
+  return { state: 'deleted', at, bytes, absent, ownId, digest };
 }

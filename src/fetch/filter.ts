@@ -2,7 +2,11 @@
 import { createHash } from 'node:crypto';
 import type { HeaderCondition, MessageFilter } from '../mailbox/policies.ts';
 import type { SkippedEntry } from './ledger.ts';
-import type { Listed } from './plan.ts';
+
+/** In octets, as the server states it; null where it does not. */
+interface Sized {
+  bytes: number | null;
+}
 
 interface HeaderField {
   name: string;
@@ -40,7 +44,7 @@ function fold(text: string): string {
 }
 
 export function skippedByFilter(
-  { bytes }: Pick<Listed, 'bytes'>,
+  { bytes }: Sized,
   reason: 'filter_size' | 'filter_headers',
   filter: MessageFilter,
   nowSeconds: number,
@@ -48,10 +52,21 @@ export function skippedByFilter(
   return { state: 'skipped', reason, filter: filterMark(filter), at: nowSeconds, bytes, absent: null };
 }
 
+/** Entries for messages that are not wanted; without unique-ids there is nothing to know them by. */
+export function skipByFilter(
+  messages: readonly (Sized & { key: string | null })[],
+  reason: 'filter_size' | 'filter_headers',
+  filter: MessageFilter,
+  nowSeconds: number,
+): Map<string, SkippedEntry> {
+  const known = messages.flatMap((message) => (message.key === null ? [] : [{ ...message, key: message.key }]));
+  return new Map(known.map((message) => [message.key, skippedByFilter(message, reason, filter, nowSeconds)]));
+}
+
 /** Why a message that is here is not wanted; null where it is. What LIST has told of its size was looked at before. */
 export function refusal(
   filter: MessageFilter,
-  listed: Pick<Listed, 'bytes'>,
+  listed: Sized,
   read: { bytes: number; headers: readonly HeaderField[] },
 ): 'filter_size' | 'filter_headers' | null {
   if (listed.bytes === null && !isWantedBySize(filter, read.bytes)) return 'filter_size';

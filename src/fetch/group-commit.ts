@@ -17,7 +17,7 @@ import type { StoredEntry } from './ledger.ts';
 import { digestBytes } from './ledger-codec.ts';
 import { commitAfterMs, commitBytesMax, commitMessagesMax, headersBytesMax } from './limits.ts';
 import type { PlannedMessage, StoredMessage } from './plan.ts';
-import { readStart } from './read-start.ts';
+import { readStart } from './body-bounds.ts';
 
 export interface CommitPorts {
   clock: { now(): number };

@@ -12,3 +12,8 @@ export async function listMaildrop(client: Pop3Client): Promise<{ listing: Liste
     .map((number) => ({ number, bytes: sizes.get(number) ?? null, uidl: uidls?.get(number) ?? null }));
   return { listing, hasUidl: uidls !== null };
 }
+
+/** Those of unknown size left out. */
+export function bytesOf(messages: readonly Pick<Listed, 'bytes'>[]): number {
+  return messages.reduce((sum, { bytes }) => sum + (bytes ?? 0), 0);
+}

@@ -1,6 +1,7 @@
 /** When stored mailboxes are fetched: what their owners say, and what their fetches find, as times in the due index. */
 import type { Mailbox, MailboxRef } from '../mailbox/mailbox.ts';
 import type { ScheduleSettings } from '../mailbox/policies.ts';
+import { providerLoginGapMs } from '../mailbox/providers.ts';
 import type { DueIndex } from './due-index.ts';
 import type { NextFetch } from './mailbox-outcome.ts';
 import { firstDue, nextDue, parseSchedule } from './schedule.ts';
@@ -10,7 +11,7 @@ export interface MailboxSchedule {
   check(schedule: ScheduleSettings): void;
   /** Of a mailbox that is new or was changed: fetches it by its schedule, or not at all where it has none, or is paused. */
   plan(mailbox: Mailbox): Promise<void>;
-  /** After a fetch. `loginGapMs` is what the server wants between two logins. */
+  /** After a fetch. `loginGapMs` is what the server wants between two logins; what its provider is known to want counts as well. */
   planNext(mailbox: Mailbox, retryMs: NextFetch['retryMs'], loginGapMs: number): Promise<void>;
   /** Not at all any more. */
   forget(ref: MailboxRef): Promise<void>;
@@ -27,17 +28,22 @@ export function createMailboxSchedule({ due, clock }: MailboxSchedulePorts): Mai
   return {
     check: (schedule) => void parseSchedule(schedule),
     async plan(mailbox) {
-      const { schedule } = mailbox.settings;
+      const { schedule, source } = mailbox.settings;
       if (schedule === null || !isFetched(mailbox)) return due.remove(mailbox);
-      await due.put(mailbox, firstDue(parseSchedule(schedule), mailbox.mailbox, clock.now()));
+      const dueMs = firstDue(parseSchedule(schedule), mailbox.mailbox, clock.now());
+      // A change of the schedule does not make the provider forget the last login.
+      const gapMs = providerLoginGapMs(source.host);
+      const { lastFetch } = mailbox.status;
+      await due.put(mailbox, lastFetch === null ? dueMs : Math.max(dueMs, Date.parse(lastFetch.endedAt) + gapMs));
     },
     async planNext(mailbox, retryMs, loginGapMs) {
-      const { schedule } = mailbox.settings;
+      const { schedule, source } = mailbox.settings;
       if (schedule === null || retryMs === null || !isFetched(mailbox)) return due.remove(mailbox);
       const nowMs = clock.now();
-      if (retryMs !== 'schedule') return due.put(mailbox, nowMs + Math.max(retryMs, loginGapMs));
+      const loginGapsMs = [loginGapMs, providerLoginGapMs(source.host)];
+      if (retryMs !== 'schedule') return due.put(mailbox, nowMs + Math.max(retryMs, ...loginGapsMs));
       const { quietFetches } = mailbox.status;
-      const facts = { quietFetches, lastLoginMs: nowMs, loginGapsMs: [loginGapMs] };
+      const facts = { quietFetches, lastLoginMs: nowMs, loginGapsMs };
       await due.put(mailbox, nextDue(parseSchedule(schedule), mailbox.mailbox, nowMs, facts));
     },
     forget: (ref) => due.remove(ref),

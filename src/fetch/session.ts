@@ -14,22 +14,23 @@ import {
 import type { Login } from '../mailbox/oauth2/logins.ts';
 import type { Fetch, FetchProgress, FetchRef, MessageFailure, PhaseTimings } from './fetch.ts';
 import type { MessageFilter } from '../mailbox/policies.ts';
+import { bounded } from './body-bounds.ts';
 import type { Book } from './book.ts';
-import { chooseDeletions } from './deletion.ts';
-import { digestsOf, messageIdOf, type DeletedEntry, type LedgerEntry } from './ledger.ts';
+import { asDeleted, findDeletable } from './deletion.ts';
+import { digestsOf, type LedgerEntry } from './ledger.ts';
 import { GroupCommit, type CommitPorts } from './group-commit.ts';
-import { isWantedByHeaders, skippedByFilter } from './filter.ts';
+import { skipByFilter } from './filter.ts';
+import { lookAtHeaders, mayHaveTop } from './header-look.ts';
 import {
   brokenHeadersMax,
   detailCharsMax,
   failuresMax,
   filterBatchMax,
-  headersBytesMax,
   marksMax,
   progressEveryMs,
   sessionGraceMs,
 } from './limits.ts';
-import { listMaildrop } from './listing.ts';
+import { bytesOf, listMaildrop } from './listing.ts';
 import {
   countGone,
   planFetch,
@@ -39,7 +40,7 @@ import {
   type PlannedMessage,
   type StoredMessage,
 } from './plan.ts';
-import { readStart } from './read-start.ts';
+import { openLoggedIn } from './upstream-login.ts';
 
 /** What the session needs of others. */
 export interface SessionPorts extends CommitPorts {
@@ -74,6 +75,7 @@ export class FetchSession {
   readonly #failures: MessageFailure[] = [];
   readonly #commit: GroupCommit;
   #progressDueMs = 0;
+  #hasConnected = false;
   /** What earlier attempts have deleted, as far as is known by now. */
   #deletedBefore: number;
   /** The session got as far as asking for a message. */
@@ -110,12 +112,18 @@ export class FetchSession {
   async run(): Promise<void> {
     const { fetch } = this.#job;
     const durable = fetch.delete === 'never' || fetch.isDryRun ? null : await this.#ports.durability.begin();
-    const client = await this.#logIn(this.#job.login);
+    let opened: Pop3Client | null = null;
     try {
+      const client = await this.#logIn();
+      opened = client;
       this.loginGapMs = (client.capabilities.loginDelay?.seconds ?? 0) * 1000;
       const stored = await this.#retrieveAll(client);
       await this.#timed('deleteMs', async () => {
-        const deletable = await this.#chooseDeletable(stored);
+        const deletable = await findDeletable(fetch, stored, {
+          nowSeconds: this.#nowSeconds(),
+          findHeld: (ids) => this.#ports.messages.findHeld(fetch.tenant, ids),
+        });
+        if (deletable.length > 0) await this.#write({ deletable: deletable.length });
         if (durable && deletable.length > 0) {
           await durable.confirm();
           await this.#delete(client, deletable);
@@ -125,40 +133,27 @@ export class FetchSession {
       });
       await this.#job.book.settle();
     } finally {
-      client.close();
-      await this.#end();
+      opened?.close();
+      await this.#commit.close();
+      if (this.#hasConnected) await this.#write({ phases: this.#phases, ...this.#counts() });
     }
   }
 
-  async #end(): Promise<void> {
-    await this.#commit.close();
-    await this.#write({ phases: this.#phases, ...this.#counts() });
-  }
-
-  async #logIn(login: Login): Promise<Pop3Client> {
-    const client = await this.#timed('connectMs', () => this.#connect(login.secret));
-    this.#job.onConnected();
-    try {
-      await this.#timed('loginMs', () => client.login());
-      return client;
-    } catch (error) {
-      client.close();
-      // A token that was kept may have been revoked: a new one is tried before that counts as a refusal.
-      const isRefused = error instanceof Pop3Error && error.code === 'upstream_auth_failed';
-      const renewed = isRefused ? await login.renew() : null;
-      if (!renewed) {
-        await this.#end();
-        throw error;
-      }
-      return this.#logIn(renewed);
-    }
-  }
-
-  #connect(secret: Login['secret']): Promise<Pop3Client> {
-    const { fetch, signal } = this.#job;
+  #logIn(): Promise<Pop3Client> {
+    const { fetch, signal, login, onConnected } = this.#job;
     const { resolve, pipelining } = this.#ports;
-    const settings = { ...fetch.source, ...secret, ...(fetch.ca !== null && { ca: fetch.ca }) };
-    return Pop3Client.connect(settings, { signal, resolve, pipelining, chunks: 'lent' });
+    return openLoggedIn(login, {
+      connect: async (secret) => {
+        const settings = { ...fetch.source, ...secret, ...(fetch.ca !== null && { ca: fetch.ca }) };
+        const client = await this.#timed('connectMs', () =>
+          Pop3Client.connect(settings, { signal, resolve, pipelining, chunks: 'lent' }),
+        );
+        this.#hasConnected = true;
+        onConnected();
+        return client;
+      },
+      logIn: (client) => this.#timed('loginMs', () => client.login()),
+    });
   }
 
   /** Resolves with the messages that are stored and still on the server. */
@@ -177,10 +172,7 @@ export class FetchSession {
     if (plan.retrieve.length > 0) await this.#ports.messages.checkQuota(fetch.tenant);
     await this.#write({
       listed: Math.max(fetch.listed, listing.length),
-      listedBytes: Math.max(
-        fetch.listedBytes,
-        listing.reduce((sum, { bytes }) => sum + (bytes ?? 0), 0),
-      ),
+      listedBytes: Math.max(fetch.listedBytes, bytesOf(listing)),
       skipped: plan.skipped,
       limitReached: plan.limitReached,
       ...this.#counts(),
@@ -203,10 +195,7 @@ export class FetchSession {
   /** Some at a time, so that what the filter wants comes even where the time does not do for all header sections. */
   async #retrieveWanted(client: Pop3Client, messages: readonly PlannedMessage[]): Promise<number> {
     const { filter } = this.#job.fetch;
-    const { entries } = client.capabilities;
-    if (!filter?.headers || (entries.size > 0 && !client.capabilities.has('TOP'))) {
-      return this.#retrieve(client, messages);
-    }
+    if (!filter?.headers || !mayHaveTop(client)) return this.#retrieve(client, messages);
     let left = 0;
     for (let from = 0; from < messages.length; from += filterBatchMax) {
       const batch = messages.slice(from, from + filterBatchMax);
@@ -216,49 +205,26 @@ export class FetchSession {
     return left;
   }
 
-  /** Resolves with the messages whose header section the filter wants, or that TOP does not give: these are looked at when they are here. */
-  async #choose(
-    client: Pop3Client,
-    messages: readonly PlannedMessage[],
-    filter: MessageFilter,
-  ): Promise<readonly PlannedMessage[]> {
-    const looked: Promise<boolean>[] = [];
-    try {
-      for await (const { body, error } of client.topAll(messages, 0)) {
-        this.hadBegun = true;
-        if (error) {
-          this.#hasTop = false;
-          looked.push(Promise.resolve(true));
-        } else {
-          const parsed = this.#ports.parse(await readStart(body, headersBytesMax));
-          parsed.catch(() => undefined); // Looked at when all are there.
-          looked.push(parsed.then(({ headers }) => isWantedByHeaders(filter, headers)));
-          looked.at(-1)?.catch(() => undefined);
-        }
-      }
-    } catch (error) {
-      await this.#blame(messages[looked.length], error);
-      throw error;
-    }
-    const isWanted = await Promise.all(looked);
+  /** Leaves out what the filter does not want by its header section. What TOP does not give is looked at when it is here. */
+  async #choose(client: Pop3Client, messages: readonly PlannedMessage[], filter: MessageFilter) {
+    const ports = { parse: this.#ports.parse, onBroken: this.#blame.bind(this) };
+    const looked = await lookAtHeaders(client, messages, filter, ports);
+    this.hadBegun = true;
+    this.#hasTop = !looked.includes(null);
     await this.#leaveOut(
-      messages.filter((_, at) => !isWanted[at]),
+      messages.filter((_, at) => looked[at] === false),
       'filter_headers',
     );
-    return messages.filter((_, at) => isWanted[at]);
+    return messages.filter((_, at) => looked[at] !== false);
   }
 
   /** They stay on the server, and are not looked at again by the same filter. */
   async #leaveOut(messages: readonly PlannedMessage[], reason: 'filter_size' | 'filter_headers'): Promise<void> {
     const { filter } = this.#job.fetch;
     if (!filter) return;
-    const { at } = this.#known({ bytes: null });
     for (let from = 0; from < messages.length; from += marksMax) {
       const some = messages.slice(from, from + marksMax);
-      const entries = some.flatMap((message) =>
-        message.key === null ? [] : [[message.key, skippedByFilter(message, reason, filter, at)] as const],
-      );
-      await this.#job.book.mark(new Map(entries));
+      await this.#job.book.mark(skipByFilter(some, reason, filter, this.#nowSeconds()));
     }
     this.#unwanted += messages.length;
   }
@@ -269,7 +235,7 @@ export class FetchSession {
     try {
       for await (const { message, body, error } of client.retrieveAll(this.#untilTimeIsUp(messages))) {
         if (error) this.#addFailure({ ...identify(message), code: error.code, detail: error.message });
-        else await this.#commit.take(message, this.#bounded(body, message));
+        else await this.#commit.take(message, bounded(body, message, this.#job.fetch.limits));
         done += 1;
         await this.#writeSometimes();
       }
@@ -294,7 +260,7 @@ export class FetchSession {
     try {
       for await (const { message, body, error } of client.topAll(this.#untilTimeIsUp(headersOnly), 0)) {
         if (error) this.#addFailure(tooLarge(message, this.#job.fetch.limits));
-        else await this.#commit.takeHeaders(message, this.#bounded(body, message));
+        else await this.#commit.takeHeaders(message, bounded(body, message, this.#job.fetch.limits));
         done += 1;
         await this.#writeSometimes();
       }
@@ -344,26 +310,8 @@ export class FetchSession {
     if (tooBig || !message.isSuspect) this.#foundFailing += 1;
   }
 
-  #known({ bytes }: Pick<PlannedMessage, 'bytes'>): Pick<LedgerEntry, 'at' | 'bytes' | 'absent'> {
-    return { at: Math.floor(this.#ports.clock.now() / 1000), bytes, absent: null };
-  }
-
-  /**
-   * What the policy lets go, and popbridge has: whole and at hand; or had for as long as it was to be kept; or had until its owner
-   * deleted it here.
-   */
-  async #chooseDeletable(stored: readonly StoredMessage[]): Promise<StoredMessage[]> {
-    const { fetch } = this.#job;
-    const nowSeconds = Math.floor(this.#ports.clock.now() / 1000);
-    const chosen = chooseDeletions(fetch.delete, stored, nowSeconds).filter(({ entry }) => entry.digest !== null);
-    const isDone = ({ entry }: StoredMessage): boolean => entry.isReleased || entry.keptUntil <= nowSeconds;
-    const ids = new Map(
-      chosen.filter((one) => !isDone(one)).map((one) => [one, messageIdOf(fetch, one.key, one.entry)]),
-    );
-    const held = await this.#ports.messages.findHeld(fetch.tenant, [...ids.values()]);
-    const deletable = chosen.filter((one) => isDone(one) || held.has(ids.get(one) ?? ''));
-    if (deletable.length > 0) await this.#write({ deletable: deletable.length });
-    return deletable;
+  #known({ bytes }: PlannedMessage): Pick<LedgerEntry, 'at' | 'bytes' | 'absent'> {
+    return { at: this.#nowSeconds(), bytes, absent: null };
   }
 
   /** Asks the server to delete, and whether it has; leaves the rest for another fetch. */
@@ -393,19 +341,12 @@ export class FetchSession {
     return { deleted, deletion: 'confirmed' };
   }
 
-  #elapsedMs(): number {
-    return this.#ports.clock.now() - this.#startedMs;
+  #nowSeconds(): number {
+    return Math.floor(this.#ports.clock.now() / 1000);
   }
 
-  async *#bounded(body: AsyncIterable<Buffer>, message: PlannedMessage): AsyncGenerator<Buffer> {
-    let bytes = 0;
-    for await (const chunk of body) {
-      bytes += chunk.length;
-      if (bytes > this.#job.fetch.limits.messageBytes) {
-        throw new AppError('message_too_large', tooLarge(message, this.#job.fetch.limits).detail);
-      }
-      yield chunk;
-    }
+  #elapsedMs(): number {
+    return this.#ports.clock.now() - this.#startedMs;
   }
 
   #addFailure(failure: MessageFailure): void {
@@ -440,10 +381,6 @@ export class FetchSession {
     this.#progressDueMs = nowMs + progressEveryMs;
     await this.#write({ phases: this.#phases, ...this.#counts() });
   }
-}
-
-function asDeleted({ entry: { at, bytes, absent, ownId, digest } }: StoredMessage): DeletedEntry {
-  return { state: 'deleted', at, bytes, absent, ownId, digest };
 }
 
 function identify({ number, uidl }: Listed): Pick<MessageFailure, 'number' | 'uidl'> {

@@ -14,7 +14,7 @@ import { skipOlder } from './first-fetch.ts';
 import type { Leases } from './lease.ts';
 import { detailCharsMax, verificationMs } from './limits.ts';
 import { keyListing, planFetch, type Listed } from './plan.ts';
-import { listMaildrop } from './listing.ts';
+import { bytesOf, listMaildrop } from './listing.ts';
 
 export interface VerificationRequest {
   source: { host: string; port: number; tls: TlsMode; username: string; credentials: Credentials; ca: string | null };
@@ -129,7 +129,7 @@ async function look(
     const plan = planFetch(listing, skipOlder(firstFetch, listing, 0), { limits, filter }, { messages: 0, bytes: 0 });
     found.wouldFetch = {
       messages: plan.retrieve.length,
-      bytes: sum(plan.retrieve),
+      bytes: bytesOf(plan.retrieve),
       tooLarge: plan.headersOnly.length,
     };
     found.warnings.push(...warnOf(client.capabilities, found.maildrop));
@@ -142,7 +142,7 @@ async function look(
 function describeMaildrop(listing: readonly Listed[], hasUniqueIds: boolean): NonNullable<Verification['maildrop']> {
   return {
     messages: listing.length,
-    bytes: sum(listing),
+    bytes: bytesOf(listing),
     hasUniqueIds,
     repeatedUniqueIds: keyListing(listing).filter(({ occurrence }) => occurrence > 0).length,
     largestBytes: listing.reduce((most, { bytes }) => Math.max(most, bytes ?? 0), 0),
@@ -228,8 +228,4 @@ function describe(thrown: unknown, isGranted: boolean): NonNullable<Verification
     isRetryable: isRetryable(error.code),
     hint: isGranted && error.code === 'upstream_auth_failed' ? TOKEN_REFUSED_HINT : (HINTS[error.code] ?? null),
   };
-}
-
-function sum(listing: readonly Listed[]): number {
-  return listing.reduce((total, { bytes }) => total + (bytes ?? 0), 0);
 }

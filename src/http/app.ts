@@ -9,6 +9,7 @@ import type { Logger } from 'pino';
 import type { Access } from '../access/access.ts';
 import type { SignedLinks } from '../access/signed-links.ts';
 import { AppError } from '../errors.ts';
+import { autoconfigHandlers, type AutoconfigHandlerPorts } from './autoconfig.ts';
 import type { NewMailbox } from '../mailbox/service.ts';
 import type { components } from '../contract.gen.ts';
 import { compileOperations, compileSchema, readContract } from './contract.ts';
@@ -31,6 +32,7 @@ export interface HttpPorts
     FetchPorts,
     MailboxPorts,
     VerificationHandlerPorts,
+    AutoconfigHandlerPorts,
     Omit<MessageLinkPorts, 'links'>,
     ParsePorts,
     Omit<ServicePorts, 'document'> {
@@ -103,6 +105,7 @@ export function createHttpApp(ports: HttpPorts, only?: (path: string) => boolean
       ...mailboxHandlers(ports),
       ...mailboxImportHandlers({ mailboxes: ports.mailboxes, readMailbox }),
       ...verificationHandlers(ports),
+      ...autoconfigHandlers(ports),
       ...messageHandlers({ ...ports, sanitizer }),
       ...messageListHandlers(ports),
       ...messageLinkHandlers(ports),

@@ -27,6 +27,8 @@ export const keepAliveTimeoutMs = 65_000;
 export const retryAfterSeconds = 2;
 /** Settings of mailboxes that are tried at once, each of which holds a connection for some seconds. */
 export const verificationsAtOnceMax = 10;
+/** Addresses whose settings are looked for at once, each of which may take some DNS queries and two requests. */
+export const autoconfigsAtOnceMax = 20;
 /** Octets and lines of an import of mailboxes, and lines that are stored at once. */
 export const importBytesMax = 64 * 1024 * 1024;
 export const importLinesMax = 10_000;

@@ -123,6 +123,7 @@ export async function startMessageApi(options: MessageApiOptions = {}): Promise<
     mailboxFetches: {} as HttpPorts['mailboxFetches'],
     schedule: {} as HttpPorts['schedule'],
     verify: () => Promise.reject(new Error('not here')),
+    findSettings: () => Promise.reject(new Error('not here')),
   });
   const server = await startHttpServer(app, '127.0.0.1', 0);
   const { checkResponse } = createContractChecker();
