@@ -44,6 +44,8 @@ export interface App {
   url: string;
   /** The operator key, where this start has made it. */
   madeKey: Pick<MadeKey, 'value' | 'path'> | null;
+  /** The file of master keys that this start has made. */
+  madeMasterKeys: string | null;
   /** Drains: no new work, `config.shutdownMs` for what runs. Safe to call twice. */
   close(): Promise<void>;
 }
@@ -66,7 +68,13 @@ export async function startApp(options: AppOptions): Promise<App> {
     // The port first: no job is taken up by a process that cannot start.
     const url = await startApi(parts, createAccess(keys.operator.value));
     if (config.role !== 'api') await startWorkers(parts);
-    return { url, madeKey: keys.operator.isNew ? keys.operator : null, close };
+    const { operator, master } = keys;
+    return {
+      url,
+      madeKey: operator.isNew ? operator : null,
+      madeMasterKeys: master.isNew ? master.place : null,
+      close,
+    };
   } catch (error) {
     await close();
     throw error;

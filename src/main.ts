@@ -38,8 +38,13 @@ async function main(): Promise<void> {
   };
 }
 
-function introduce({ madeKey }: App): void {
+function introduce({ madeKey, madeMasterKeys }: App): void {
   if (madeKey) console.error(`API key (shown once, kept in ${madeKey.path}): ${madeKey.value}`);
+  if (madeMasterKeys) {
+    console.error(
+      `Master key made, in ${madeMasterKeys} (mode 600): keep a copy, as nothing that is stored opens without it.`,
+    );
+  }
 }
 
 main().catch((error: unknown) => {

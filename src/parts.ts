@@ -6,7 +6,8 @@ import type { Redis } from 'ioredis';
 import type { Logger } from 'pino';
 import { createSignedLinks, type SignedLinks } from './access/signed-links.ts';
 import type { Config } from './config/config.ts';
-import { keepMasterKeys, keepOperatorKey, type MadeKey } from './config/keys.ts';
+import { keepOperatorKey, type MadeKey } from './config/keys.ts';
+import { readMasterKeys, type MasterKeys } from './config/master-keys.ts';
 import { parseEgressAllow } from './egress/allow-rule.ts';
 import { createEgressPolicy, type EgressPolicy } from './egress/policy.ts';
 import { createFetchStore, type FetchStore } from './fetch/fetch-store.ts';
@@ -85,14 +86,15 @@ export interface Parts extends Lifecycle {
 
 export interface Keys {
   operator: Pick<MadeKey, 'value' | 'isNew' | 'path'>;
-  master: string;
+  master: MasterKeys;
 }
 
-export async function readKeys({ operatorKey, masterKeys, dataDir }: Config): Promise<Keys> {
+export async function readKeys(config: Config): Promise<Keys> {
+  const { operatorKey, dataDir } = config;
   return {
     operator:
       operatorKey === undefined ? await keepOperatorKey(dataDir) : { value: operatorKey, isNew: false, path: '' },
-    master: masterKeys ?? (await keepMasterKeys(dataDir)).value,
+    master: await readMasterKeys(config),
   };
 }
 
@@ -101,7 +103,8 @@ export async function buildParts(options: AppOptions, keys: Keys, lifecycle: Lif
   const { config, logger } = options;
   const egress = createEgressPolicy({ allow: parseEgressAllow(config.egressAllow) });
   const limitsOf = parseHostLimits(config.hostLimits.exceptions, config.hostLimits);
-  const sealer = createSealer(keys.master);
+  const sealer = createSealer(keys.master.value, keys.master.place);
+  if (keys.master.warning) logger.warn(keys.master.warning);
   const clock = { now: () => Date.now(), sleep: async (ms: number): Promise<void> => sleep(ms) };
 
   const address = config.redisUrl ?? (await startEmbedded(options, onClose));
@@ -169,7 +172,7 @@ export async function buildParts(options: AppOptions, keys: Keys, lifecycle: Lif
     subscriptions,
     webhookQueue,
     mime,
-    links: createSignedLinks(parseMasterKeys(keys.master), clock),
+    links: createSignedLinks(parseMasterKeys(keys.master.value, keys.master.place), clock),
     checks: new Map([
       ['redis', async () => ((await redis.ping().catch(() => '')) === 'PONG' ? 'ok' : 'Redis does not answer')],
     ]),

@@ -31,6 +31,8 @@ export interface Config {
   readonly operatorKey: string | undefined;
   readonly masterKeys: string | undefined;
   /** Absolute. */
+  readonly masterKeysFile: string | undefined;
+  /** Absolute. */
   readonly dataDir: string;
   readonly blobs: BlobSettings;
   readonly egressAllow: string;
@@ -68,6 +70,7 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>): C
   problems.push(
     ...unknownNames(env),
     ...missingKeys(settings),
+    ...doubledKeys(settings),
     ...unreadableUrls(settings),
     ...wrongBlobStore(settings),
   );
@@ -85,6 +88,7 @@ function toConfig(settings: Settings): Config {
     publicUrl: settings.POPBRIDGE_PUBLIC_URL?.replace(/\/+$/, ''),
     operatorKey: settings.POPBRIDGE_OPERATOR_KEY,
     masterKeys: settings.POPBRIDGE_MASTER_KEYS,
+    masterKeysFile: settings.POPBRIDGE_MASTER_KEYS_FILE && resolve(settings.POPBRIDGE_MASTER_KEYS_FILE),
     dataDir: resolve(settings.POPBRIDGE_DATA_DIR),
     blobs: Object.freeze(toBlobs(settings)),
     egressAllow: settings.POPBRIDGE_EGRESS_ALLOW,
@@ -150,8 +154,15 @@ function unknownNames(env: Readonly<Record<string, string | undefined>>): string
 function missingKeys(settings: Record<string, unknown>): string[] {
   if (settings['REDIS_URL'] === undefined) return [];
   return ['POPBRIDGE_OPERATOR_KEY', 'POPBRIDGE_MASTER_KEYS']
-    .filter((name) => settings[name] === undefined)
+    .filter((name) => settings[name] === undefined && settings[`${name}_FILE`] === undefined)
     .map((name) => `${name} must be set with REDIS_URL (make one: ${RECIPES[name]})`);
+}
+
+/** Which of the two counts, nobody should have to know. */
+function doubledKeys(settings: Record<string, unknown>): string[] {
+  const isDoubled =
+    settings['POPBRIDGE_MASTER_KEYS'] !== undefined && settings['POPBRIDGE_MASTER_KEYS_FILE'] !== undefined;
+  return isDoubled ? ['POPBRIDGE_MASTER_KEYS and POPBRIDGE_MASTER_KEYS_FILE are both set: only one may be'] : [];
 }
 
 /** Beyond what the schema's patterns can say, so that nothing is refused twice. */

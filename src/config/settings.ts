@@ -73,6 +73,12 @@ export const settingsSchema = {
       description:
         '`id:base64,id:base64`, 32 bytes each: the first seals credentials, all open them. Needed with `REDIS_URL`; with the embedded Redis one is made and kept in the data folder.',
     },
+    POPBRIDGE_MASTER_KEYS_FILE: {
+      type: 'string',
+      minLength: 1,
+      description:
+        'A file with the same, an entry a line, `#` before comments; instead of `POPBRIDGE_MASTER_KEYS`. Read at the start.',
+    },
     POPBRIDGE_DATA_DIR: {
       type: 'string',
       minLength: 1,

@@ -2,7 +2,7 @@
 import type { Redis } from 'ioredis';
 import { AppError } from '../errors.ts';
 import { fetchKeys, tokenKeys } from '../redis/keys.ts';
-import { defineScript } from '../redis/script.ts';
+import { openSealed, sealedString, type SealedValue } from '../redis/sealed-value.ts';
 import type { OAuth2Credentials } from './oauth2/grant.ts';
 import type { Sealer } from './sealing.ts';
 
@@ -25,37 +25,36 @@ export interface CredentialStore {
   delete(owner: Owner): Promise<void>;
 }
 
-/** KEYS: credentials. ARGV: as they were sealed, and as they are to be. */
-const replaceSealed = defineScript(`
-  if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
-  redis.call('SET', KEYS[1], ARGV[2], 'KEEPTTL')
-  return 1`);
-
 export function createCredentialStore(redis: Redis, sealer: Sealer, ttlMs: number): CredentialStore {
   const keyOf = ({ tenant, id }: Owner): string => fetchKeys(tenant, id).credentials;
   const contextOf = ({ tenant, id }: Owner): string[] => [tenant, id, 'credentials'];
   const seal = (owner: Owner, credentials: Credentials): string =>
     sealer.seal(JSON.stringify(credentials), contextOf(owner));
+  async function find(owner: Owner): Promise<SealedValue | null> {
+    const sealed = await redis.get(keyOf(owner));
+    return sealed === null ? null : sealedString(redis, keyOf(owner), sealed, contextOf(owner));
+  }
+
   return {
     async put(owner, credentials) {
       await redis.set(keyOf(owner), seal(owner, credentials), 'PX', ttlMs);
     },
     async open(owner) {
-      const sealed = await redis.get(keyOf(owner));
-      if (sealed === null) {
+      const value = await find(owner);
+      if (!value) {
         throw new AppError(
           'credentials_unavailable',
           'The sealed credentials have expired before the fetch was through. Submit it again.',
         );
       }
-      return JSON.parse(sealer.open(sealed, contextOf(owner))) as Credentials;
+      return JSON.parse(await openSealed(sealer, value)) as Credentials;
     },
     async replace(owner, was, now) {
       for (;;) {
-        const sealed = await redis.get(keyOf(owner));
-        if (sealed === null || sealer.open(sealed, contextOf(owner)) !== JSON.stringify(was)) return false;
+        const value = await find(owner);
+        if (!value || sealer.open(value.sealed, value.context) !== JSON.stringify(was)) return false;
         // The same may have been sealed anew meanwhile.
-        if ((await replaceSealed(redis, [keyOf(owner)], [sealed, seal(owner, now)])) === 1) return true;
+        if (await value.replace(seal(owner, now))) return true;
       }
     },
     async delete(owner) {

@@ -6,6 +6,7 @@ import type { Redis } from 'ioredis';
 import { AppError } from '../errors.ts';
 import { mailboxesKey, mailboxKeys, maildropKey } from '../redis/keys.ts';
 import { defineScript } from '../redis/script.ts';
+import { openSealed, type SealedValue } from '../redis/sealed-value.ts';
 import type { Credentials } from './credentials.ts';
 import { changesMax, scheduledMs } from './limits.ts';
 import type { Mailbox, MailboxRef, MailboxStatus } from './mailbox.ts';
@@ -79,6 +80,14 @@ export function createMailboxStore(redis: Redis, sealer: Sealer): MailboxStore {
     return { ...decodeMailbox(ref, bytes), token: value.toString('latin1', 0, TOKEN_BYTES), bytes };
   }
 
+  /** Whoever fetches meanwhile keeps the token, and has its status written again where this came between. */
+  const toValue = (ref: MailboxRef, { mailbox, sealed, bytes }: ReadMailbox): SealedValue => ({
+    sealed,
+    context: contextOf(ref),
+    replace: async (next) =>
+      (await replaceOne(redis, [keysOf(ref).record], ['', bytes, encodeMailbox(mailbox, next)])) === 1,
+  });
+
   const find = async (ref: MailboxRef): Promise<Mailbox | null> => (await read(ref))?.mailbox ?? null;
 
   const pointOf = ({ tenant, settings }: Mailbox): string => maildropOf(tenant, settings.source);
@@ -148,7 +157,7 @@ export function createMailboxStore(redis: Redis, sealer: Sealer): MailboxStore {
     async openCredentials(ref) {
       const known = await read(ref);
       if (!known) throw new AppError('credentials_unavailable', 'The mailbox was deleted.');
-      return JSON.parse(sealer.open(known.sealed, contextOf(ref))) as Credentials;
+      return JSON.parse(await openSealed(sealer, toValue(ref, known))) as Credentials;
     },
     async replaceCredentials(ref, was, now) {
       for (;;) {

@@ -1,6 +1,7 @@
 /**
- * The large providers. Hosts and user names are those of their own help pages and of Thunderbird's public ISP database (as of
- * 2026). `minIntervalSeconds` is set only where a public source gives a figure, which is named beside it.
+ * The large providers, by their publicly known settings. GMX, Microsoft, AT&T, Naver, Libero, o2.pl, Free and wp.pl were held against
+ * Thunderbird's public database in 2026, the other rows against nothing yet. `minIntervalSeconds` is set only where a public source
+ * gives a figure, which is named beside it.
  */
 import type { LoginMethod, Provider, ProviderServer } from './provider.ts';
 

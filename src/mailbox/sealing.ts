@@ -14,18 +14,25 @@ export interface Sealer {
   seal(plaintext: string, context: readonly string[]): string;
   /** @throws AppError `credentials_unavailable` when the key is gone or the seal is broken. */
   open(sealed: string, context: readonly string[]): string;
+  /** True where another key than the first has sealed it. */
+  isOutdated(sealed: string): boolean;
 }
 
-/** @param masterKeys `id:base64,id:base64`. @throws AppError `invalid_config`, which never repeats a key. */
-export function createSealer(masterKeys: string): Sealer {
-  const keys = parseMasterKeys(masterKeys);
+/**
+ * @param masterKeys `id:base64,id:base64`.
+ * @param place where they were read, for errors.
+ * @throws AppError `invalid_config`, which never repeats a key.
+ */
+export function createSealer(masterKeys: string, place = 'POPBRIDGE_MASTER_KEYS'): Sealer {
+  const keys = parseMasterKeys(masterKeys, place);
   const [first] = keys;
-  if (!first) throw new AppError('invalid_config', 'POPBRIDGE_MASTER_KEYS holds no key.');
+  if (!first) throw new AppError('invalid_config', `${place} holds no key.`);
   const [sealingId, sealingKey] = first;
   const byId = new Map(keys);
   // Of two keys by one name, one would seal what the other is to open.
-  if (byId.size < keys.length) throw new AppError('invalid_config', 'POPBRIDGE_MASTER_KEYS names two keys alike.');
+  if (byId.size < keys.length) throw new AppError('invalid_config', `${place} names two keys alike.`);
   return {
+    isOutdated: (sealed) => keyIdOf(sealed) !== sealingId,
     seal(plaintext, context) {
       const nonce = randomBytes(NONCE_BYTES);
       const cipher = createCipheriv('aes-256-gcm', sealingKey, nonce).setAAD(encodeContext(context));
@@ -38,7 +45,7 @@ export function createSealer(masterKeys: string): Sealer {
       const key = byId.get(id);
       const [nonce, tag, ciphertext] = parts.map((part) => Buffer.from(part, 'base64url'));
       if (version !== 'v1' || !key || !nonce || !tag || !ciphertext) {
-        throw unavailable(key ? 'they are damaged' : `their master key "${id}" is not among POPBRIDGE_MASTER_KEYS`);
+        throw unavailable(key ? 'they are damaged' : `their master key "${id}" is not among ${place}`);
       }
       try {
         const decipher = createDecipheriv('aes-256-gcm', key, nonce, { authTagLength: 16 })
@@ -53,18 +60,23 @@ export function createSealer(masterKeys: string): Sealer {
 }
 
 /** In their order. @throws AppError `invalid_config`, which never repeats a key. */
-export function parseMasterKeys(text: string): [id: string, key: Buffer][] {
+export function parseMasterKeys(text: string, place = 'POPBRIDGE_MASTER_KEYS'): [id: string, key: Buffer][] {
   return text.split(',').map((entry, index) => {
     const match = /^\s*([A-Za-z0-9_-]{1,64}):([A-Za-z0-9+/_-]{43}=?)\s*$/.exec(entry);
     const key = Buffer.from(match?.[2] ?? '', 'base64');
     if (!match?.[1] || key.length !== KEY_BYTES) {
       throw new AppError(
         'invalid_config',
-        `POPBRIDGE_MASTER_KEYS: entry ${index + 1} is not "id:base64" with ${KEY_BYTES} bytes. Make one: echo "k1:$(openssl rand -base64 32)"`,
+        `${place}: entry ${index + 1} is not "id:base64" with ${KEY_BYTES} bytes. Make one: echo "k1:$(openssl rand -base64 32)"`,
       );
     }
     return [match[1], key];
   });
+}
+
+/** The id of the key that has sealed it; null where it is no seal. */
+function keyIdOf(sealed: string): string | null {
+  return /^v1\.([A-Za-z0-9_-]{1,64})\./.exec(sealed)?.[1] ?? null;
 }
 
 function encodeContext(context: readonly string[]): Buffer {

@@ -6,6 +6,7 @@ import { randomBytes } from 'node:crypto';
 import type { Redis } from 'ioredis';
 import { AppError } from '../errors.ts';
 import { dataKeysKey } from '../redis/keys.ts';
+import { openSealed, sealedField, type SealedValue, type ValueSealer } from '../redis/sealed-value.ts';
 import { dataKeyCacheMs, dataKeysCachedMax } from './limits.ts';
 
 export interface DataKey {
@@ -27,10 +28,7 @@ export interface DataKeys {
 export interface DataKeyPorts {
   redis: Redis;
   /** Wraps under the master key. */
-  sealer: {
-    seal(plaintext: string, context: readonly string[]): string;
-    open(sealed: string, context: readonly string[]): string;
-  };
+  sealer: ValueSealer;
   clock: { now(): number };
 }
 
@@ -43,16 +41,16 @@ export function createDataKeys({ redis, sealer, clock }: DataKeyPorts): DataKeys
     if (cached && cached.untilMs > clock.now()) return cached.known;
     const wrapped = await redis.hget(dataKeysKey(tenant), id);
     if (wrapped === null) return null;
-    const known = { id, key: unwrap(tenant, id, wrapped) };
+    const known = { id, key: await unwrap(tenant, id, wrapped) };
     remember(`${tenant}/${id}`, known);
     return known;
   }
 
-  function unwrap(tenant: string, id: string, wrapped: string): Buffer {
+  async function unwrap(tenant: string, id: string, wrapped: string): Promise<Buffer> {
     try {
-      return Buffer.from(sealer.open(wrapped, contextOf(tenant, id)), 'base64');
+      return Buffer.from(await openSealed(sealer, toValue(redis, tenant, id, wrapped)), 'base64');
     } catch (error) {
-      const advice = 'Are POPBRIDGE_MASTER_KEYS those that it was stored under?';
+      const advice = 'Are the master keys those that it was stored under?';
       throw new AppError('storage_failed', `The data key of this mail cannot be opened. ${advice}`, { cause: error });
     }
   }
@@ -94,6 +92,10 @@ export function createDataKeys({ redis, sealer, clock }: DataKeyPorts): DataKeys
       for (const name of cache.keys()) if (name.startsWith(`${tenant}/`)) cache.delete(name);
     },
   };
+}
+
+function toValue(redis: Redis, tenant: string, id: string, wrapped: string): SealedValue {
+  return sealedField(redis, [dataKeysKey(tenant), id], wrapped, contextOf(tenant, id));
 }
 
 function contextOf(tenant: string, id: string): string[] {

@@ -5,17 +5,12 @@
 import type { Redis } from 'ioredis';
 import { fetchKeys } from '../redis/keys.ts';
 import { defineScript } from '../redis/script.ts';
+import { openSealed, sealedField, type SealedValue, type ValueSealer } from '../redis/sealed-value.ts';
 import { subscriptionTtlMs } from './limits.ts';
 
 export interface FetchRef {
   tenant: string;
   id: string;
-}
-
-/** Seals the secret; `mailbox/sealing.ts` is one. */
-export interface SecretSealer {
-  seal(plaintext: string, context: readonly string[]): string;
-  open(sealed: string, context: readonly string[]): string;
 }
 
 export interface Subscription {
@@ -78,9 +73,11 @@ const writeFailure = defineScript(`
   redis.call('HSET', KEYS[1], 'lastFailure', ARGV[1])
   return 1`);
 
-export function createSubscriptionStore(redis: Redis, sealer: SecretSealer): SubscriptionStore {
+export function createSubscriptionStore(redis: Redis, sealer: ValueSealer): SubscriptionStore {
   const keysOf = ({ tenant, id }: FetchRef) => fetchKeys(tenant, id);
   const contextOf = ({ tenant, id }: FetchRef): string[] => [tenant, id, 'webhook-secret'];
+  const toValue = (ref: FetchRef, sealed: string): SealedValue =>
+    sealedField(redis, [keysOf(ref).webhook, 'secret'], sealed, contextOf(ref));
   return {
     async register(ref, { url, secret }) {
       const { webhook } = keysOf(ref);
@@ -89,7 +86,7 @@ export function createSubscriptionStore(redis: Redis, sealer: SecretSealer): Sub
     },
     async find(ref) {
       const [url, sealed] = await redis.hmget(keysOf(ref).webhook, 'url', 'secret');
-      return url && sealed ? { url, secret: sealer.open(sealed, contextOf(ref)) } : null;
+      return url && sealed ? { url, secret: await openSealed(sealer, toValue(ref, sealed)) } : null;
     },
     async summarise(ref) {
       const fields = await redis.hgetall(keysOf(ref).webhook);

@@ -27,6 +27,7 @@ describe('readConfig', () => {
       publicUrl: undefined,
       operatorKey: undefined,
       masterKeys: undefined,
+      masterKeysFile: undefined,
       dataDir: resolve('data'),
       blobs: { kind: 'file' },
       egressAllow: '',
@@ -208,8 +209,15 @@ describe('readConfig', () => {
     const text = refusal({ REDIS_URL: 'redis://redis.internal' });
     expect(text).toMatch(/POPBRIDGE_OPERATOR_KEY must be set with REDIS_URL \(make one: openssl .+\)/);
     expect(text).toMatch(/POPBRIDGE_MASTER_KEYS must be set with REDIS_URL \(make one: .+openssl .+\)/);
+    const { POPBRIDGE_OPERATOR_KEY } = KEYS;
+    const withFile = { REDIS_URL: 'redis://redis.internal', POPBRIDGE_OPERATOR_KEY, POPBRIDGE_MASTER_KEYS_FILE: '/k' };
+    expect(readConfig(withFile).masterKeysFile).toBe('/k');
     expect(readConfig({ REDIS_URL: 'redis://redis.internal', ...KEYS }).redisUrl).toBe('redis://redis.internal');
   });
+});
+
+it('master keys in a variable and in a file at once are refused', () => {
+  expect(refusal({ ...KEYS, POPBRIDGE_MASTER_KEYS_FILE: '/k' })).toContain('are both set');
 });
 
 it('the README has the settings as the schema has them', async () => {
