@@ -1,6 +1,7 @@
 #!/usr/bin/env node
-/** The process: settings, start, signals, exit code. */
+/** The process: a command, or the service with its settings, start, signals and exit code. */
 import { startApp, type App } from './app.ts';
+import { runCommand } from './commands.ts';
 import { readConfig } from './config/config.ts';
 import { AppError, toError } from './errors.ts';
 import { createLogger } from './telemetry/logger.ts';
@@ -47,7 +48,22 @@ function introduce({ madeKey, madeMasterKeys }: App): void {
   }
 }
 
-main().catch((error: unknown) => {
+async function command(args: readonly string[]): Promise<void> {
+  process.exitCode = await runCommand(
+    args,
+    () => ({
+      config: readConfig(process.env),
+      // What is printed is the answer: the log would stand among it.
+      logger: createLogger('silent'),
+      env: process.env,
+      onProgress: console.error,
+    }),
+    console.log,
+  );
+}
+
+const args = process.argv.slice(2);
+(args.length > 0 ? command(args) : main()).catch((error: unknown) => {
   console.error(error instanceof AppError ? `popbridge: ${error.message}` : toError(error).stack);
   process.exit(1);
 });

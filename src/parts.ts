@@ -180,7 +180,8 @@ export async function buildParts(options: AppOptions, keys: Keys, lifecycle: Lif
   };
 }
 
-async function startEmbedded({ config, logger, env, onProgress }: AppOptions, onClose: Lifecycle['onClose']) {
+/** Of a data folder that no other popbridge has in use. */
+export async function startEmbedded({ config, logger, env, onProgress }: AppOptions, onClose: Lifecycle['onClose']) {
   const { redisServer: configuredPath, dataDir } = config;
   const serverPath = await findRedisServer({ configuredPath, dataDir, env, onProgress });
   const embedded = await startEmbeddedRedis({ serverPath, dataDir, logger });

@@ -23,6 +23,8 @@ export interface CredentialStore {
   replace(owner: Owner, was: Credentials, now: Credentials): Promise<boolean>;
   /** With the access token that came of them. */
   delete(owner: Owner): Promise<void>;
+  /** For the rotation of master keys. None where they have expired or were deleted. */
+  listSealed(owner: Owner): Promise<SealedValue[]>;
 }
 
 export function createCredentialStore(redis: Redis, sealer: Sealer, ttlMs: number): CredentialStore {
@@ -36,6 +38,10 @@ export function createCredentialStore(redis: Redis, sealer: Sealer, ttlMs: numbe
   }
 
   return {
+    async listSealed(owner) {
+      const value = await find(owner);
+      return value ? [value] : [];
+    },
     async put(owner, credentials) {
       await redis.set(keyOf(owner), seal(owner, credentials), 'PX', ttlMs);
     },

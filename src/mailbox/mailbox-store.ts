@@ -39,6 +39,8 @@ export interface MailboxStore {
   openCredentials(ref: MailboxRef): Promise<Credentials>;
   /** False where they are not `was` any more, or the mailbox is gone. @throws AppError `credentials_unavailable`. */
   replaceCredentials(ref: MailboxRef, was: Credentials, now: Credentials): Promise<boolean>;
+  /** For the rotation of master keys. @throws AppError `storage_failed` where the record is damaged. */
+  listSealed(ref: MailboxRef): Promise<SealedValue[]>;
   /** Takes the mailbox for a fetch. Null where it is gone, or a later token has it. */
   begin(ref: MailboxRef, token: number): Promise<Mailbox | null>;
   /** The id of the fetch that the schedule has made and that has not ended, as far as is known. */
@@ -166,6 +168,10 @@ export function createMailboxStore(redis: Redis, sealer: Sealer): MailboxStore {
         const args = ['', known.bytes, encodeMailbox(known.mailbox, seal(ref, now))];
         if ((await replaceOne(redis, [keysOf(ref).record], args)) === 1) return true;
       }
+    },
+    async listSealed(ref) {
+      const known = await read(ref);
+      return known ? [toValue(ref, known)] : [];
     },
     async begin(ref, token) {
       return (await beginOne(redis, [keysOf(ref).record], [formatToken(token)])) === 1 ? find(ref) : null;

@@ -11,6 +11,9 @@ const KEY_BYTES = 32;
 const NONCE_BYTES = 12;
 
 export interface Sealer {
+  /** The id of the first key, and of all. */
+  readonly sealingId: string;
+  readonly keyIds: readonly string[];
   seal(plaintext: string, context: readonly string[]): string;
   /** @throws AppError `credentials_unavailable` when the key is gone or the seal is broken. */
   open(sealed: string, context: readonly string[]): string;
@@ -32,6 +35,8 @@ export function createSealer(masterKeys: string, place = 'POPBRIDGE_MASTER_KEYS'
   // Of two keys by one name, one would seal what the other is to open.
   if (byId.size < keys.length) throw new AppError('invalid_config', `${place} names two keys alike.`);
   return {
+    sealingId,
+    keyIds: [...byId.keys()],
     isOutdated: (sealed) => keyIdOf(sealed) !== sealingId,
     seal(plaintext, context) {
       const nonce = randomBytes(NONCE_BYTES);
@@ -75,8 +80,13 @@ export function parseMasterKeys(text: string, place = 'POPBRIDGE_MASTER_KEYS'): 
 }
 
 /** The id of the key that has sealed it; null where it is no seal. */
-function keyIdOf(sealed: string): string | null {
+export function keyIdOf(sealed: string): string | null {
   return /^v1\.([A-Za-z0-9_-]{1,64})\./.exec(sealed)?.[1] ?? null;
+}
+
+/** An entry for a new key. */
+export function makeMasterKey(id: string): string {
+  return `${id}:${randomBytes(KEY_BYTES).toString('base64')}`;
 }
 
 function encodeContext(context: readonly string[]): Buffer {

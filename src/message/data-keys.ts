@@ -94,6 +94,12 @@ export function createDataKeys({ redis, sealer, clock }: DataKeyPorts): DataKeys
   };
 }
 
+/** For the rotation of master keys. */
+export async function listSealedDataKeys(redis: Redis, tenant: string): Promise<SealedValue[]> {
+  const { current: _current, ...wrapped } = await redis.hgetall(dataKeysKey(tenant));
+  return Object.entries(wrapped).map(([id, sealed]) => toValue(redis, tenant, id, sealed));
+}
+
 function toValue(redis: Redis, tenant: string, id: string, wrapped: string): SealedValue {
   return sealedField(redis, [dataKeysKey(tenant), id], wrapped, contextOf(tenant, id));
 }

@@ -105,6 +105,24 @@ export function dataKeysKey(tenant: string): string {
   return `${PREFIX}:{${tenant}}:dataKeys`;
 }
 
+export interface SealedKey {
+  /** What is sealed there: credentials of a stored mailbox or of a fetch, the secret of a fetch's webhook, data keys. */
+  kind: 'mailbox' | 'credentials' | 'webhook' | 'dataKeys';
+  tenant: string;
+  /** Of the mailbox or the fetch; empty for data keys. */
+  id: string;
+}
+
+/** What holds something sealed under a master key, and as little else as a pattern can say: the many messages are not in it. */
+export const SEALED_KEYS_PATTERN = `${PREFIX}:{*}:[cdmw]*[ksx]`;
+const SEALED_KEY = new RegExp(`^${PREFIX}:\\{([^/{}]+)(?:/([^{}]+))?\\}:(mailbox|credentials|webhook|dataKeys)$`);
+
+/** Null where it is another key. Whoever seals something under a master key at a new place has it found here. */
+export function parseSealedKey(key: string): SealedKey | null {
+  const [, tenant = '', id = '', kind = ''] = SEALED_KEY.exec(key) ?? [];
+  return kind === '' ? null : { kind: kind as SealedKey['kind'], tenant, id };
+}
+
 export interface MessageIndexKeys {
   /** Sorted sets: ids of messages by when they were fetched, and by when they were received; epoch milliseconds. */
   fetched: string;

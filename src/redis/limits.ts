@@ -66,6 +66,11 @@ export const connectionLimits = {
   syncPollMs: 100,
 } as const;
 
+export const scanLimits = {
+  /** How many keys Redis looks at in one call: about a millisecond, in which it serves nobody else. */
+  keysPerCall: 1_000,
+} as const;
+
 export const queueLimits = {
   /** How often a queue is opened that cannot be used. */
   opensMax: 5,

@@ -40,6 +40,8 @@ export interface SubscriptionStore {
   register(ref: FetchRef, subscription: Subscription): Promise<void>;
   /** @throws AppError `credentials_unavailable` when the secret cannot be opened. */
   find(ref: FetchRef): Promise<Subscription | null>;
+  /** For the rotation of master keys. */
+  listSealed(ref: FetchRef): Promise<SealedValue[]>;
   summarise(ref: FetchRef): Promise<DeliverySummary | null>;
   /** Makes the delivery pending unless it is known. The state it has now; null where the fetch has no webhook. */
   begin(ref: FetchRef, eventId: string): Promise<DeliveryState | null>;
@@ -79,6 +81,10 @@ export function createSubscriptionStore(redis: Redis, sealer: ValueSealer): Subs
   const toValue = (ref: FetchRef, sealed: string): SealedValue =>
     sealedField(redis, [keysOf(ref).webhook, 'secret'], sealed, contextOf(ref));
   return {
+    async listSealed(ref) {
+      const sealed = await redis.hget(keysOf(ref).webhook, 'secret');
+      return sealed === null ? [] : [toValue(ref, sealed)];
+    },
     async register(ref, { url, secret }) {
       const { webhook } = keysOf(ref);
       const fields = { url, secret: sealer.seal(secret, contextOf(ref)) };
