@@ -78,6 +78,31 @@ export interface paths {
         readonly patch?: never;
         readonly trace?: never;
     };
+    readonly "/v1/fetches/{fetchId}/stream": {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path: {
+                /** @description The id of a fetch. */
+                readonly fetchId: components["parameters"]["FetchId"];
+            };
+            readonly cookie?: never;
+        };
+        /**
+         * A fetch as it goes on
+         * @description Server-sent events, whose data is the fetch as `GET /v1/fetches/{fetchId}` gives it: `progress`, at once and whenever it has changed since, twice a
+         *     second at most; and `end` when it has ended, which is the last. A comment every 15 seconds keeps the connection. Where it breaks off without
+         *     `end`, connect again. It closes without one where the fetch is deleted.
+         */
+        readonly get: operations["streamFetch"];
+        readonly put?: never;
+        readonly post?: never;
+        readonly delete?: never;
+        readonly options?: never;
+        readonly head?: never;
+        readonly patch?: never;
+        readonly trace?: never;
+    };
     readonly "/v1/mailboxes": {
         readonly parameters: {
             readonly query?: never;
@@ -1877,6 +1902,34 @@ export interface operations {
                 };
                 content: {
                     readonly "application/json": components["schemas"]["MessagePage"];
+                };
+            };
+            readonly 400: components["responses"]["BadRequest"];
+            readonly 401: components["responses"]["Unauthorized"];
+            readonly 404: components["responses"]["NotFound"];
+            readonly 500: components["responses"]["InternalError"];
+            readonly 503: components["responses"]["Unavailable"];
+        };
+    };
+    readonly streamFetch: {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path: {
+                /** @description The id of a fetch. */
+                readonly fetchId: components["parameters"]["FetchId"];
+            };
+            readonly cookie?: never;
+        };
+        readonly requestBody?: never;
+        readonly responses: {
+            /** @description The events. */
+            readonly 200: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "text/event-stream": string;
                 };
             };
             readonly 400: components["responses"]["BadRequest"];

@@ -13,6 +13,7 @@ import { autoconfigHandlers, type AutoconfigHandlerPorts } from './autoconfig.ts
 import type { NewMailbox } from '../mailbox/service.ts';
 import type { components } from '../contract.gen.ts';
 import { compileOperations, compileSchema, readContract } from './contract.ts';
+import { fetchStreamHandlers } from './fetch-stream.ts';
 import { fetchHandlers, type FetchPorts } from './fetches.ts';
 import { mailboxHandlers, toNewMailbox, type MailboxPorts } from './mailboxes.ts';
 import { mailboxImportHandlers } from './mailbox-import.ts';
@@ -102,6 +103,7 @@ export function createHttpApp(ports: HttpPorts, only?: (path: string) => boolean
     operations,
     {
       ...fetchHandlers(ports),
+      ...fetchStreamHandlers(ports),
       ...mailboxHandlers(ports),
       ...mailboxImportHandlers({ mailboxes: ports.mailboxes, readMailbox }),
       ...verificationHandlers(ports),

@@ -25,6 +25,10 @@ export const headersTimeoutMs = 10_000;
 export const keepAliveTimeoutMs = 65_000;
 /** Seconds that a 503 asks to wait. */
 export const retryAfterSeconds = 2;
+/** Fetches that are followed at once, each of which reads its record twice a second; and how long nothing is said at most. */
+export const streamsAtOnceMax = 500;
+export const streamEveryMs = 500;
+export const heartbeatMs = 15_000;
 /** Settings of mailboxes that are tried at once, each of which holds a connection for some seconds. */
 export const verificationsAtOnceMax = 10;
 /** Addresses whose settings are looked for at once, each of which may take some DNS queries and two requests. */
