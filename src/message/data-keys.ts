@@ -50,7 +50,7 @@ export function createDataKeys({ redis, sealer, clock }: DataKeyPorts): DataKeys
     try {
       return Buffer.from(await openSealed(sealer, toValue(redis, tenant, id, wrapped)), 'base64');
     } catch (error) {
-      const advice = 'Are the master keys those that it was stored under?';
+      const advice = 'Are the master keys (POPBRIDGE_MASTER_KEYS, or its file) those that it was stored under?';
       throw new AppError('storage_failed', `The data key of this mail cannot be opened. ${advice}`, { cause: error });
     }
   }

@@ -291,7 +291,7 @@ describe('what is out of bounds', () => {
     const html = '<div>'.repeat(htmlDepthMax - 10) + unit.repeat(sanitizeCharsMax / unit.length - 6000);
     const fromMs = performance.now();
     sanitize(html);
-    expect(performance.now() - fromMs).toBeLessThan(5000);
+    expect(performance.now() - fromMs).toBeLessThan(20_000);
   });
 
   test('one attribute as long as all of it is read in a moment, too', () => {
