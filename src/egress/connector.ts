@@ -30,11 +30,3 @@ export function createCheckedConnector(resolve: ResolveAddresses, timeoutMs: num
     );
   };
 }
-
-/** A request that still waits for its connection does not hear of the signal by itself. It is not sent any more. */
-export function untilAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
-  const { promise, resolve, reject } = Promise.withResolvers<T>();
-  signal.addEventListener('abort', () => reject(toError(signal.reason)), { once: true });
-  work.then(resolve, reject);
-  return promise;
-}

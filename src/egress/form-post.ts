@@ -4,8 +4,9 @@
  */
 import { Agent, request } from 'undici';
 import { AppError, toError } from '../errors.ts';
-import { createCheckedConnector, untilAborted, type ResolveAddresses } from './connector.ts';
+import { createCheckedConnector, type ResolveAddresses } from './connector.ts';
 import { formAnswerBytesMax, formConnectionsMax, formTimeoutMs } from './limits.ts';
+import { untilAborted } from './lookup.ts';
 
 export interface FormAnswer {
   status: number;

@@ -33,7 +33,7 @@ export async function findAddresses(
     .filter((address) => address !== null);
 }
 
-/** For work that cannot be called off, such as getaddrinfo: its late answer goes nowhere. */
+/** For work that cannot be called off, such as getaddrinfo, or a request that still waits for its connection: its late answer goes nowhere. */
 export function untilAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
   const { promise, resolve, reject } = Promise.withResolvers<T>();
   const abort = (): void => reject(signal.reason as Error);

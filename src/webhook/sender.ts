@@ -3,7 +3,8 @@
  * that the egress policy gives at connect time.
  */
 import { Agent, request } from 'undici';
-import { createCheckedConnector, untilAborted, type ResolveAddresses } from '../egress/connector.ts';
+import { createCheckedConnector, type ResolveAddresses } from '../egress/connector.ts';
+import { untilAborted } from '../egress/lookup.ts';
 import { AppError, toError } from '../errors.ts';
 import { answerBytesMax, attemptTimeoutMs, connectionsPerHostMax, detailCharsMax } from './limits.ts';
 
