@@ -104,5 +104,5 @@ describe('an encoded word', () => {
     ]) {
       expect(repairWords(text).length).toBeGreaterThan(0);
     }
-  }, 5_000);
+  }, 60_000);
 });
