@@ -878,6 +878,8 @@ export interface components {
             } | null;
             /** Format: date-time */
             readonly lastSuccessAt: string | null;
+            /** @description What is odd about the server, though its fetches succeed; most is told for 30 days after it was last seen. */
+            readonly warnings: readonly components["schemas"]["MailboxWarning"][];
             /**
              * Format: date-time
              * @description When it is due; null where nothing but a request or a change makes it be fetched.
@@ -889,6 +891,21 @@ export interface components {
             readonly createdAt: string;
             /** Format: date-time */
             readonly updatedAt: string;
+        };
+        readonly MailboxWarning: {
+            /**
+             * @description `unique_ids_changed`: known messages came under new unique-ids. `unique_ids_reused`: a known unique-id came with another message. `mail_expires`: the server deletes mail by itself.
+             * @enum {string}
+             */
+            readonly code: "unique_ids_changed" | "unique_ids_reused" | "mail_expires";
+            readonly detail: string;
+            /** Format: date-time */
+            readonly since: string;
+            /**
+             * Format: date-time
+             * @description When it was last seen.
+             */
+            readonly at: string;
         };
         /**
          * @description `ok`; `retrying`, the last fetch failed and `nextFetchAt` says when the next one is; `needs_credentials`, the server has refused them

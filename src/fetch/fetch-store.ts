@@ -9,7 +9,7 @@ import { fetchKeys } from '../redis/keys.ts';
 import { defineScript } from '../redis/script.ts';
 import type { Failure, Fetch, FetchProgress, FetchRef, FetchRequest, FetchState } from './fetch.ts';
 import type { Ledger, LedgerUser, Retrieved } from './ledger.ts';
-import { decodeEntry, encodeEntry } from './ledger-codec.ts';
+import { decodeEntry, encodeEntry, markBatches } from './ledger-codec.ts';
 
 export interface FetchStore extends Ledger {
   create(ref: FetchRef, request: FetchRequest, createdAt: string): Promise<void>;
@@ -158,9 +158,9 @@ export function createFetchStore(redis: Redis): FetchStore {
     },
     async mark(fetch, token, entries) {
       const { record, ledger } = keysOf(fetch);
-      if (entries.size === 0) return;
-      const fields = [...entries].flatMap(([key, entry]) => [key, encodeEntry(entry)]);
-      await fenced(markEntries(redis, [record, ledger], [token, fetch.retentionMs, ...fields]));
+      for (const fields of markBatches(entries)) {
+        await fenced(markEntries(redis, [record, ledger], [token, fetch.retentionMs, ...fields]));
+      }
     },
   };
 }

@@ -18,6 +18,7 @@ import { digestBytes } from './ledger-codec.ts';
 import { commitAfterMs, commitBytesMax, commitMessagesMax, headersBytesMax } from './limits.ts';
 import type { PlannedMessage, StoredMessage } from './plan.ts';
 import { readStart } from './body-bounds.ts';
+import type { UniqueIdWatch } from './unique-ids.ts';
 
 export interface CommitPorts {
   clock: { now(): number };
@@ -42,8 +43,8 @@ export interface CommitJob {
   fetch: Fetch;
   book: Pick<Book, 'commit'>;
   signal: AbortSignal;
-  /** Whether a message with these bytes was announced before; the digest as the ledger has it. */
-  isAnnounced(digest: string): boolean;
+  /** Once the maildrop is listed. */
+  uniqueIds(): Pick<UniqueIdWatch, 'isAnnounced' | 'meet'>;
 }
 
 /** A message that is here and not yet stored. */
@@ -128,7 +129,8 @@ export class GroupCommit {
     const { tenant, id: fetchId, mailboxId } = this.#job.fetch;
     const outcomes = await this.#ports.messages.store(tenant, messages);
     const stored = group.map((waiting, at) => ({ waiting, outcome: outcomes[at] as StoredOutcome }));
-    const fresh = stored.filter(({ waiting: { raw } }) => 'omitted' in raw || !this.#job.isAnnounced(digestOf(raw)));
+    const uniqueIds = this.#job.uniqueIds();
+    const fresh = stored.filter(({ waiting: { raw } }) => 'omitted' in raw || !uniqueIds.isAnnounced(digestOf(raw)));
     // Under the id of the first with these bytes: whoever stored that may have died before it was announced.
     const announced = new Set(fresh.map(({ outcome }) => outcome.firstId));
     await Promise.all(
@@ -141,6 +143,10 @@ export class GroupCommit {
         return message;
       }),
     );
+    for (const { waiting } of stored) {
+      const { message, raw } = waiting;
+      if (!('omitted' in raw)) uniqueIds.meet(message.key, digestOf(raw));
+    }
     this.committed.push(...marked);
   }
 

@@ -5,7 +5,7 @@
  */
 import { constants, zstdCompressSync, zstdDecompressSync } from 'node:zlib';
 import { AppError } from '../errors.ts';
-import { ledgerBytesMax } from './limits.ts';
+import { ledgerBytesMax, marksMax } from './limits.ts';
 import type { LedgerEntry, SkipReason } from './ledger.ts';
 
 const VERSION = 1;
@@ -22,6 +22,18 @@ export function encodeEntry(entry: LedgerEntry): Buffer {
   const writer = new Writer();
   writeEntry(writer, entry);
   return writer.take();
+}
+
+/** Keys and entries in turn, no more at once than a script should be given. */
+export function* markBatches(entries: ReadonlyMap<string, LedgerEntry>): Generator<(string | Buffer)[], void> {
+  let fields: (string | Buffer)[] = [];
+  for (const [key, entry] of entries) {
+    fields.push(key, encodeEntry(entry));
+    if (fields.length < 2 * marksMax) continue;
+    yield fields;
+    fields = [];
+  }
+  if (fields.length > 0) yield fields;
 }
 
 /** @throws AppError `storage_failed` where the bytes are none of ours. */

@@ -84,15 +84,6 @@ export interface Ledger {
   mark(fetch: LedgerUser, token: number, entries: ReadonlyMap<string, LedgerEntry>): Promise<void>;
 }
 
-/** The digests of all that was stored, and so announced. */
-export function digestsOf(ledger: ReadonlyMap<string, LedgerEntry>): Set<string> {
-  const digests = new Set<string>();
-  for (const entry of ledger.values()) {
-    if ((entry.state === 'stored' || entry.state === 'deleted') && entry.digest !== null) digests.add(entry.digest);
-  }
-  return digests;
-}
-
 export function messageIdOf(
   { mailboxId }: Pick<LedgerUser, 'mailboxId'>,
   key: string,

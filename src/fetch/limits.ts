@@ -25,6 +25,10 @@ export const headersBytesMax = 256 * 1024;
 export const filterBatchMax = 100;
 /** Ledger entries that are marked by one script. */
 export const marksMax = 1000;
+/** Known messages under new unique-ids in one session, from which on the server has numbered anew, and nobody has put one back. */
+export const renumberedMin = 3;
+/** For how long a mailbox is warned of what was seen once. */
+export const warningKeepMs = 30 * 24 * 60 * 60 * 1000;
 /** How often the progress of a running fetch is written. */
 export const progressEveryMs = 250;
 /** Sessions that may break on asking for the header section of a message: then it is left out. */

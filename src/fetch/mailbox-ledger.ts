@@ -11,7 +11,7 @@ import { mailboxKeys } from '../redis/keys.ts';
 import { defineScript } from '../redis/script.ts';
 import type { FetchStore } from './fetch-store.ts';
 import type { Ledger, LedgerEntry, LedgerUser } from './ledger.ts';
-import { decodeEntry, decodeLedger, encodeEntry, encodeLedger } from './ledger-codec.ts';
+import { decodeEntry, decodeLedger, encodeLedger, markBatches } from './ledger-codec.ts';
 import { foldMarksMin, foldMarksShare } from './limits.ts';
 
 type MailboxRef = Pick<LedgerUser, 'tenant' | 'mailboxId'>;
@@ -78,9 +78,9 @@ export function createMailboxLedger(redis: Redis, fetches: Pick<FetchStore, 'cou
 
   const mark: Ledger['mark'] = async (fetch, token, entries) => {
     const { record, marks } = keysOf(fetch);
-    if (entries.size === 0) return;
-    const fields = [...entries].flatMap(([key, entry]) => [key, encodeEntry(entry)]);
-    await fenced(writeMarks(redis, [record, marks], [formatToken(token), ...fields]));
+    for (const fields of markBatches(entries)) {
+      await fenced(writeMarks(redis, [record, marks], [formatToken(token), ...fields]));
+    }
   };
 
   return {

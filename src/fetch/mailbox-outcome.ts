@@ -2,6 +2,7 @@
 import type { FailureCode } from '../errors.ts';
 import type { MailboxStatus } from '../mailbox/mailbox.ts';
 import type { AttemptEnd } from './fetch-store.ts';
+import { updateWarnings, type ServerFindings } from './mailbox-warnings.ts';
 import { blockedRetryMs, mailboxRetryMs, mailboxRetryMsMax, refusalsMax } from './limits.ts';
 
 export interface FetchOutcome {
@@ -11,6 +12,7 @@ export interface FetchOutcome {
   retrieved: number;
   /** Something was left for the next fetch. */
   isLimited: boolean;
+  server: ServerFindings;
 }
 
 /** `retryMs`: milliseconds until the next fetch; `schedule` where its schedule says; null where it waits for its owner. */
@@ -29,14 +31,24 @@ const DEAD_GRANTS: ReadonlySet<FailureCode> = new Set([
 ]);
 
 export function settleMailbox(status: MailboxStatus, outcome: FetchOutcome, now: string): NextFetch {
-  const { fetchId, end, retrieved, isLimited } = outcome;
+  const { fetchId, end, retrieved, isLimited, server } = outcome;
   const lastFetch = { id: fetchId, state: end.state, endedAt: end.endedAt ?? now };
   if (end.error === null) {
     if (end.state !== 'succeeded') return { status: { ...status, lastFetch }, retryMs: 'schedule' };
     const quietFetches = retrieved > 0 ? 0 : status.quietFetches + 1;
-    const well = { failure: null, failures: 0, refusals: 0, lastFetch, lastSuccessAt: lastFetch.endedAt, quietFetches };
+    const { warnings: before = [], ...known } = status;
+    const warnings = updateWarnings(before, server, now);
+    const well = {
+      failure: null,
+      failures: 0,
+      refusals: 0,
+      lastFetch,
+      lastSuccessAt: lastFetch.endedAt,
+      quietFetches,
+      ...(warnings.length > 0 && { warnings }),
+    };
     // What a limit has cut goes on at once.
-    return { status: { ...enter(status, 'ok', now), ...well }, retryMs: isLimited && retrieved > 0 ? 0 : 'schedule' };
+    return { status: { ...enter(known, 'ok', now), ...well }, retryMs: isLimited && retrieved > 0 ? 0 : 'schedule' };
   }
 
   const { code, detail, phase } = end.error;

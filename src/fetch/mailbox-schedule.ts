@@ -4,6 +4,7 @@ import type { ScheduleSettings } from '../mailbox/policies.ts';
 import { providerLoginGapMs } from '../mailbox/providers.ts';
 import type { DueIndex } from './due-index.ts';
 import type { NextFetch } from './mailbox-outcome.ts';
+import type { ServerFindings } from './mailbox-warnings.ts';
 import { firstDue, nextDue, parseSchedule } from './schedule.ts';
 
 export interface MailboxSchedule {
@@ -11,8 +12,12 @@ export interface MailboxSchedule {
   check(schedule: ScheduleSettings): void;
   /** Of a mailbox that is new or was changed: fetches it by its schedule, or not at all where it has none, or is paused. */
   plan(mailbox: Mailbox): Promise<void>;
-  /** After a fetch. `loginGapMs` is what the server wants between two logins; what its provider is known to want counts as well. */
-  planNext(mailbox: Mailbox, retryMs: NextFetch['retryMs'], loginGapMs: number): Promise<void>;
+  /** After a fetch, by what the server wants, and its provider is known to want. */
+  planNext(
+    mailbox: Mailbox,
+    retryMs: NextFetch['retryMs'],
+    server: Pick<ServerFindings, 'loginGapMs' | 'expireDays'>,
+  ): Promise<void>;
   /** Not at all any more. */
   forget(ref: MailboxRef): Promise<void>;
   /** Epoch milliseconds; null where nothing but a request makes it be fetched. */
@@ -36,14 +41,14 @@ export function createMailboxSchedule({ due, clock }: MailboxSchedulePorts): Mai
       const { lastFetch } = mailbox.status;
       await due.put(mailbox, lastFetch === null ? dueMs : Math.max(dueMs, Date.parse(lastFetch.endedAt) + gapMs));
     },
-    async planNext(mailbox, retryMs, loginGapMs) {
+    async planNext(mailbox, retryMs, { loginGapMs, expireDays }) {
       const { schedule, source } = mailbox.settings;
       if (schedule === null || retryMs === null || !isFetched(mailbox)) return due.remove(mailbox);
       const nowMs = clock.now();
       const loginGapsMs = [loginGapMs, providerLoginGapMs(source.host)];
       if (retryMs !== 'schedule') return due.put(mailbox, nowMs + Math.max(retryMs, ...loginGapsMs));
       const { quietFetches } = mailbox.status;
-      const facts = { quietFetches, lastLoginMs: nowMs, loginGapsMs };
+      const facts = { quietFetches, lastLoginMs: nowMs, loginGapsMs, expireDays };
       await due.put(mailbox, nextDue(parseSchedule(schedule), mailbox.mailbox, nowMs, facts));
     },
     forget: (ref) => due.remove(ref),

@@ -8,6 +8,7 @@ import { hasEnded, type Fetch, type FetchRef } from './fetch.ts';
 import { mailboxRetryMsMax } from './limits.ts';
 import { isFetched, type MailboxSchedule } from './mailbox-schedule.ts';
 import { abandonFetch, runFetch, type FetchPorts, type NextCall } from './run.ts';
+import { NO_FINDINGS } from './mailbox-warnings.ts';
 
 export interface RunMailboxPorts extends FetchPorts {
   schedule: Pick<MailboxSchedule, 'forget' | 'planNext'>;
@@ -36,7 +37,7 @@ export async function abandonMailbox(ports: RunMailboxPorts, ref: MailboxRef): P
   const fetch = await findUnended(ports, ref);
   if (fetch) await abandonFetch(ports, fetch);
   const mailbox = await ports.stored.find(ref);
-  if (mailbox) await ports.schedule.planNext(mailbox, mailboxRetryMsMax, 0);
+  if (mailbox) await ports.schedule.planNext(mailbox, mailboxRetryMsMax, NO_FINDINGS);
 }
 
 async function findUnended({ records, stored }: RunMailboxPorts, ref: MailboxRef): Promise<FetchRef | null> {

@@ -21,6 +21,7 @@ import type { Lease, Leases } from './lease.ts';
 import { deadHostWaitMs, detailCharsMax, leaseRecheckMsMax, leaseRecheckMsMin, leaseWaitMs } from './limits.ts';
 import type { MailboxLedger } from './mailbox-ledger.ts';
 import { settleMailbox, type NextFetch } from './mailbox-outcome.ts';
+import { NO_FINDINGS, type ServerFindings } from './mailbox-warnings.ts';
 import { nextAttempt } from './outcome.ts';
 import { FetchSession, type SessionPorts } from './session.ts';
 import { superviseSession } from './supervision.ts';
@@ -54,7 +55,7 @@ export interface MailboxPorts {
   /** False where its owner has changed it meanwhile, and that counts. @throws AppError `lease_lost` when fenced off. */
   writeStatus(ref: MailboxRef, token: number, status: MailboxStatus, updatedAt: string): Promise<boolean>;
   /** Says when it is to be fetched next; see `settleMailbox`. */
-  planNext(mailbox: Mailbox, retryMs: NextFetch['retryMs'], loginGapMs: number): Promise<void>;
+  planNext(mailbox: Mailbox, retryMs: NextFetch['retryMs'], server: ServerFindings): Promise<void>;
 }
 
 /** Null: the fetch has ended. */
@@ -162,7 +163,7 @@ async function attemptOfMailbox(ports: FetchPorts, fetch: Fetch, held: Held, shu
     await records.finish(fetch, lease.token, { state: 'cancelled', error: null, endedAt: now(ports) });
     return null;
   }
-  const { end, next, loginGapMs } = await attempt(ports, fetch, held, shutdown, {
+  const { end, next, server } = await attempt(ports, fetch, held, shutdown, {
     book: openMailboxBook(mailboxes.ledger, fetch, lease.token, clock),
     holder: {
       tenant: fetch.tenant,
@@ -173,10 +174,10 @@ async function attemptOfMailbox(ports: FetchPorts, fetch: Fetch, held: Held, shu
   });
   if (next !== null || end === null) return next;
   const { retrieved = 0, omitted = 0, limitReached = null } = (await records.find(fetch)) ?? {};
-  const outcome = { fetchId: fetch.id, end, retrieved: retrieved + omitted, isLimited: limitReached !== null };
+  const outcome = { fetchId: fetch.id, end, retrieved: retrieved + omitted, isLimited: limitReached !== null, server };
   const { status, retryMs } = settleMailbox(mailbox.status, outcome, now(ports));
   if (await mailboxes.writeStatus(ref, lease.token, status, mailbox.updatedAt)) {
-    await mailboxes.planNext({ ...mailbox, status }, retryMs, loginGapMs);
+    await mailboxes.planNext({ ...mailbox, status }, retryMs, server);
   }
   return null;
 }
@@ -185,8 +186,7 @@ interface Attempted {
   /** Null where the lease was lost: another says how it ends. */
   end: AttemptEnd | null;
   next: NextCall;
-  /** What the server wants between two logins. */
-  loginGapMs: number;
+  server: ServerFindings;
 }
 
 async function attempt(
@@ -237,7 +237,8 @@ async function attempt(
     const code = codeOf(ports, thrown);
     if (!isConnected && thrown instanceof Pop3Error) await noteAnswer(!isSilence(thrown));
     const stopped = shutdown.aborted && thrown === shutdown.reason;
-    if (code === 'lease_lost' && !stopped) return { end: null, next: { delayMs: leaseRecheckMsMin }, loginGapMs: 0 };
+    if (code === 'lease_lost' && !stopped)
+      return { end: null, next: { delayMs: leaseRecheckMsMin }, server: NO_FINDINGS };
     if (code === 'internal_error' && !stopped) logger.error({ err: thrown, fetchId: fetch.id }, 'Fetch failed');
     const fruitless = session && session.settled > 0 ? 0 : fetch.fruitless + 1;
     const hadBegun = session?.hadBegun ?? false;
@@ -258,10 +259,10 @@ async function attempt(
     { tenant: fetch.tenant, fetchId: fetch.id, state, code: error?.code, detail: error?.detail },
     'Fetch attempt ended',
   );
-  const loginGapMs = session?.loginGapMs ?? 0;
-  if (delayMs !== null) return { end, next: { delayMs }, loginGapMs };
+  const server = session?.findings ?? NO_FINDINGS;
+  if (delayMs !== null) return { end, next: { delayMs }, server };
   await ports.credentials.delete(fetch);
-  return { end, next: null, loginGapMs };
+  return { end, next: null, server };
 }
 
 async function waitForLease(ports: FetchPorts, fetch: Fetch): Promise<NextCall> {

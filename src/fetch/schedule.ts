@@ -32,9 +32,12 @@ export interface DueFacts {
   lastLoginMs: number | null;
   /** Milliseconds between two logins that the server (LOGIN-DELAY, RFC 2449 §6.5) or its provider wants at least. */
   loginGapsMs: readonly number[];
+  /** How long the server keeps mail, in days (EXPIRE, RFC 2449 §6.7); infinite where it does not delete any by itself. */
+  expireDays: number;
 }
 
-const UNITS_MS: Readonly<Record<string, number>> = { s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 };
+const DAY_MS = 86_400_000;
+const UNITS_MS: Readonly<Record<string, number>> = { s: 1000, m: 60_000, h: 3_600_000, d: DAY_MS };
 const DURATION = /^(\d{1,7})([smhd])$/;
 /** Without `?`, which croner reads as the time of now. */
 const FIVE_FIELDS = /^[\w*,/#+-]+(?: +[\w*,/#+-]+){4}$/;
@@ -64,10 +67,15 @@ export function nextDue(schedule: Schedule, mailboxId: string, nowMs: number, fa
   const phase = phaseOf(mailboxId);
   const gapMs = Math.min(Math.max(0, ...facts.loginGapsMs), loginGapMsMax);
   const lastLoginMs = Math.min(facts.lastLoginMs ?? -Infinity, nowMs); // Another machine's clock may be ahead.
-  if ('cron' in schedule) return Math.max(nextByCron(schedule.cron, phase, nowMs), Math.ceil(lastLoginMs + gapMs));
+  // Twice before mail is deleted that came right after a login. With EXPIRE 0 only what was retrieved is, and nothing is urgent.
+  const lifeMs = facts.expireDays > 0 ? (facts.expireDays * DAY_MS) / 2 : Infinity;
+  if ('cron' in schedule) {
+    const dueMs = Math.min(nextByCron(schedule.cron, phase, nowMs), nowMs + lifeMs);
+    return Math.max(dueMs, Math.ceil(lastLoginMs + gapMs));
+  }
 
   const steps = Math.floor(facts.quietFetches / quietFetchesPerStep);
-  const wantedMs = Math.min(schedule.everyMs * 2 ** steps, schedule.adaptiveMsMax);
+  const wantedMs = Math.min(schedule.everyMs * 2 ** steps, schedule.adaptiveMsMax, lifeMs);
   // A period of just the gap would leave every other fetch out, as a login always comes a little late.
   const periodMs = gapMs > 0 ? Math.max(wantedMs, gapMs + loginLateMsMax) : wantedMs;
   // Half a period at least, so that a fetch that came late, or on demand, is not followed by another at once.

@@ -17,7 +17,7 @@ import type { MessageFilter } from '../mailbox/policies.ts';
 import { bounded } from './body-bounds.ts';
 import type { Book } from './book.ts';
 import { asDeleted, findDeletable } from './deletion.ts';
-import { digestsOf, type LedgerEntry } from './ledger.ts';
+import type { LedgerEntry } from './ledger.ts';
 import { GroupCommit, type CommitPorts } from './group-commit.ts';
 import { skipByFilter } from './filter.ts';
 import { lookAtHeaders, mayHaveTop } from './header-look.ts';
@@ -26,7 +26,6 @@ import {
   detailCharsMax,
   failuresMax,
   filterBatchMax,
-  marksMax,
   progressEveryMs,
   sessionGraceMs,
 } from './limits.ts';
@@ -40,6 +39,8 @@ import {
   type PlannedMessage,
   type StoredMessage,
 } from './plan.ts';
+import { findingsOf, NO_FINDINGS, type ServerFindings } from './mailbox-warnings.ts';
+import { UniqueIdWatch } from './unique-ids.ts';
 import { openLoggedIn } from './upstream-login.ts';
 
 /** What the session needs of others. */
@@ -80,10 +81,8 @@ export class FetchSession {
   #deletedBefore: number;
   /** The session got as far as asking for a message. */
   hadBegun = false;
-  /** Digests of what was announced before. */
-  #announced: ReadonlySet<string> = new Set();
-  /** What the server wants between two logins, in milliseconds (LOGIN-DELAY of RFC 2449 §6.5). */
-  loginGapMs = 0;
+  #uniqueIds = new UniqueIdWatch(new Map(), []);
+  #server: ServerFindings = NO_FINDINGS;
   /** Messages that failed by themselves, and will again. */
   #foundFailing = 0;
   /** Messages that the filter did not want before they were retrieved. */
@@ -97,7 +96,12 @@ export class FetchSession {
     this.#job = job;
     this.#startedMs = ports.clock.now();
     this.#deletedBefore = job.fetch.deleted;
-    this.#commit = new GroupCommit(ports, { ...job, isAnnounced: (digest) => this.#announced.has(digest) });
+    this.#commit = new GroupCommit(ports, { ...job, uniqueIds: () => this.#uniqueIds });
+  }
+
+  /** What it has found out of the server by now. */
+  get findings(): ServerFindings {
+    return { ...this.#server, codes: [...this.#server.codes, ...this.#uniqueIds.findings()] };
   }
 
   /** Messages whose fate this session has found out: stored, not wanted, or known to fail. */
@@ -116,7 +120,7 @@ export class FetchSession {
     try {
       const client = await this.#logIn();
       opened = client;
-      this.loginGapMs = (client.capabilities.loginDelay?.seconds ?? 0) * 1000;
+      this.#server = findingsOf(client.capabilities);
       const stored = await this.#retrieveAll(client);
       await this.#timed('deleteMs', async () => {
         const deletable = await findDeletable(fetch, stored, {
@@ -161,7 +165,7 @@ export class FetchSession {
     const { fetch } = this.#job;
     const { listing, hasUidl } = await this.#timed('listMs', () => listMaildrop(client));
     const ledger = await this.#job.book.open(listing);
-    this.#announced = digestsOf(ledger);
+    this.#uniqueIds = new UniqueIdWatch(ledger, listing);
     const plan = planFetch(listing, ledger, fetch, {
       // Without unique-ids nothing tells what an earlier attempt had: all is retrieved again, under the same ids.
       messages: hasUidl ? fetch.retrieved : 0,
@@ -222,10 +226,7 @@ export class FetchSession {
   async #leaveOut(messages: readonly PlannedMessage[], reason: 'filter_size' | 'filter_headers'): Promise<void> {
     const { filter } = this.#job.fetch;
     if (!filter) return;
-    for (let from = 0; from < messages.length; from += marksMax) {
-      const some = messages.slice(from, from + marksMax);
-      await this.#job.book.mark(skipByFilter(some, reason, filter, this.#nowSeconds()));
-    }
+    await this.#job.book.mark(skipByFilter(messages, reason, filter, this.#nowSeconds()));
     this.#unwanted += messages.length;
   }
 

@@ -4,6 +4,7 @@ import { AppError } from '../errors.ts';
 import type { FetchService } from '../fetch/service.ts';
 import type { MailboxFetches } from '../fetch/mailbox-fetches.ts';
 import type { Mailbox, MailboxSettings, MailboxSource } from '../mailbox/mailbox.ts';
+import { describeWarning } from '../mailbox/warning.ts';
 import type { Credentials } from '../mailbox/credentials.ts';
 import { toOAuth2Credentials } from '../mailbox/oauth2/grant.ts';
 import type { MailboxChange, MailboxService, NewMailbox } from '../mailbox/service.ts';
@@ -185,7 +186,7 @@ function toBody(
 ): MailboxBody {
   const { name, source, oauth2, schedule, isPaused, firstFetch, limits, filter, isDryRun, retentionMs } = settings;
   const { ca: _ca, ...place } = source;
-  const { failure, failures, lastFetch, lastSuccessAt } = status;
+  const { failure, failures, lastFetch, lastSuccessAt, warnings = [] } = status;
   return {
     id: mailbox,
     name,
@@ -207,6 +208,7 @@ function toBody(
     failures,
     lastFetch: lastFetch as MailboxBody['lastFetch'],
     lastSuccessAt,
+    warnings: warnings.map(describeWarning),
     nextFetchAt: nextMs === null ? null : new Date(nextMs).toISOString(),
     sharedWith,
     createdAt: times.createdAt,

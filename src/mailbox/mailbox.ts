@@ -4,6 +4,7 @@
  */
 import type { GrantFacts } from './oauth2/grant.ts';
 import type { TlsMode } from './source.ts';
+import type { MailboxWarning } from './warning.ts';
 import type { DeletePolicy, FetchLimits, FirstFetch, MessageFilter, ScheduleSettings } from './policies.ts';
 
 export interface MailboxRef {
@@ -61,6 +62,8 @@ export interface MailboxStatus {
   lastSuccessAt: string | null;
   /** Fetches in a row that found no new mail. */
   quietFetches: number;
+  /** Absent: none. */
+  warnings?: readonly MailboxWarning[];
 }
 
 export interface Mailbox extends MailboxRef {

@@ -70,7 +70,7 @@ function set(over: Partial<CommitPorts> = {}, store?: CommitPorts['messages']['s
       fetch: FETCH,
       book,
       signal: abort.signal,
-      isAnnounced: (digest) => digest === '6f6c64',
+      uniqueIds: () => ({ isAnnounced: (digest) => digest === '6f6c64', meet: () => undefined }),
     }),
   };
 }

@@ -13,6 +13,7 @@ import {
   mailboxRetryMsMax,
   refusalsMax,
 } from '../../src/fetch/limits.ts';
+import { NO_FINDINGS } from '../../src/fetch/mailbox-warnings.ts';
 import { settleMailbox, type FetchOutcome } from '../../src/fetch/mailbox-outcome.ts';
 import type { StoredMessage } from '../../src/fetch/plan.ts';
 import type { FailureCode } from '../../src/errors.ts';
@@ -112,6 +113,7 @@ describe('the end of a fetch', () => {
     end: { state: 'succeeded', error: null, endedAt: AT },
     retrieved: 0,
     isLimited: false,
+    server: NO_FINDINGS,
     ...over,
   });
   const failure = (code: FailureCode): FetchOutcome =>
@@ -129,6 +131,14 @@ describe('the end of a fetch', () => {
     const quiet = settle(FRESH, outcome());
     expect(quiet).toMatchObject({ status: { state: 'ok', quietFetches: 2, lastSuccessAt: AT }, retryMs: 'schedule' });
     expect(settle(FRESH, outcome({ retrieved: 1 }))).toMatchObject({ status: { quietFetches: 0 } });
+  });
+
+  test('that went well says what is odd about the server, and one that failed leaves that as it was', () => {
+    const server = { ...NO_FINDINGS, codes: ['unique_ids_changed'] as const };
+    const warned = settle(FRESH, outcome({ server }));
+    expect(warned.status.warnings).toEqual([{ code: 'unique_ids_changed', since: AT, at: AT }]);
+    expect(settleMailbox(warned.status, failure('upstream_timeout'), AT).status.warnings).toHaveLength(1);
+    expect(settle(FRESH, outcome()).status).not.toHaveProperty('warnings');
   });
 
   test('at a limit goes on at once, unless it got nowhere', () => {

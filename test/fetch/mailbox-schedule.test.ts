@@ -4,6 +4,7 @@ import type { Mailbox } from '../../src/mailbox/mailbox.ts';
 
 const NOW = Date.parse('2026-11-23T12:00:00.000Z');
 const MINUTE = 60_000;
+const DAY = 24 * 60 * MINUTE;
 
 /** Milliseconds from now until the mailbox is due. */
 async function planned(
@@ -30,7 +31,7 @@ async function planned(
 }
 
 const afterFetch = (host: string, retryMs: number | 'schedule', loginGapMs: number): Promise<number> =>
-  planned(host, (schedule, mailbox) => schedule.planNext(mailbox, retryMs, loginGapMs));
+  planned(host, (schedule, mailbox) => schedule.planNext(mailbox, retryMs, { loginGapMs, expireDays: Infinity }));
 
 it('keeps to what a provider is known to want between two logins, however often its owner wants a fetch', async () => {
   expect(await afterFetch('pop.example.com', 'schedule', 0)).toBeLessThanOrEqual(2 * MINUTE);
@@ -41,6 +42,17 @@ it('keeps to what a provider is known to want between two logins, however often 
 it('takes the longer of what the provider and the server itself want', async () => {
   expect(await afterFetch('pop3.web.de', 'schedule', 30 * MINUTE)).toBeGreaterThanOrEqual(30 * MINUTE);
   expect(await afterFetch('pop3.web.de', MINUTE, 5 * MINUTE)).toBe(12 * MINUTE);
+});
+
+it('comes twice before the server deletes mail by itself', async () => {
+  const expiring = (expireDays: number) => (schedule: MailboxSchedule, mailbox: Mailbox) => {
+    const weekly = { ...mailbox, settings: { ...mailbox.settings, schedule: { cron: '0 8 1 1 *' } } };
+    return schedule.planNext(weekly, 'schedule', { loginGapMs: 0, expireDays });
+  };
+  expect(await planned('pop.example.com', expiring(Infinity))).toBeGreaterThan(3 * DAY);
+  expect(await planned('pop.example.com', expiring(4))).toBe(2 * DAY);
+  // What was not retrieved stays there.
+  expect(await planned('pop.example.com', expiring(0))).toBeGreaterThan(3 * DAY);
 });
 
 it('does not come sooner because the schedule was changed', async () => {

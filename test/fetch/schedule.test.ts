@@ -18,7 +18,7 @@ const MIN = 60 * S;
 const HOUR = 60 * MIN;
 const DAY = 24 * HOUR;
 const NOW = Date.parse('2026-03-10T09:30:12.345Z');
-const NO_FACTS: DueFacts = { quietFetches: 0, lastLoginMs: null, loginGapsMs: [] };
+const NO_FACTS: DueFacts = { quietFetches: 0, lastLoginMs: null, loginGapsMs: [], expireDays: Infinity };
 /** Ids as they are made are spread by themselves: these are not. */
 const IDS = Array.from({ length: 10_000 }, (_, number) => `mbx_${String(number).padStart(32, '0')}`);
 
@@ -137,6 +137,7 @@ describe('any schedule', () => {
     loginGapsMs: fc.array(fc.oneof(fc.integer({ min: 0, max: HOUR }), fc.nat(), fc.constant(Infinity)), {
       maxLength: 3,
     }),
+    expireDays: fc.oneof(fc.nat(60), fc.constant(Infinity)),
   });
 
   test('is due later than now, at the same time however often it is asked, and after the pause that the server wants', () => {

@@ -222,23 +222,27 @@ describe('a stored mailbox', () => {
 
 describe('a server that changes its unique-ids', () => {
   it('has no mail announced, or listed as new, twice', async () => {
-    const server = await fakeServer({ mails: mails('a', 'b') });
+    const server = await fakeServer({ mails: mails('a', 'b', 'c') });
     const mailbox = await stored(server);
     await fetchNow(mailbox);
     server.mails = [
       { uidl: '1', raw: mail('a') },
       { uidl: '2', raw: mail('b') },
-      { uidl: '3', raw: mail('new') },
+      { uidl: '3', raw: mail('c') },
+      { uidl: '4', raw: mail('new') },
     ];
     const fetch = await fetchNow(mailbox);
     const messages = await service.listMessages(fetch.id);
     expect(messages.map(({ subject, duplicateOf }) => [subject, duplicateOf !== null])).toEqual([
       ['mail a', true],
       ['mail b', true],
+      ['mail c', true],
       ['mail new', false],
     ]);
     // The old ones are missed, and not yet forgotten: one listing says nothing.
-    expect((await ledgerOf(mailbox)).filter(({ absentSince }) => absentSince !== null)).toHaveLength(2);
+    expect((await ledgerOf(mailbox)).filter(({ absentSince }) => absentSince !== null)).toHaveLength(3);
+    // Its owner is told.
+    expect((await look(mailbox)).warnings).toMatchObject([{ code: 'unique_ids_changed' }]);
   });
 
   it('has a mail fetched that it gives the unique-id of one that was deleted', async () => {

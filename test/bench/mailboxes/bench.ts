@@ -90,7 +90,12 @@ function describeLag(lags: readonly number[]): { p50: number; p99: number; max: 
 function timeNextDue(settings: ScheduleSettings, times: number): number {
   const fromMs = performance.now();
   for (let number = 0; number < times; number += 1) {
-    const facts = { quietFetches: number % 20, lastLoginMs: START_MS + number * 1000, loginGapsMs: [0] };
+    const facts = {
+      quietFetches: number % 20,
+      lastLoginMs: START_MS + number * 1000,
+      loginGapsMs: [0],
+      expireDays: Infinity,
+    };
     nextDue(parseSchedule(settings), `mbx_${number}`, START_MS + number * 1000, facts);
   }
   return ((performance.now() - fromMs) / times) * 1000;
@@ -146,7 +151,7 @@ async function run(simulatedS: number): Promise<{ taken: Taken; addedLags: numbe
     concurrency: 20,
     async run(ref) {
       const nowMs = Math.floor(now());
-      const facts = { quietFetches: 0, lastLoginMs: nowMs, loginGapsMs: [] };
+      const facts = { quietFetches: 0, lastLoginMs: nowMs, loginGapsMs: [], expireDays: Infinity };
       await due.put(ref, nextDue(schedule, ref.mailbox, nowMs, facts));
       return null;
     },
