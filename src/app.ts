@@ -165,7 +165,7 @@ async function startMailboxes(parts: Parts, fetchPorts: FetchPorts): Promise<voi
     ...fetchPorts,
     schedule,
     stored: mailboxes,
-    createFetch: (mailbox) => createFetchOf(newFetch, mailbox),
+    createFetch: (mailbox) => createFetchOf(newFetch, mailbox, 'schedule'),
   };
   const worker = createFetchWorker<MailboxRef>({
     queues: MAILBOX_QUEUES,

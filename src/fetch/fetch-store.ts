@@ -12,14 +12,16 @@ import type { Ledger, LedgerUser, Retrieved } from './ledger.ts';
 import { decodeEntry, encodeEntry, markBatches } from './ledger-codec.ts';
 
 export interface FetchStore extends Ledger {
-  create(ref: FetchRef, request: FetchRequest, createdAt: string): Promise<void>;
+  create(ref: FetchRef, request: FetchRequest, createdAt: string): Promise<Fetch>;
   find(ref: FetchRef): Promise<Fetch | null>;
   /** Makes the fetch active under a fencing token. Null when it has ended, is gone, or a later token has begun. */
   begin(ref: FetchRef, token: number, startedAt: string): Promise<Fetch | null>;
   /** @throws AppError `lease_lost`. */
   writeProgress(ref: FetchRef, token: number, progress: Partial<FetchProgress>): Promise<void>;
   /** The attempt is over, and with `ended` the fetch. @throws AppError `lease_lost`. */
-  finish(ref: FetchRef, token: number, end: AttemptEnd): Promise<void>;
+  finish(ref: FetchRef, token: number, end: AttemptEnd, progress?: Partial<FetchProgress>): Promise<void>;
+  /** It is over, and was nothing that anybody wants to know of. @throws AppError `lease_lost`. */
+  forget(ref: FetchRef, token: number): Promise<void>;
   /** Ends a fetch without a lease: false when it had ended. */
   end(ref: FetchRef, from: readonly FetchState[], end: AttemptEnd): Promise<boolean>;
   /** Asks the worker to stop. */
@@ -51,6 +53,11 @@ const finishFenced = defineScript(`
   if redis.call('HGET', KEYS[1], 'fence') ~= ARGV[1] or redis.call('HGET', KEYS[1], 'state') ~= 'active' then return 0 end
   redis.call('HSET', KEYS[1], unpack(ARGV, 2))
   return 1`);
+
+/** Nothing but the record: no message was counted. */
+const forgetFenced = defineScript(`
+  if redis.call('HGET', KEYS[1], 'fence') ~= ARGV[1] or redis.call('HGET', KEYS[1], 'state') ~= 'active' then return 0 end
+  return redis.call('DEL', KEYS[1])`);
 
 /** ARGV: token, startedAt. */
 const beginFenced = defineScript(`
@@ -115,11 +122,9 @@ export function createFetchStore(redis: Redis): FetchStore {
   return {
     async create(ref, request, createdAt) {
       const { record } = keysOf(ref);
-      await redis
-        .multi()
-        .hset(record, { request: JSON.stringify(request), state: 'queued', createdAt })
-        .pexpire(record, request.retentionMs)
-        .exec();
+      const fields = { request: JSON.stringify(request), state: 'queued', createdAt };
+      await redis.multi().hset(record, fields).pexpire(record, request.retentionMs).exec();
+      return readRecord(ref, fields);
     },
     find,
     async begin(ref, token, startedAt) {
@@ -128,7 +133,9 @@ export function createFetchStore(redis: Redis): FetchStore {
     },
     writeProgress: (ref, token, progress) =>
       fenced(writeFenced(redis, [keysOf(ref).record], [token, ...encodeFields(progress)])),
-    finish: (ref, token, end) => fenced(finishFenced(redis, [keysOf(ref).record], [token, ...encodeFields(end)])),
+    finish: (ref, token, end, progress = {}) =>
+      fenced(finishFenced(redis, [keysOf(ref).record], [token, ...encodeFields({ ...progress, ...end })])),
+    forget: (ref, token) => fenced(forgetFenced(redis, [keysOf(ref).record], [token])),
     async end(ref, from, end) {
       return (await writeFrom(redis, [keysOf(ref).record], [from.length, ...from, ...encodeFields(end)])) === 1;
     },

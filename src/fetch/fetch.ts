@@ -24,6 +24,8 @@ export interface FetchRequest {
   isDryRun: boolean;
   /** Of a stored mailbox, whose credentials and ledger it uses; else all that it needs was given with it. */
   isOfMailbox: boolean;
+  /** Of a mailbox, and asked for by its schedule: there is no record of it once it has ended and was quiet. */
+  isScheduled?: true;
   /** What it takes of a maildrop that no fetch has seen before; of a stored mailbox. */
   firstFetch: FirstFetch;
   limits: FetchLimits;

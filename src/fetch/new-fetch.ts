@@ -7,20 +7,21 @@ import type { Fetch, FetchRequest } from './fetch.ts';
 export interface NewFetchPorts {
   clock: { now(): number };
   random(bytes: number): Buffer;
-  records: Pick<FetchStore, 'create' | 'find'>;
+  records: Pick<FetchStore, 'create'>;
 }
 
 export async function createFetchRecord(ports: NewFetchPorts, tenant: string, request: FetchRequest): Promise<Fetch> {
   const nowMs = ports.clock.now();
   const ref = { tenant, id: fetchId(nowMs, ports.random) };
-  await ports.records.create(ref, request, new Date(nowMs).toISOString());
-  const created = await ports.records.find(ref);
-  if (!created) throw new Error('A fetch record vanished right after it was written');
-  return created;
+  return ports.records.create(ref, request, new Date(nowMs).toISOString());
 }
 
 /** A fetch by a stored mailbox's settings as they are now. */
-export function createFetchOf(ports: NewFetchPorts, { tenant, mailbox, settings }: Mailbox): Promise<Fetch> {
+export function createFetchOf(
+  ports: NewFetchPorts,
+  { tenant, mailbox, settings }: Mailbox,
+  askedBy: 'owner' | 'schedule',
+): Promise<Fetch> {
   const { source, limits, filter, retentionMs, isDryRun, firstFetch } = settings;
   const { ca, ...address } = source;
   return createFetchRecord(ports, tenant, {
@@ -28,6 +29,7 @@ export function createFetchOf(ports: NewFetchPorts, { tenant, mailbox, settings 
     source: address,
     ca,
     isOfMailbox: true,
+    ...(askedBy === 'schedule' && { isScheduled: true }),
     isDryRun,
     firstFetch,
     delete: settings.delete,

@@ -7,7 +7,7 @@ import type { MailboxStore } from '../mailbox/mailbox-store.ts';
 import { hasEnded, type Fetch, type FetchRef } from './fetch.ts';
 import { mailboxRetryMsMax } from './limits.ts';
 import { isFetched, type MailboxSchedule } from './mailbox-schedule.ts';
-import { abandonFetch, runFetch, type FetchPorts, type NextCall } from './run.ts';
+import { abandonFetch, runFetch, runKnown, type FetchPorts, type NextCall } from './run.ts';
 import { NO_FINDINGS } from './mailbox-warnings.ts';
 
 export interface RunMailboxPorts extends FetchPorts {
@@ -23,12 +23,11 @@ export async function runMailbox(ports: RunMailboxPorts, ref: MailboxRef, shutdo
     await ports.schedule.forget(ref);
     return null;
   }
-  const fetch = (await findUnended(ports, ref)) ?? (await begin(ports, mailbox));
-  const next = await runFetch(ports, fetch, shutdown);
-  if (next === null) {
-    await forgetQuiet(ports, fetch);
-    await ports.stored.endScheduled(ref);
-  }
+  const unended = await findUnended(ports, ref);
+  const next = unended
+    ? await runFetch(ports, unended, shutdown)
+    : await runKnown(ports, await begin(ports, mailbox), shutdown);
+  if (next === null) await ports.stored.endScheduled(ref);
   return next;
 }
 
@@ -46,17 +45,8 @@ async function findUnended({ records, stored }: RunMailboxPorts, ref: MailboxRef
   return fetch && !hasEnded(fetch.state) ? fetch : null;
 }
 
-async function begin({ createFetch, stored }: RunMailboxPorts, mailbox: Mailbox): Promise<FetchRef> {
+async function begin({ createFetch, stored }: RunMailboxPorts, mailbox: Mailbox): Promise<Fetch> {
   const fetch = await createFetch(mailbox);
   await stored.noteScheduled(mailbox, fetch.id);
   return fetch;
-}
-
-/** Of very many fetches that find nothing new, nobody wants the record; the mailbox says how it stands. */
-async function forgetQuiet({ records }: RunMailboxPorts, ref: FetchRef): Promise<void> {
-  const fetch = await records.find(ref);
-  if (!fetch || !hasEnded(fetch.state)) return;
-  const { retrieved, omitted, failed, deleted, deletion } = fetch;
-  const isQuiet = retrieved + omitted + failed + deleted === 0 && deletion === 'none';
-  if (isQuiet && fetch.state === 'succeeded') await records.delete(ref);
 }

@@ -63,7 +63,7 @@ export type NextCall = { delayMs: number } | null;
 
 /** @param shutdown ends a running session; the fetch is then wanted again at once. */
 export async function runFetch(ports: FetchPorts, ref: FetchRef, shutdown: AbortSignal): Promise<NextCall> {
-  const { records, leases } = ports;
+  const { records } = ports;
   const known = await records.find(ref);
   if (!known || hasEnded(known.state)) {
     await ports.credentials.delete(ref);
@@ -73,7 +73,13 @@ export async function runFetch(ports: FetchPorts, ref: FetchRef, shutdown: Abort
     await endWithoutLease(ports, ref, { state: 'cancelled', error: null, endedAt: now(ports) });
     return null;
   }
-  const lease = await leases.acquire(ref.tenant, maildropOf(ref.tenant, known.source), ports.uniqueId());
+  return runKnown(ports, known, shutdown);
+}
+
+/** Of one that was looked up, or made, a moment ago. */
+export async function runKnown(ports: FetchPorts, known: Fetch, shutdown: AbortSignal): Promise<NextCall> {
+  const { tenant, source } = known;
+  const lease = await ports.leases.acquire(tenant, maildropOf(tenant, source), ports.uniqueId());
   if (!lease) return waitForLease(ports, known);
   try {
     return await runOnHost(ports, known, lease, shutdown);
@@ -163,7 +169,7 @@ async function attemptOfMailbox(ports: FetchPorts, fetch: Fetch, held: Held, shu
     await records.finish(fetch, lease.token, { state: 'cancelled', error: null, endedAt: now(ports) });
     return null;
   }
-  const { end, next, server } = await attempt(ports, fetch, held, shutdown, {
+  const { end, next, server, isQuiet } = await attempt(ports, fetch, held, shutdown, {
     book: openMailboxBook(mailboxes.ledger, fetch, lease.token, clock),
     holder: {
       tenant: fetch.tenant,
@@ -173,7 +179,7 @@ async function attemptOfMailbox(ports: FetchPorts, fetch: Fetch, held: Held, shu
     },
   });
   if (next !== null || end === null) return next;
-  const { retrieved = 0, omitted = 0, limitReached = null } = (await records.find(fetch)) ?? {};
+  const { retrieved = 0, omitted = 0, limitReached = null } = (isQuiet ? null : await records.find(fetch)) ?? {};
   const outcome = { fetchId: fetch.id, end, retrieved: retrieved + omitted, isLimited: limitReached !== null, server };
   const { status, retryMs } = settleMailbox(mailbox.status, outcome, now(ports));
   if (await mailboxes.writeStatus(ref, lease.token, status, mailbox.updatedAt)) {
@@ -187,6 +193,7 @@ interface Attempted {
   end: AttemptEnd | null;
   next: NextCall;
   server: ServerFindings;
+  isQuiet: boolean;
 }
 
 async function attempt(
@@ -238,7 +245,7 @@ async function attempt(
     if (!isConnected && thrown instanceof Pop3Error) await noteAnswer(!isSilence(thrown));
     const stopped = shutdown.aborted && thrown === shutdown.reason;
     if (code === 'lease_lost' && !stopped)
-      return { end: null, next: { delayMs: leaseRecheckMsMin }, server: NO_FINDINGS };
+      return { end: null, next: { delayMs: leaseRecheckMsMin }, server: NO_FINDINGS, isQuiet: false };
     if (code === 'internal_error' && !stopped) logger.error({ err: thrown, fetchId: fetch.id }, 'Fetch failed');
     const fruitless = session && session.settled > 0 ? 0 : fetch.fruitless + 1;
     const hadBegun = session?.hadBegun ?? false;
@@ -253,16 +260,19 @@ async function attempt(
   } finally {
     await supervision.stop();
   }
-  await records.finish(fetch, lease.token, end);
+  const isQuiet = end.state === 'succeeded' && session?.isQuiet === true;
+  // Of very many that the schedule asks for and that find nothing, nobody wants the record: the mailbox says how it stands.
+  if (isQuiet && fetch.isScheduled) await records.forget(fetch, lease.token);
+  else await records.finish(fetch, lease.token, end, session?.unwritten);
   const { state, error } = end;
-  logger.info(
+  logger[isQuiet ? 'debug' : 'info'](
     { tenant: fetch.tenant, fetchId: fetch.id, state, code: error?.code, detail: error?.detail },
     'Fetch attempt ended',
   );
   const server = session?.findings ?? NO_FINDINGS;
-  if (delayMs !== null) return { end, next: { delayMs }, server };
-  await ports.credentials.delete(fetch);
-  return { end, next: null, server };
+  if (delayMs !== null) return { end, next: { delayMs }, server, isQuiet };
+  if (!fetch.isOfMailbox) await ports.credentials.delete(fetch);
+  return { end, next: null, server, isQuiet };
 }
 
 async function waitForLease(ports: FetchPorts, fetch: Fetch): Promise<NextCall> {

@@ -93,7 +93,7 @@ export function createFetchService(ports: FetchServicePorts): FetchService {
       await credentials.put(created, given);
       return created;
     },
-    createOf: (mailbox) => createFetchOf(ports, mailbox),
+    createOf: (mailbox) => createFetchOf(ports, mailbox, 'owner'),
     enqueue: (ref) => queue.add(ref),
     async find(ref) {
       const fetch = await records.find(ref);

@@ -12,7 +12,7 @@ import {
   type PipeliningMemory,
 } from '../pop3/index.ts';
 import type { Login } from '../mailbox/oauth2/logins.ts';
-import type { Fetch, FetchProgress, FetchRef, MessageFailure, PhaseTimings } from './fetch.ts';
+import type { Fetch, FetchProgress, MessageFailure } from './fetch.ts';
 import type { MessageFilter } from '../mailbox/policies.ts';
 import { bounded } from './body-bounds.ts';
 import type { Book } from './book.ts';
@@ -21,14 +21,7 @@ import type { LedgerEntry } from './ledger.ts';
 import { GroupCommit, type CommitPorts } from './group-commit.ts';
 import { skipByFilter } from './filter.ts';
 import { lookAtHeaders, mayHaveTop } from './header-look.ts';
-import {
-  brokenHeadersMax,
-  detailCharsMax,
-  failuresMax,
-  filterBatchMax,
-  progressEveryMs,
-  sessionGraceMs,
-} from './limits.ts';
+import { brokenHeadersMax, detailCharsMax, failuresMax, filterBatchMax, sessionGraceMs } from './limits.ts';
 import { bytesOf, listMaildrop } from './listing.ts';
 import {
   countGone,
@@ -41,13 +34,13 @@ import {
 } from './plan.ts';
 import { findingsOf, NO_FINDINGS, type ServerFindings } from './mailbox-warnings.ts';
 import { UniqueIdWatch } from './unique-ids.ts';
+import { Progress, type ProgressPorts } from './progress.ts';
 import { openLoggedIn } from './upstream-login.ts';
 
 /** What the session needs of others. */
-export interface SessionPorts extends CommitPorts {
+export interface SessionPorts extends CommitPorts, ProgressPorts {
   resolve: AddressResolver;
   pipelining: PipeliningMemory;
-  records: { writeProgress(ref: FetchRef, token: number, progress: Partial<FetchProgress>): Promise<void> };
   messages: CommitPorts['messages'] & {
     /** @throws AppError `quota_exceeded`. */
     checkQuota(tenant: string): Promise<void>;
@@ -72,11 +65,11 @@ export class FetchSession {
   readonly #ports: SessionPorts;
   readonly #job: SessionJob;
   readonly #startedMs: number;
-  readonly #phases: PhaseTimings = {};
+  readonly #progress: Progress;
   readonly #failures: MessageFailure[] = [];
   readonly #commit: GroupCommit;
-  #progressDueMs = 0;
   #hasConnected = false;
+  #hasDeleted = false;
   /** What earlier attempts have deleted, as far as is known by now. */
   #deletedBefore: number;
   /** The session got as far as asking for a message. */
@@ -95,6 +88,7 @@ export class FetchSession {
     this.#ports = ports;
     this.#job = job;
     this.#startedMs = ports.clock.now();
+    this.#progress = new Progress(ports, job.fetch, job.token);
     this.#deletedBefore = job.fetch.deleted;
     this.#commit = new GroupCommit(ports, { ...job, uniqueIds: () => this.#uniqueIds });
   }
@@ -102,6 +96,20 @@ export class FetchSession {
   /** What it has found out of the server by now. */
   get findings(): ServerFindings {
     return { ...this.#server, codes: [...this.#server.codes, ...this.#uniqueIds.findings()] };
+  }
+
+  /** What it has not written of its progress: for the end of the attempt. */
+  get unwritten(): Partial<FetchProgress> {
+    return this.#progress.unwritten;
+  }
+
+  /** Nothing was new, nothing failed, and nothing was deleted, by this attempt and those before it. */
+  get isQuiet(): boolean {
+    const { retrieved, omitted, failed, deletion } = this.#job.fetch;
+    const before = retrieved + omitted + failed;
+    return (
+      before + this.#commit.committed.length + this.#failures.length === 0 && deletion === 'none' && !this.#hasDeleted
+    );
   }
 
   /** Messages whose fate this session has found out: stored, not wanted, or known to fail. */
@@ -122,12 +130,12 @@ export class FetchSession {
       opened = client;
       this.#server = findingsOf(client.capabilities);
       const stored = await this.#retrieveAll(client);
-      await this.#timed('deleteMs', async () => {
+      await this.#progress.timed('deleteMs', async () => {
         const deletable = await findDeletable(fetch, stored, {
           nowSeconds: this.#nowSeconds(),
           findHeld: (ids) => this.#ports.messages.findHeld(fetch.tenant, ids),
         });
-        if (deletable.length > 0) await this.#write({ deletable: deletable.length });
+        this.#progress.note({ deletable: deletable.length });
         if (durable && deletable.length > 0) {
           await durable.confirm();
           await this.#delete(client, deletable);
@@ -139,7 +147,7 @@ export class FetchSession {
     } finally {
       opened?.close();
       await this.#commit.close();
-      if (this.#hasConnected) await this.#write({ phases: this.#phases, ...this.#counts() });
+      if (this.#hasConnected) this.#progress.note(this.#counts());
     }
   }
 
@@ -149,21 +157,21 @@ export class FetchSession {
     return openLoggedIn(login, {
       connect: async (secret) => {
         const settings = { ...fetch.source, ...secret, ...(fetch.ca !== null && { ca: fetch.ca }) };
-        const client = await this.#timed('connectMs', () =>
+        const client = await this.#progress.timed('connectMs', () =>
           Pop3Client.connect(settings, { signal, resolve, pipelining, chunks: 'lent' }),
         );
         this.#hasConnected = true;
         onConnected();
         return client;
       },
-      logIn: (client) => this.#timed('loginMs', () => client.login()),
+      logIn: (client) => this.#progress.timed('loginMs', () => client.login()),
     });
   }
 
   /** Resolves with the messages that are stored and still on the server. */
   async #retrieveAll(client: Pop3Client): Promise<readonly StoredMessage[]> {
     const { fetch } = this.#job;
-    const { listing, hasUidl } = await this.#timed('listMs', () => listMaildrop(client));
+    const { listing, hasUidl } = await this.#progress.timed('listMs', () => listMaildrop(client));
     const ledger = await this.#job.book.open(listing);
     this.#uniqueIds = new UniqueIdWatch(ledger, listing);
     const plan = planFetch(listing, ledger, fetch, {
@@ -174,15 +182,18 @@ export class FetchSession {
     this.#unwantedBefore = hasUidl ? fetch.filtered : 0;
     await this.#leaveOut(plan.unwanted, 'filter_size');
     if (plan.retrieve.length > 0) await this.#ports.messages.checkQuota(fetch.tenant);
-    await this.#write({
+    const facts = {
       listed: Math.max(fetch.listed, listing.length),
       listedBytes: Math.max(fetch.listedBytes, bytesOf(listing)),
       skipped: plan.skipped,
       limitReached: plan.limitReached,
       ...this.#counts(),
       ...(fetch.deletion === 'unknown' && hasUidl && this.#settleDeletion(countGone(listing, ledger))),
-    });
-    await this.#timed('retrieveMs', async () => {
+    };
+    // Of very many fetches that find nothing to do, nobody watches.
+    if (plan.retrieve.length + plan.headersOnly.length > 0) await this.#progress.write(facts);
+    else this.#progress.note(facts);
+    await this.#progress.timed('retrieveMs', async () => {
       for (const message of plan.leftOut) this.#addFailure(tooLarge(message, fetch.limits));
       const left = await this.#retrieveWanted(client, plan.retrieve);
       // Whatever becomes of those that are too large.
@@ -190,7 +201,7 @@ export class FetchSession {
       const leftHeaders = await this.#retrieveHeaders(client, plan);
       await this.#commit.flush();
       if (left + leftHeaders > 0) {
-        await this.#write({ skipped: plan.skipped + left + leftHeaders, limitReached: 'seconds' });
+        this.#progress.note({ skipped: plan.skipped + left + leftHeaders, limitReached: 'seconds' });
       }
     });
     return [...plan.stored, ...this.#commit.committed];
@@ -238,7 +249,7 @@ export class FetchSession {
         if (error) this.#addFailure({ ...identify(message), code: error.code, detail: error.message });
         else await this.#commit.take(message, bounded(body, message, this.#job.fetch.limits));
         done += 1;
-        await this.#writeSometimes();
+        await this.#progress.writeSometimes(this.#counts());
       }
     } catch (error) {
       await this.#blame(messages[done], error);
@@ -263,7 +274,7 @@ export class FetchSession {
         if (error) this.#addFailure(tooLarge(message, this.#job.fetch.limits));
         else await this.#commit.takeHeaders(message, bounded(body, message, this.#job.fetch.limits));
         done += 1;
-        await this.#writeSometimes();
+        await this.#progress.writeSometimes(this.#counts());
       }
     } catch (error) {
       const broken = headersOnly[done];
@@ -322,10 +333,11 @@ export class FetchSession {
     const deleted = asked.filter(({ number }) => !refused.has(number));
     // From here until the answer, nobody knows: a crash must not leave "none" behind, nor a mail that the server gives the same
     // unique-id be taken for one that was stored.
-    await this.#write({ deletion: 'unknown' });
+    this.#hasDeleted = true;
+    await this.#progress.write({ deletion: 'unknown' });
     await this.#job.book.mark(new Map(deleted.map((message) => [message.key, asDeleted(message)])));
     const confirmed = await client.quit().catch(ignoreUpstream);
-    if (confirmed) await this.#write(this.#settleDeletion(this.#deletedBefore + deleted.length));
+    if (confirmed) await this.#progress.write(this.#settleDeletion(this.#deletedBefore + deleted.length));
   }
 
   /** DELE counts for nothing without the QUIT behind it: that must come before the session's time is over. */
@@ -360,27 +372,6 @@ export class FetchSession {
       failures: this.#failures.slice(0, failuresMax),
       filtered: this.#unwantedBefore + this.#unwanted + this.#commit.unwanted,
     };
-  }
-
-  async #timed<T>(phase: keyof PhaseTimings, work: () => Promise<T>): Promise<T> {
-    const fromMs = this.#ports.clock.now();
-    try {
-      return await work();
-    } finally {
-      this.#phases[phase] = this.#ports.clock.now() - fromMs;
-    }
-  }
-
-  #write(progress: Partial<FetchProgress>): Promise<void> {
-    return this.#ports.records.writeProgress(this.#job.fetch, this.#job.token, progress);
-  }
-
-  /** Counts of what is retrieved are kept by the commits; the rest of the progress need not be written for each message. */
-  async #writeSometimes(): Promise<void> {
-    const nowMs = this.#ports.clock.now();
-    if (nowMs < this.#progressDueMs) return;
-    this.#progressDueMs = nowMs + progressEveryMs;
-    await this.#write({ phases: this.#phases, ...this.#counts() });
   }
 }
 

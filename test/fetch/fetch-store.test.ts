@@ -71,6 +71,8 @@ const find = async () => (await store.find(REF))!;
 
 describe('a fetch record', () => {
   test('is what was asked for, queued, with nothing done yet, under the retention', async () => {
+    await redis.flushall();
+    expect(await store.create(REF, REQUEST, CREATED)).toEqual(await find());
     expect(await find()).toEqual({
       ...REQUEST,
       ...REF,
@@ -188,6 +190,16 @@ describe('a worker that another has taken over from', () => {
     expect(await store.readLedger(REF)).toEqual(ledger);
     expect(await store.listMessageIds(REF, 0, 10)).toEqual(['msg_1']);
     await store.writeProgress(REF, 2, { listed: 1 });
+  });
+
+  test('nor forget it; who holds it can, while it is active', async () => {
+    await store.begin(REF, 1, STARTED);
+    await store.begin(REF, 2, STARTED);
+    await expect(store.forget(REF, 1)).rejects.toThrow(lost);
+    expect(await store.find(REF)).not.toBeNull();
+    await store.forget(REF, 2);
+    expect(await redis.keys('*')).toEqual([]);
+    await expect(store.forget(REF, 2)).rejects.toThrow(lost);
   });
 
   test('nor can one whose fetch was deleted bring it back', async () => {

@@ -99,7 +99,7 @@ const ports: RunMailboxPorts = {
   uniqueId: randomUUID,
   schedule,
   stored: mailboxes,
-  createFetch: (mailbox) => createFetchOf({ clock, random: randomBytes, records }, mailbox),
+  createFetch: (mailbox) => createFetchOf({ clock, random: randomBytes, records }, mailbox, 'schedule'),
 };
 
 function settingsOf(number: number): MailboxSettings {
