@@ -1,16 +1,20 @@
 /** Stored mailboxes over the real service: what each fetch finds that no fetch before it has stored, and what is deleted upstream. */
-import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { components } from '../../src/contract.gen.ts';
-import { startFakePop3, type FakePop3, type FakePop3Options } from '../support/fake-pop3.ts';
+import { createMailboxClient, serveMails, type MailboxBody } from '../support/mailboxes.ts';
 import { startService, type FetchBody, type Service } from '../support/service.ts';
-
-type Mailbox = components['schemas']['Mailbox'];
-type LedgerPage = components['schemas']['LedgerPage'];
 
 const mail = (n: number | string): Buffer => Buffer.from(`Subject: mail ${n}\r\n\r\nText ${n}.\r\n`);
 const mails = (...uidls: string[]) => uidls.map((uidl) => ({ uidl, raw: mail(uidl) }));
 
 let service: Service;
+const {
+  store: stored,
+  fetch: fetchNow,
+  ledger: ledgerOf,
+  look,
+  subjects: subjectsOf,
+} = createMailboxClient(() => service);
 beforeAll(async () => {
   service = await startService();
 });
@@ -18,146 +22,9 @@ afterAll(async () => {
   await service?.close();
 });
 
-let count = 0;
-
-/** Each mailbox is another user's: its id follows from that. */
-async function stored(server: FakePop3, more: object = {}, source: object = {}): Promise<Mailbox> {
-  count += 1;
-  const { port } = server;
-  const place = { host: '127.0.0.1', port, tls: 'none', username: `user-${count}`, password: 'p', ...source };
-  const answer = await service.api('POST', '/v1/mailboxes', { body: { source: place, ...more } });
-  expect(answer.status, answer.text).toBe(201);
-  return answer.json() as Mailbox;
-}
-
-async function fakeServer(options: FakePop3Options): Promise<FakePop3> {
-  const server = await startFakePop3(options);
-  onTestFinished(() => server.close());
-  return server;
-}
-
-async function fetchNow({ id }: Mailbox): Promise<FetchBody> {
-  const answer = await service.api('POST', `/v1/mailboxes/${id}/fetches`, { headers: { prefer: 'wait=30' } });
-  expect(answer.status, answer.text).toBe(200);
-  return answer.json() as FetchBody;
-}
-
-async function ledgerOf({ id }: Mailbox, query = ''): Promise<LedgerPage['items']> {
-  const answer = await service.api('GET', `/v1/mailboxes/${id}/ledger${query}`);
-  expect(answer.status, answer.text).toBe(200);
-  return (answer.json() as LedgerPage).items;
-}
-
-async function look({ id }: Mailbox): Promise<Mailbox> {
-  return (await service.api('GET', `/v1/mailboxes/${id}`)).json() as Mailbox;
-}
-
-async function subjectsOf({ id }: FetchBody): Promise<(string | null)[]> {
-  return (await service.listMessages(id)).map(({ subject }) => subject);
-}
-
-/** Mail of that subject. */
-const about = (uidl: string, subject: string) => ({
-  uidl,
-  raw: Buffer.from(`Subject: ${subject}\r\n\r\n${'Text.\r\n'.repeat(9)}`),
-});
-
-describe('a filter', () => {
-  const wanted = { filter: { headers: [{ name: 'subject', contains: ['invoice'] }] } };
-  const two = [about('a', 'Invoice 1'), about('b', 'Holiday'), about('c', '=?utf-8?q?In?= =?utf-8?q?voice_2?=')];
-
-  it('keeps from being retrieved what it does not want, and the ledger says why', async () => {
-    const server = await fakeServer({ mails: two });
-    const mailbox = await stored(server, wanted);
-    expect(mailbox).toMatchObject(wanted);
-    const fetch = await fetchNow(mailbox);
-    expect(fetch).toMatchObject({ state: 'succeeded', counts: { retrieved: 2, filtered: 1, skipped: 0, failed: 0 } });
-    expect(fetch).toMatchObject(wanted);
-    expect(await subjectsOf(fetch)).toEqual(['Invoice 1', 'Invoice 2']);
-    expect(server.commands.filter((line) => /^(TOP|RETR)/.test(line))).toEqual([
-      'TOP 1 0',
-      'TOP 2 0',
-      'TOP 3 0',
-      'RETR 1',
-      'RETR 3',
-    ]);
-    expect(await ledgerOf(mailbox, '?state=skipped')).toMatchObject([
-      { uidl: 'b', reason: 'filter_headers', messageId: null },
-    ]);
-    // Nothing is looked at twice.
-    expect(await fetchNow(mailbox)).toMatchObject({ counts: { retrieved: 0, filtered: 0 } });
-    expect(server.commands.filter((line) => /^(TOP|RETR)/.test(line))).toHaveLength(5);
-  });
-
-  it('drops what it does not want when it is here, where the server has no TOP; deletes nothing of it', async () => {
-    for (const capabilities of [['UIDL', 'USER'], []]) {
-      const server = await fakeServer({ mails: two, capabilities, on: { TOP: () => '-ERR What?' } });
-      const mailbox = await stored(server, { ...wanted, delete: 'stored' });
-      const fetch = await fetchNow(mailbox);
-      expect(fetch).toMatchObject({ counts: { retrieved: 2, filtered: 1, failed: 0, deleted: 2 } });
-      expect(await subjectsOf(fetch)).toEqual(['Invoice 1', 'Invoice 2']);
-      expect(server.mails.map(({ uidl }) => uidl)).toEqual(['b']);
-      expect(await ledgerOf(mailbox, '?state=skipped')).toMatchObject([{ uidl: 'b', reason: 'filter_headers' }]);
-    }
-  });
-
-  it('on sizes asks the server for nothing but its list', async () => {
-    const server = await fakeServer({ mails: [about('a', 'x'), about('b', 'x'.repeat(100))] });
-    const mailbox = await stored(server, { filter: { bytesMax: 100 } });
-    expect(await fetchNow(mailbox)).toMatchObject({ counts: { retrieved: 1, omitted: 0, filtered: 1 } });
-    expect(server.commands.filter((line) => /^(TOP|RETR)/.test(line))).toEqual(['RETR 1']);
-    expect(await ledgerOf(mailbox, '?state=skipped')).toMatchObject([{ uidl: 'b', reason: 'filter_size' }]);
-  });
-
-  it('that is changed or taken away lets in what the one before did not want', async () => {
-    const server = await fakeServer({ mails: two });
-    const mailbox = await stored(server, wanted);
-    await fetchNow(mailbox);
-    const change = async (filter: object | null): Promise<FetchBody> => {
-      const answer = await service.api('PATCH', `/v1/mailboxes/${mailbox.id}`, { body: { filter } });
-      expect(answer.json()).toMatchObject({ filter });
-      return fetchNow(mailbox);
-    };
-    expect(await change({ bytesMax: 10 })).toMatchObject({ counts: { retrieved: 0, filtered: 1 } });
-    expect(await subjectsOf(await change(null))).toEqual(['Holiday']);
-  });
-
-  it('looks at more messages than it asks header sections of at once', async () => {
-    const many = Array.from({ length: 250 }, (_, at) => about(`u${at}`, at % 50 === 0 ? 'invoice' : 'other'));
-    const server = await fakeServer({ mails: many });
-    const mailbox = await stored(server, wanted);
-    expect(await fetchNow(mailbox)).toMatchObject({ counts: { listed: 250, retrieved: 5, filtered: 245, skipped: 0 } });
-  });
-
-  it('is for a fetch with inline settings, too, and for what verifying says', async () => {
-    const server = await fakeServer({ mails: two });
-    const source = { host: '127.0.0.1', port: server.port, tls: 'none', username: 'inline', password: 'p' };
-    const fetch = await service.api('POST', '/v1/fetches', {
-      body: { source, ...wanted },
-      headers: { prefer: 'wait=30' },
-    });
-    expect(fetch.json()).toMatchObject({ state: 'succeeded', counts: { retrieved: 2, filtered: 1 } });
-    const found = await service.api('POST', '/v1/mailboxes/verify', { body: { source, filter: { bytesMax: 1 } } });
-    expect(found.json()).toMatchObject({ ok: true, wouldFetch: { messages: 0 } });
-  });
-
-  it('that says nothing is refused', async () => {
-    for (const filter of [
-      {},
-      { headers: [] },
-      { headers: [{ name: 'a' }] },
-      { headers: [{ name: 'a b', contains: ['x'] }] },
-    ]) {
-      const source = { host: 'pop.example', tls: 'implicit', username: 'u', password: 'p' };
-      const answer = await service.api('POST', '/v1/mailboxes', { body: { source, filter } });
-      expect(answer.status, JSON.stringify(filter)).toBe(400);
-    }
-  });
-});
-
 describe('a stored mailbox', () => {
   it('is fetched by what is new, and only that', async () => {
-    const server = await fakeServer({ mails: mails('a', 'b') });
+    const server = await serveMails({ mails: mails('a', 'b') });
     const mailbox = await stored(server);
     expect(await subjectsOf(await fetchNow(mailbox))).toEqual(['mail a', 'mail b']);
     const again = await fetchNow(mailbox);
@@ -173,7 +40,7 @@ describe('a stored mailbox', () => {
   });
 
   it('says how it stands', async () => {
-    const server = await fakeServer({ mails: mails('a') });
+    const server = await serveMails({ mails: mails('a') });
     const mailbox = await stored(server, { name: 'Orders' });
     expect(mailbox).toMatchObject({ name: 'Orders', state: 'ok', lastFetch: null, nextFetchAt: null, sharedWith: [] });
     const fetch = await fetchNow(mailbox);
@@ -185,7 +52,7 @@ describe('a stored mailbox', () => {
   });
 
   it('takes up again where a limit has cut it', async () => {
-    const server = await fakeServer({ mails: mails('a', 'b', 'c') });
+    const server = await serveMails({ mails: mails('a', 'b', 'c') });
     const mailbox = await stored(server, { limits: { messages: 2 } });
     expect(await fetchNow(mailbox)).toMatchObject({ counts: { retrieved: 2, skipped: 1 }, limitReached: 'messages' });
     expect(await fetchNow(mailbox)).toMatchObject({ counts: { retrieved: 1, skipped: 0 }, limitReached: null });
@@ -196,7 +63,7 @@ describe('a stored mailbox', () => {
     [{ last: 2 }, ['mail b', 'mail c']],
     ['all', ['mail a', 'mail b', 'mail c']],
   ])('takes %j of what is there at first, and later all that comes', async (firstFetch, subjects) => {
-    const server = await fakeServer({ mails: mails('a', 'b', 'c') });
+    const server = await serveMails({ mails: mails('a', 'b', 'c') });
     const mailbox = await stored(server, { firstFetch });
     expect(await subjectsOf(await fetchNow(mailbox))).toEqual(subjects);
     server.mails = mails('a', 'b', 'c', 'd');
@@ -206,7 +73,7 @@ describe('a stored mailbox', () => {
   });
 
   it('shares its maildrop with another one that points there, and both say so', async () => {
-    const server = await fakeServer({ mails: mails('a') });
+    const server = await serveMails({ mails: mails('a') });
     const one = await stored(server, {}, { username: 'shared' });
     const other = await stored(server, { alias: 'archive' }, { username: 'shared' });
     expect(other.id).not.toBe(one.id);
@@ -222,7 +89,7 @@ describe('a stored mailbox', () => {
 
 describe('a server that changes its unique-ids', () => {
   it('has no mail announced, or listed as new, twice', async () => {
-    const server = await fakeServer({ mails: mails('a', 'b', 'c') });
+    const server = await serveMails({ mails: mails('a', 'b', 'c') });
     const mailbox = await stored(server);
     await fetchNow(mailbox);
     server.mails = [
@@ -246,7 +113,7 @@ describe('a server that changes its unique-ids', () => {
   });
 
   it('has a mail fetched that it gives the unique-id of one that was deleted', async () => {
-    const server = await fakeServer({ mails: mails('a') });
+    const server = await serveMails({ mails: mails('a') });
     const mailbox = await stored(server, { delete: 'stored' });
     expect(await fetchNow(mailbox)).toMatchObject({ counts: { retrieved: 1, deleted: 1 } });
     // Of the same size.
@@ -259,13 +126,13 @@ describe('a server that changes its unique-ids', () => {
 
 describe('mail is deleted upstream', () => {
   it('never, unless asked', async () => {
-    const server = await fakeServer({ mails: mails('a') });
+    const server = await serveMails({ mails: mails('a') });
     await fetchNow(await stored(server));
     expect(server.commands.join()).not.toContain('DELE');
   });
 
   it('once it is acknowledged, or deleted here', async () => {
-    const server = await fakeServer({ mails: mails('a', 'b', 'c') });
+    const server = await serveMails({ mails: mails('a', 'b', 'c') });
     const mailbox = await stored(server, { delete: 'acknowledged' });
     const first = await fetchNow(mailbox);
     expect(first).toMatchObject({ counts: { retrieved: 3, deletable: 0, deleted: 0 } });
@@ -278,14 +145,14 @@ describe('mail is deleted upstream', () => {
   });
 
   it('but for the last ones', async () => {
-    const server = await fakeServer({ mails: mails('a', 'b', 'c', 'd') });
+    const server = await serveMails({ mails: mails('a', 'b', 'c', 'd') });
     const mailbox = await stored(server, { delete: { keepLast: 1 } });
     expect(await fetchNow(mailbox)).toMatchObject({ counts: { retrieved: 4, deleted: 3 } });
     expect(server.mails.map(({ uidl }) => uidl)).toEqual(['d']);
   });
 
   it('some days after it came', async () => {
-    const server = await fakeServer({ mails: mails('a') });
+    const server = await serveMails({ mails: mails('a') });
     const mailbox = await stored(server, { delete: { afterDays: 1 } });
     expect(await fetchNow(mailbox)).toMatchObject({ counts: { retrieved: 1, deletable: 0 } });
     await service.api('PATCH', `/v1/mailboxes/${mailbox.id}`, { body: { delete: { afterDays: 0 } } });
@@ -293,7 +160,7 @@ describe('mail is deleted upstream', () => {
   });
 
   it('not in a dry run, which says what would be', async () => {
-    const server = await fakeServer({ mails: mails('a', 'b') });
+    const server = await serveMails({ mails: mails('a', 'b') });
     const mailbox = await stored(server, { delete: 'stored', dryRun: true });
     expect(await fetchNow(mailbox)).toMatchObject({ dryRun: true, counts: { retrieved: 2, deletable: 2, deleted: 0 } });
     expect(server.commands.join()).not.toContain('DELE');
@@ -302,7 +169,7 @@ describe('mail is deleted upstream', () => {
 
 describe('credentials that a server refuses', () => {
   it('are tried three times, and then not until they change', async () => {
-    const server = await fakeServer({ mails: mails('a'), account: { user: 'jo', password: 'right' } });
+    const server = await serveMails({ mails: mails('a'), account: { user: 'jo', password: 'right' } });
     const mailbox = await stored(server, {}, { username: 'jo', password: 'wrong' });
     for (const state of ['retrying', 'retrying', 'needs_credentials']) {
       expect(await fetchNow(mailbox)).toMatchObject({ state: 'failed', error: { code: 'upstream_auth_failed' } });
@@ -316,21 +183,21 @@ describe('credentials that a server refuses', () => {
   });
 
   it('are never sent to another place than they were given for', async () => {
-    const server = await fakeServer({ mails: mails('a') });
+    const server = await serveMails({ mails: mails('a') });
     const mailbox = await stored(server);
     for (const source of [{ host: 'localhost' }, { port: server.port + 1 }, { username: 'other' }]) {
       const answer = await service.api('PATCH', `/v1/mailboxes/${mailbox.id}`, { body: { source } });
       expect(answer.asProblem()).toMatchObject({ status: 400, code: 'invalid_request' });
     }
     const body = { source: { username: 'other', password: 'q' } };
-    const changed = (await service.api('PATCH', `/v1/mailboxes/${mailbox.id}`, { body })).json() as Mailbox;
+    const changed = (await service.api('PATCH', `/v1/mailboxes/${mailbox.id}`, { body })).json() as MailboxBody;
     expect(changed).toMatchObject({ id: mailbox.id, source: { username: 'other' } });
   });
 });
 
 describe('a schedule', () => {
   it('has a mailbox fetched by itself, and quiet fetches are not kept', async () => {
-    const server = await fakeServer({ mails: mails('a') });
+    const server = await serveMails({ mails: mails('a') });
     const mailbox = await stored(server, { schedule: { every: '30s' } });
     expect(mailbox.nextFetchAt).not.toBeNull();
     await expect.poll(() => look(mailbox), { timeout: 45_000 }).toMatchObject({ lastFetch: { state: 'succeeded' } });
@@ -340,10 +207,10 @@ describe('a schedule', () => {
   }, 60_000);
 
   it('does not count while a mailbox is paused, and does again afterwards', async () => {
-    const server = await fakeServer({ mails: [] });
+    const server = await serveMails({ mails: [] });
     const mailbox = await stored(server, { schedule: { cron: '0 8 * * *', timeZone: 'Europe/Berlin' } });
     const change = async (body: object) =>
-      (await service.api('PATCH', `/v1/mailboxes/${mailbox.id}`, { body })).json() as Mailbox;
+      (await service.api('PATCH', `/v1/mailboxes/${mailbox.id}`, { body })).json() as MailboxBody;
     expect(await change({ paused: true })).toMatchObject({ state: 'paused', nextFetchAt: null });
     expect((await change({ paused: false })).nextFetchAt).not.toBeNull();
     expect((await change({ schedule: null })).nextFetchAt).toBeNull();
@@ -361,7 +228,7 @@ describe('a schedule', () => {
 
 describe('a reset', () => {
   it('forgets, so that all is fetched again under the same ids', async () => {
-    const server = await fakeServer({ mails: mails('a', 'b') });
+    const server = await serveMails({ mails: mails('a', 'b') });
     const mailbox = await stored(server);
     const before = await service.listMessages((await fetchNow(mailbox)).id);
     const answer = await service.api('POST', `/v1/mailboxes/${mailbox.id}/reset`, { body: { mode: 'forget' } });
@@ -372,7 +239,7 @@ describe('a reset', () => {
   });
 
   it('to now leaves aside all that is there', async () => {
-    const server = await fakeServer({ mails: mails('a', 'b') });
+    const server = await serveMails({ mails: mails('a', 'b') });
     const mailbox = await stored(server);
     const answer = await service.api('POST', `/v1/mailboxes/${mailbox.id}/reset`, { body: { mode: 'now' } });
     expect(answer.status).toBe(202);
@@ -385,7 +252,7 @@ describe('a reset', () => {
 
 describe('an import', () => {
   it('stores each line that can be, tells of each that cannot, and stores what is missing when it is sent again', async () => {
-    const server = await fakeServer({ mails: mails('a') });
+    const server = await serveMails({ mails: mails('a') });
     const source = (username: string) => ({
       host: '127.0.0.1',
       port: server.port,
@@ -416,11 +283,11 @@ describe('an import', () => {
       [6, 'invalid_request'],
       [7, null],
     ]);
-    expect(await fetchNow({ id: items[0]!.id } as Mailbox)).toMatchObject({
+    expect(await fetchNow({ id: items[0]!.id } as MailboxBody)).toMatchObject({
       state: 'succeeded',
       counts: { retrieved: 1 },
     });
-    expect(await look({ id: items[5]!.id } as Mailbox)).toMatchObject({
+    expect(await look({ id: items[5]!.id } as MailboxBody)).toMatchObject({
       delete: { keepLast: 3 },
       limits: { messages: 10_000 },
     });
@@ -439,7 +306,7 @@ describe('an import', () => {
 
 describe('the list of mailboxes', () => {
   it('has each once, page by page; one that is deleted is gone, and its mail is not', async () => {
-    const server = await fakeServer({ mails: mails('a') });
+    const server = await serveMails({ mails: mails('a') });
     const made = [await stored(server), await stored(server), await stored(server)];
     const [first] = made;
     const fetch = await fetchNow(first!);
