@@ -6,6 +6,8 @@ import { runProgram } from './cli/program.ts';
 import { createSealedPlaces } from './cli/sealed-places.ts';
 import { readMasterKeys } from './config/master-keys.ts';
 import { createSealer, makeMasterKey, type Sealer } from './mailbox/sealing.ts';
+import type { BlobStore } from './message/blobs/blob-store.ts';
+import { createBlobStore } from './message/blobs/blob-store-choice.ts';
 import { startEmbedded, type AppOptions, type Closer } from './parts.ts';
 import { connectRedis, openRedis } from './redis/connection.ts';
 import { createDurability } from './redis/durability.ts';
@@ -22,11 +24,13 @@ export function runCommand(
 ): Promise<number> {
   return runProgram(args, {
     countSealed: () =>
-      withRedis(readOptions(), (redis, sealer) => countSealed({ places: createSealedPlaces(redis, sealer), sealer })),
+      withStores(readOptions(), ({ redis, blobs, sealer }) =>
+        countSealed({ places: createSealedPlaces(redis, blobs, sealer), sealer }),
+      ),
     rotateKeys: () =>
-      withRedis(readOptions(), (redis, sealer, { onProgress }) =>
+      withStores(readOptions(), ({ redis, blobs, sealer, options: { onProgress } }) =>
         rotateKeys({
-          places: createSealedPlaces(redis, sealer),
+          places: createSealedPlaces(redis, blobs, sealer),
           sealer,
           durability: createDurability(redis, { sleep: async (ms) => sleep(ms) }),
           onProgress,
@@ -38,10 +42,14 @@ export function runCommand(
   });
 }
 
-async function withRedis<T>(
-  options: AppOptions,
-  work: (redis: Redis, sealer: Sealer, options: AppOptions) => Promise<T>,
-): Promise<T> {
+interface Stores {
+  redis: Redis;
+  blobs: BlobStore;
+  sealer: Sealer;
+  options: AppOptions;
+}
+
+async function withStores<T>(options: AppOptions, work: (stores: Stores) => Promise<T>): Promise<T> {
   const { config, logger } = options;
   const master = await readMasterKeys(config);
   const sealer = createSealer(master.value, master.place);
@@ -51,7 +59,8 @@ async function withRedis<T>(
     const redis = openRedis(address, logger);
     closers.push(() => redis.disconnect());
     await connectRedis(redis, config.redisUrl ? new URL(config.redisUrl).host : address);
-    return await work(redis, sealer, options);
+    const blobs = createBlobStore(config.blobs, { redis, dataDir: config.dataDir });
+    return await work({ redis, blobs, sealer, options });
   } finally {
     for (const closer of closers.toReversed()) await closer();
   }

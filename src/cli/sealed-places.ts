@@ -3,6 +3,7 @@ import type { Redis } from 'ioredis';
 import { createCredentialStore } from '../mailbox/credentials.ts';
 import { createMailboxStore } from '../mailbox/mailbox-store.ts';
 import type { Sealer } from '../mailbox/sealing.ts';
+import type { BlobStore } from '../message/blobs/blob-store.ts';
 import { listSealedDataKeys } from '../message/data-keys.ts';
 import type { SealedKey } from '../redis/keys.ts';
 import { scanSealedKeys } from '../redis/sealed-keys.ts';
@@ -16,7 +17,7 @@ export interface SealedPlaces {
   list(place: SealedKey): Promise<SealedValue[]>;
 }
 
-export function createSealedPlaces(redis: Redis, sealer: Sealer): SealedPlaces {
+export function createSealedPlaces(redis: Redis, blobs: BlobStore, sealer: Sealer): SealedPlaces {
   const mailboxes = createMailboxStore(redis, sealer);
   // Nothing is put there: how long it would be kept does not matter.
   const credentials = createCredentialStore(redis, sealer, 1);
@@ -25,7 +26,7 @@ export function createSealedPlaces(redis: Redis, sealer: Sealer): SealedPlaces {
     scan: () => scanSealedKeys(redis),
     list({ kind, tenant, id }) {
       if (kind === 'mailbox') return mailboxes.listSealed({ tenant, mailbox: id });
-      if (kind === 'dataKeys') return listSealedDataKeys(redis, tenant);
+      if (kind === 'dataKeys') return listSealedDataKeys(redis, blobs, tenant);
       return (kind === 'webhook' ? subscriptions : credentials).listSealed({ tenant, id });
     },
   };

@@ -3,10 +3,11 @@
  * still says what is left to do; then indexes, bytes and tombstone go. When it expires is forgotten last, so that the sweeper
  * comes back to what was begun.
  */
+import { goneBlob } from './blob-kinds.ts';
 import type { BlobMembers } from './blob-members.ts';
 import type { BlobStore } from './blobs/blob-store.ts';
 import type { MessageIndex } from './message-index.ts';
-import { blobsOf, type MessageRecord } from './message.ts';
+import { blobsOf, manifestOf, type MessageRecord } from './message.ts';
 import type { ReadRecord, RecordStore } from './record-store.ts';
 
 export interface DeletionPorts {
@@ -32,10 +33,16 @@ export async function deleteMessage(ports: DeletionPorts, tenant: string, read: 
   return true;
 }
 
-/** Gives up what a record stood for: its places in the indexes, and its bytes where nobody shares them. */
+/**
+ * Gives up what a record stood for: its places in the indexes, and its bytes where nobody shares them. Where somebody does, a note is
+ * left that it is gone, as the manifest still tells of it: its bytes can be opened with the tenant's data key for as long as the
+ * blob is there, but popbridge does not give them out again, not even after Redis was lost.
+ */
 export async function release(ports: DeletionPorts, tenant: string, record: MessageRecord): Promise<void> {
   await ports.index.remove(tenant, record);
   for (const blob of blobsOf(record)) {
     if (await ports.members.leave(tenant, blob, record)) await ports.blobs.delete({ tenant, id: blob });
+    else if (blob === manifestOf(record) && Date.parse(record.expiresAt) > ports.clock.now())
+      await ports.blobs.write({ tenant, id: goneBlob(blob, record) }, []);
   }
 }

@@ -8,8 +8,22 @@ export const auditEveryMs = 24 * 60 * 60 * 1000;
 export const auditTakesMs = 60 * 60 * 1000;
 /** A blob, or a half-written one, that is older than this, in milliseconds, is in no living writer's hands. */
 export const draftAgeMsMax = 24 * 60 * 60 * 1000;
+/**
+ * How long, in milliseconds, a Redis has to know of the blobs before those are deleted that neither it nor a manifest knows of: by then
+ * somebody has noticed that it is an empty one, and put a copy of the old one in its place.
+ */
+export const newRedisMs = 30 * 24 * 60 * 60 * 1000;
+/** Blobs that are held against Redis at once. */
+export const blobsAtOnce = 16;
+/** Blobs that an audit remembers, as needed or not; some 100 bytes each. */
+export const blobsRememberedMax = 100_000;
 /** Expired messages that are looked up at once. */
 export const sweepPageMessages = 500;
+
+/** Bytes at the end of a blob that are read for its manifest: of most packs all of it. */
+export const manifestTailBytes = 64 * 1024;
+/** A longer manifest is none of ours: a batch has far fewer messages. */
+export const manifestBytesMax = 64 * 1024 * 1024;
 
 /** Bytes of plain text that are compressed and sealed as one piece, and so read as one. */
 export const pieceBytes = 64 * 1024;

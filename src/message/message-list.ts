@@ -73,7 +73,8 @@ export async function listMessages(ports: ListPorts, tenant: string, query: Mess
 }
 
 /** Where its bytes are, and under which key, is nobody's business. */
-export function withoutPlace({ raw: _raw, content: _content, key: _key, ...summary }: MessageRecord): MessageSummary {
+export function withoutPlace(record: MessageRecord): MessageSummary {
+  const { raw: _raw, content: _content, key: _key, manifest: _manifest, ...summary } = record;
   return summary;
 }
 

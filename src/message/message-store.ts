@@ -8,24 +8,27 @@ import { text } from 'node:stream/consumers';
 import { AppError } from '../errors.ts';
 import { toPublicMessage } from '../mime/public-message.ts';
 import type { ParsedMessage } from '../mime/message.ts';
-import { auditKey } from '../redis/keys.ts';
+import { auditKey, auditSinceKey } from '../redis/keys.ts';
 import { findAttachment, type FoundAttachment } from './attachments.ts';
+import { auditBlobs, type AuditResult } from './audit.ts';
 import { createBlobMembers } from './blob-members.ts';
-import type { BlobStore, ByteRange } from './blobs/blob-store.ts';
+import type { ByteRange } from './blobs/blob-store.ts';
 import { createDataKeys, type DataKeyPorts } from './data-keys.ts';
 import { deleteMessage } from './deletion.ts';
 import { openExtent } from './extent.ts';
-import { auditEveryMs, auditTakesMs } from './limits.ts';
+import { auditEveryMs, auditTakesMs, newRedisMs } from './limits.ts';
 import { createMessageIndex, type Usage } from './message-index.ts';
 import { listMessages, type MessageListPage, type MessageQuery } from './message-list.ts';
 import type { Message, MessageRecord } from './message.ts';
 import type { NewMessage } from './new-message.ts';
 import { writeRaw, type RawDraft } from './raw-draft.ts';
 import { createRecordCodec } from './record-codec.ts';
+import type { Reconciliation } from './reconciler.ts';
 import { createRecordStore, type ReadRecord } from './record-store.ts';
 import type { StreamKind } from './sealed-pieces.ts';
 import { storeMessages, type StoredOutcome } from './store-messages.ts';
-import { auditBlobs, sweepExpired, type SweepResult } from './sweep.ts';
+import { recoverMessages, type RecoverOptions } from './recovery.ts';
+import { sweepExpired, type SweepResult } from './sweep.ts';
 
 export interface MessageStore {
   /** @throws AppError `storage_failed` where the blob store cannot be written: better at the start than in every fetch. */
@@ -53,13 +56,14 @@ export interface MessageStore {
   remove(tenant: string, id: string): Promise<boolean>;
   /** Deletes the messages whose time is over. */
   sweep(signal?: AbortSignal): Promise<SweepResult>;
-  /** Once a day: deletes blobs that no message has. Null where it is not due. */
-  audit(signal?: AbortSignal): Promise<SweepResult | null>;
+  /** Once a day: restores what Redis has lost, and deletes blobs that no message has. Null where it is not due. */
+  audit(signal?: AbortSignal): Promise<AuditResult | null>;
+  /** All at once what is to be done where Redis was lost; see `recoverMessages`. */
+  recover(options: RecoverOptions): Promise<Reconciliation>;
 }
 
 export interface MessageStorePorts extends DataKeyPorts {
   redis: Redis;
-  blobs: BlobStore;
   /** What a tenant may have; 0 is without bound. */
   quota: Usage;
   /** Told before a message is deleted by its owner, and once it is acknowledged, each time that is said. */
@@ -70,9 +74,11 @@ const NEVER = new AbortController().signal;
 
 export function createMessageStore(given: MessageStorePorts): MessageStore {
   const { redis, blobs, quota, clock } = given;
-  const records = createRecordStore(redis, createRecordCodec(createDataKeys(given)));
+  const dataKeys = createDataKeys(given);
+  const records = createRecordStore(redis, createRecordCodec(dataKeys));
   const index = createMessageIndex(redis);
   const ports = { blobs, records, index, members: createBlobMembers(redis), clock, checkQuota };
+  const reconciled = { ...ports, dataKeys, ...(given.onReleased && { onReleased: given.onReleased }) };
 
   async function checkQuota(tenant: string, more: Usage = { messages: 1, bytes: 1 }): Promise<void> {
     if (quota.messages === 0 && quota.bytes === 0) return;
@@ -161,11 +167,15 @@ export function createMessageStore(given: MessageStorePorts): MessageStore {
     async audit(signal = NEVER) {
       const isMine = (await redis.set(auditKey, '', 'PX', auditTakesMs, 'NX')) !== null;
       if (!isMine) return null;
-      const result = await auditBlobs(ports, signal);
+      const nowMs = clock.now();
+      await redis.set(auditSinceKey, nowMs, 'NX');
+      const isRedisNew = nowMs - Number(await redis.get(auditSinceKey)) < newRedisMs;
+      const result = await auditBlobs(reconciled, isRedisNew, signal);
       if (signal.aborted) await redis.del(auditKey);
       else await redis.set(auditKey, '', 'PX', auditEveryMs);
       return result;
     },
+    recover: (options) => recoverMessages(reconciled, options),
   };
 }
 

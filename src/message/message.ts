@@ -61,11 +61,18 @@ export interface MessageRecord extends MessageSummary {
   content: Extent;
   /** Under which both are sealed: 32 bytes in base64. The record itself is sealed under the tenant's data key. */
   key: string;
+  /** The blob whose manifest tells of it, where that is not the one of its content: it has the bytes of another message. */
+  manifest?: string;
 }
 
 export type Message = MessageIdentityFields & PublicMessage;
 
-/** The ids of the blobs that its bytes are in. */
-export function blobsOf({ raw, content }: MessageRecord): Set<string> {
-  return new Set(raw === null ? [content.blob] : [raw.blob, content.blob]);
+/** The ids of the blobs that its bytes, or what tells of it, are in. */
+export function blobsOf({ raw, content, manifest }: MessageRecord): Set<string> {
+  return new Set([raw?.blob, content.blob, manifest].filter((blob) => blob !== undefined));
+}
+
+/** The blob whose manifest tells of it. */
+export function manifestOf({ content, manifest }: MessageRecord): string {
+  return manifest ?? content.blob;
 }

@@ -1,4 +1,4 @@
-/** A pack: the sealed bytes of several messages in the order in which they will lie in one blob, and the records of these. */
+/** A pack: the sealed bytes of several messages in the order in which they will lie in one blob, and the records of these, its manifest. */
 import { randomBytes } from 'node:crypto';
 import { blobId } from '../identity.ts';
 import type { Extent } from './extent.ts';
@@ -67,7 +67,8 @@ export function createPack(tenant: string): Pack {
     },
     addCopy(message, facts, original) {
       const { raw, content, key } = original;
-      made.push({ ...describe(message, facts, original.duplicateOf ?? original.id), raw, content, key });
+      const described = describe(message, facts, original.duplicateOf ?? original.id);
+      made.push({ ...described, raw, content, key, ...(content.blob !== blob && { manifest: blob }) });
     },
     find(message) {
       const digest = digestOf(message);

@@ -5,6 +5,7 @@
 import type { Redis } from 'ioredis';
 import { messageKey } from '../redis/keys.ts';
 import { defineScript } from '../redis/script.ts';
+import type { SealedRecord } from './manifest.ts';
 import type { MessageRecord } from './message.ts';
 import { isTombstone, tombstoneOf, type RecordCodec } from './record-codec.ts';
 
@@ -21,8 +22,14 @@ export interface RecordStore {
   read(tenant: string, ids: readonly string[]): Promise<(ReadRecord | null)[]>;
   /** The same for one, tombstones included; `unreadable` where its data key was deleted. */
   readAny(tenant: string, id: string): Promise<ReadRecord | 'unreadable' | null>;
+  /** A record as it lies in Redis, and in a manifest. */
+  encode(tenant: string, record: MessageRecord): Promise<Buffer>;
+  /** Null where its data key was deleted. @throws AppError `storage_failed`. */
+  decode(tenant: string, sealed: SealedRecord): Promise<MessageRecord | null>;
   /** Whatever was there. */
-  write(tenant: string, record: MessageRecord): Promise<void>;
+  write(tenant: string, sealed: SealedRecord): Promise<void>;
+  /** False where something else is there by now than the record that was read, or anything where none was. */
+  put(tenant: string, read: ReadRecord | null, sealed: SealedRecord): Promise<boolean>;
   /** False where it is no longer the record that was read. */
   replace(tenant: string, read: ReadRecord, record: MessageRecord): Promise<boolean>;
   /** Puts a tombstone in its place: the record, or the tombstone, that is to be deleted. Null where it is another by now. */
@@ -59,9 +66,13 @@ export function createRecordStore(redis: Redis, codec: RecordCodec): RecordStore
       const record = await codec.decode(tenant, id, sealed);
       return record ? { record, sealed, isTombstone: isTombstone(sealed) } : 'unreadable';
     },
-    async write(tenant, record) {
-      await redis.set(messageKey(tenant, record.id), await codec.encode(tenant, record));
+    encode: (tenant, record) => codec.encode(tenant, record),
+    decode: (tenant, { id, sealed }) => codec.decode(tenant, id, sealed),
+    async write(tenant, { id, sealed }) {
+      await redis.set(messageKey(tenant, id), sealed);
     },
+    put: async (tenant, read, { id, sealed }) =>
+      read ? swapped(tenant, read, sealed) : (await redis.set(messageKey(tenant, id), sealed, 'NX')) === 'OK',
     replace: async (tenant, read, record) => swapped(tenant, read, await codec.encode(tenant, record)),
     async bury(tenant, read) {
       const tombstone = tombstoneOf(read.sealed);

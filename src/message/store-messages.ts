@@ -1,6 +1,6 @@
 /**
- * Messages of one fetch that become durable together: their sealed bytes are one blob, a pack, written and synced once. When that
- * is, and what is announced of it, others decide.
+ * Messages of one fetch that become durable together: their sealed bytes are one blob, a pack, written and synced once, and their
+ * records are the end of it. When that is, and what is announced of it, others decide.
  *
  * Order keeps the promise that a record never stands for bytes that are not there, and that nothing is left for good: bytes,
  * when they expire and whose they are, records, indexes.
@@ -8,6 +8,7 @@
 import { planBatch, type BatchPlan } from './batch-plan.ts';
 import type { BlobMember } from './blob-members.ts';
 import { release, type DeletionPorts } from './deletion.ts';
+import { encodeManifest } from './manifest.ts';
 import { blobsOf, type MessageRecord } from './message.ts';
 import { digestOf, hasBytes, type NewMessage } from './new-message.ts';
 import { createPack, type Pack } from './pack.ts';
@@ -45,13 +46,16 @@ export async function storeMessages(
     const outcomes: StoredOutcome[] = [];
     for (const plan of plans) outcomes.push(await settle(ports, tenant, pack, plan));
     const { made, overwritten } = pack;
-    if (pack.pieces.length > 0) await blobs.write({ tenant, id: pack.blob }, pack.pieces);
+    const sealed = await Promise.all(
+      made.map(async (record) => ({ id: record.id, sealed: await records.encode(tenant, record) })),
+    );
+    if (made.length > 0) await blobs.write({ tenant, id: pack.blob }, [...pack.pieces, encodeManifest(sealed)]);
     await Promise.all([
       ...made.map(({ id, expiresAt }) => index.expireAt(tenant, id, Date.parse(expiresAt))),
       ...[...pack.membersOfBlobs()].map(([blob, joined]) => members.add(tenant, blob, joined)),
     ]);
     isSafe = true;
-    await Promise.all(made.map((record) => records.write(tenant, record)));
+    await Promise.all(sealed.map((one) => records.write(tenant, one)));
     await Promise.all(overwritten.map((record) => release(ports, tenant, record)));
     await Promise.all(made.map((record) => index.add(tenant, record)));
     return outcomes;

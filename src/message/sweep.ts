@@ -1,12 +1,10 @@
 /**
- * What is deleted without being asked: messages whose time is over, and blobs that belong to no message. Each may be killed
- * anywhere and goes on where it was; several at once are in nobody's way. One message that fails keeps none from going.
+ * What is deleted without being asked: messages whose time is over. It may be killed anywhere and goes on where it was; several at
+ * once are in nobody's way. One message that fails keeps none from going.
  */
-import type { BlobName } from './blobs/blob-store.ts';
 import { deleteMessage, type DeletionPorts } from './deletion.ts';
-import { draftAgeMsMax, indexShards, sweepPageMessages } from './limits.ts';
+import { indexShards, sweepPageMessages } from './limits.ts';
 import type { ExpiryEntry } from './message-index.ts';
-import { blobsOf } from './message.ts';
 
 export interface SweepResult {
   deleted: number;
@@ -33,18 +31,6 @@ export async function sweepExpired(ports: DeletionPorts, signal: AbortSignal): P
   return result;
 }
 
-/** Blobs, a day old at least, that no record stands for: writers that died have left them, or a Redis that lost its last second. */
-export async function auditBlobs(ports: DeletionPorts, signal: AbortSignal): Promise<SweepResult> {
-  const result: SweepResult = { deleted: 0, failed: 0, error: null };
-  const beforeMs = ports.clock.now() - draftAgeMsMax;
-  for await (const name of ports.blobs.list(beforeMs)) {
-    if (signal.aborted) return result;
-    await counted(result, () => deleteOrphan(ports, name, beforeMs));
-  }
-  await ports.blobs.discardUnfinished(beforeMs);
-  return result;
-}
-
 async function expire(ports: DeletionPorts, { tenant, id, atMs }: ExpiryEntry): Promise<boolean> {
   const { records, index, clock } = ports;
   const read = await records.readAny(tenant, id);
@@ -61,22 +47,6 @@ async function expire(ports: DeletionPorts, { tenant, id, atMs }: ExpiryEntry): 
     return false;
   }
   return deleteMessage(ports, tenant, read);
-}
-
-async function deleteOrphan(
-  { blobs, members, records }: DeletionPorts,
-  { tenant, id }: BlobName,
-  beforeMs: number,
-): Promise<boolean> {
-  for (const member of await members.list(tenant, id)) {
-    const read = await records.readAny(tenant, member.id);
-    if (read !== null && read !== 'unreadable' && blobsOf(read.record).has(id)) return false;
-    // The blob is old, and who has just joined it may not have written its record yet.
-    if (Date.parse(member.fetchedAt) > beforeMs) return false;
-    await members.leave(tenant, id, member);
-  }
-  await blobs.delete({ tenant, id });
-  return true;
 }
 
 async function counted(result: SweepResult, work: () => Promise<boolean>): Promise<void> {

@@ -195,6 +195,9 @@ export function dueKeys(shard: number): DueKeys {
 /** String: there while all blobs have been held against their messages within the last day. */
 export const auditKey = `${PREFIX}:{audit}:done`;
 
+/** String: when this Redis was first held against the blobs, in epoch milliseconds. */
+export const auditSinceKey = `${PREFIX}:{audit}:since`;
+
 export interface BlobKeys {
   /** String: the bytes. */
   blob: string;

@@ -65,12 +65,14 @@ async function expectNothingLeft(): Promise<void> {
   expect(await fixture.messages.sweep()).toMatchObject({ failed: 0 });
   expect(await fixture.messages.audit()).toMatchObject({ failed: 0 });
   expect(await fixture.listFiles()).toEqual([]);
+  expect(await fixture.listNotes()).toEqual([]);
   await fixture.redis.del(...(await fixture.redis.keys('*audit*')));
   expect((await fixture.redis.keys('*')).filter((key) => !key.endsWith(':dataKeys'))).toEqual([]);
 }
 
 async function reset(): Promise<void> {
   await fixture.redis.flushall();
+  await fixture.ageRedis();
   fixture.clock.nowMs = Date.now();
 }
 

@@ -1,6 +1,7 @@
 import { Redis } from 'ioredis';
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
 import { createSealer } from '../../src/mailbox/sealing.ts';
+import { createRedisBlobStore } from '../../src/message/blobs/redis-blob-store.ts';
 import { createDataKeys } from '../../src/message/data-keys.ts';
 import { dataKeyCacheMs } from '../../src/message/limits.ts';
 import { startRedis, type TestRedis } from '../support/redis.ts';
@@ -23,7 +24,12 @@ beforeEach(() => redis.flushall());
 
 /** As another process on the same Redis has it. */
 const process = (master = MASTER) =>
-  createDataKeys({ redis, sealer: createSealer(master), clock: { now: () => nowMs } });
+  createDataKeys({
+    redis,
+    blobs: createRedisBlobStore(redis, { bytesMax: 1024 * 1024 }),
+    sealer: createSealer(master),
+    clock: { now: () => nowMs },
+  });
 
 test('a tenant has one data key, whoever asks first and however many at once', async () => {
   const asked = await Promise.all(Array.from({ length: 20 }, () => process().current('default')));
@@ -37,7 +43,7 @@ test('a tenant has one data key, whoever asks first and however many at once', a
 
 test('in Redis it is wrapped, for this tenant and no other', async () => {
   const { id, key } = await process().current('default');
-  const [stored] = await redis.keys('*');
+  const [stored] = await redis.keys('*:dataKeys');
   const fields = await redis.hgetall(stored!);
   expect(JSON.stringify(fields)).not.toContain(key.toString('base64'));
   await redis.copy(stored!, stored!.replace('default', 'other'));

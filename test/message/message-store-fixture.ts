@@ -9,6 +9,7 @@ import type { BlobName, BlobStore } from '../../src/message/blobs/blob-store.ts'
 import { createFileBlobStore } from '../../src/message/blobs/file-blob-store.ts';
 import { createMessageStore, type MessageStore, type MessageStorePorts } from '../../src/message/message-store.ts';
 import type { NewMessage } from '../../src/message/new-message.ts';
+import { auditSinceKey } from '../../src/redis/keys.ts';
 import { parseMessage } from '../../src/mime/parse.ts';
 import { startRedis, type TestRedis } from '../support/redis.ts';
 import { chunks } from './blobs/blob-store-suite.ts';
@@ -17,6 +18,7 @@ export const TENANT = 'default';
 export const MAILBOX = `mbx_${'0'.repeat(32)}`;
 export const HOUR_MS = 60 * 60 * 1000;
 export const DAY_MS = 24 * HOUR_MS;
+export const SEALER = createSealer(`m1:${Buffer.alloc(32, 1).toString('base64')}`);
 export const START_MS = Date.parse('2026-11-27T12:00:00.000Z');
 
 /** A mail of which nothing matters but that it is told apart. */
@@ -33,22 +35,26 @@ export interface MessageFixture {
   prepare(raw: Buffer | string, facts?: Partial<NewMessage>, into?: MessageStore): Promise<NewMessage>;
   /** Stores mails as one group, with their place as unique-id, and gives their ids. */
   storeAll(raws: readonly (Buffer | string)[], facts?: Partial<NewMessage>): Promise<string[]>;
+  /** Those that hold bytes of messages. */
   listBlobs(): Promise<BlobName[]>;
-  /** The names of all files under the folder. */
+  /** The names of all files under the folder, but for what is kept beside the bytes of messages. */
   listFiles(): Promise<string[]>;
+  /** The ids of the blobs that say that a message was deleted. */
+  listNotes(): Promise<string[]>;
+  /** As if this Redis had known of the blobs for long. */
+  ageRedis(): Promise<void>;
 }
 
 export function useMessageStore(): MessageFixture {
   let server: TestRedis;
   let folder: string;
   const clock = { nowMs: START_MS, now: () => clock.nowMs };
-  const sealer = createSealer(`m1:${Buffer.alloc(32, 1).toString('base64')}`);
 
   const fixture = {
     clock,
     open: (ports = {}) => {
       const { redis, blobs } = fixture;
-      return createMessageStore({ redis, blobs, sealer, clock, quota: { messages: 0, bytes: 0 }, ...ports });
+      return createMessageStore({ redis, blobs, sealer: SEALER, clock, quota: { messages: 0, bytes: 0 }, ...ports });
     },
     async prepare(raw, facts = {}, into = fixture.messages) {
       const bytes = Buffer.from(raw);
@@ -77,12 +83,23 @@ export function useMessageStore(): MessageFixture {
     },
     async listBlobs() {
       const names: BlobName[] = [];
-      for await (const name of fixture.blobs.list(Number.MAX_SAFE_INTEGER)) names.push(name);
+      for await (const { tenant, id } of fixture.blobs.list(Number.MAX_SAFE_INTEGER)) {
+        if (id.startsWith('blb_')) names.push({ tenant, id });
+      }
       return names;
+    },
+    async listNotes() {
+      const ids: string[] = [];
+      for await (const { id } of fixture.blobs.list(Number.MAX_SAFE_INTEGER)) if (id.startsWith('gone_')) ids.push(id);
+      return ids;
+    },
+    async ageRedis() {
+      await fixture.redis.set(auditSinceKey, 0);
     },
     async listFiles() {
       const entries = await readdir(folder, { recursive: true, withFileTypes: true });
-      return entries.filter((entry) => entry.isFile()).map(({ name }) => name);
+      const files = entries.filter((entry) => entry.isFile()).map(({ name }) => name);
+      return files.filter((name) => !/^(?:dkey|gone)_/.test(name));
     },
   } as MessageFixture;
 

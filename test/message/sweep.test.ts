@@ -1,8 +1,9 @@
 /** What goes without being asked: messages whose time is over, and what killed writers have left. */
 import { buffer } from 'node:stream/consumers';
 import { describe, expect, test } from 'vitest';
+import { createDataKeys } from '../../src/message/data-keys.ts';
 import { messageKey } from '../../src/redis/keys.ts';
-import { DAY_MS, HOUR_MS, plain, START_MS, TENANT, useMessageStore } from './message-store-fixture.ts';
+import { DAY_MS, HOUR_MS, plain, SEALER, START_MS, TENANT, useMessageStore } from './message-store-fixture.ts';
 
 const fixture = useMessageStore();
 
@@ -52,8 +53,9 @@ describe('retention', () => {
 describe('a tenant whose data key is deleted', () => {
   test('has no mail any more, and what is left of it goes when its time is over', async () => {
     const [id = ''] = await fixture.storeAll([plain('a')]);
-    const [key = ''] = await fixture.redis.keys('*dataKeys');
-    await fixture.redis.del(key);
+    const { redis, blobs, clock } = fixture;
+    await createDataKeys({ redis, blobs, clock, sealer: SEALER }).delete(TENANT);
+    await fixture.ageRedis();
     const fresh = fixture.open();
     expect(await fresh.find(TENANT, id)).toBeNull();
     expect(await fresh.list(TENANT, { sort: 'fetched', order: 'newest', limit: 9, cursor: null })).toMatchObject({
@@ -73,6 +75,7 @@ test('the audit takes no blob that is young, or that a message has; and is done 
   expect(await fixture.messages.audit()).toMatchObject({ deleted: 0 });
   expect(await fixture.messages.audit()).toBeNull();
   await fixture.redis.del(...(await fixture.redis.keys('*audit*')));
+  await fixture.ageRedis();
   fixture.clock.nowMs = Date.now() + DAY_MS + HOUR_MS;
   expect(await fixture.messages.audit()).toMatchObject({ deleted: 1, failed: 0 });
   expect(await fixture.listFiles()).toHaveLength(1);
@@ -81,6 +84,7 @@ test('the audit takes no blob that is young, or that a message has; and is done 
 test('a sweep and an audit end when they are told to, and are not done by that', async () => {
   const [id = ''] = await fixture.storeAll([plain('a')]);
   await fixture.blobs.write({ tenant: TENANT, id: 'blb_orphan' }, [Buffer.from('x')]);
+  await fixture.ageRedis();
   fixture.clock.nowMs = Date.now() + 8 * DAY_MS;
   const stopped = AbortSignal.abort();
   expect(await fixture.messages.sweep(stopped)).toMatchObject({ deleted: 0 });

@@ -6,6 +6,7 @@ import { createCredentialStore } from '../../src/mailbox/credentials.ts';
 import { createMailboxStore } from '../../src/mailbox/mailbox-store.ts';
 import type { Mailbox } from '../../src/mailbox/mailbox.ts';
 import { createSealer } from '../../src/mailbox/sealing.ts';
+import { createRedisBlobStore } from '../../src/message/blobs/redis-blob-store.ts';
 import { createDataKeys } from '../../src/message/data-keys.ts';
 import { dataKeysKey, fetchKeys } from '../../src/redis/keys.ts';
 import { openSealed, sealedField, sealedString } from '../../src/redis/sealed-value.ts';
@@ -65,10 +66,14 @@ describe('what an old key has sealed opens under the first one alone, once it wa
 
   it('the data key of a tenant', async () => {
     const clock = { now: () => 0 };
-    const { id, key } = await createDataKeys({ redis, sealer: before, clock }).current('default');
-    await createDataKeys({ redis, sealer: rotating, clock }).find('default', id);
-    expect(await createDataKeys({ redis, sealer: after, clock }).find('default', id)).toEqual({ id, key });
+    const blobs = createRedisBlobStore(redis, { bytesMax: 1024 * 1024 });
+    const { id, key } = await createDataKeys({ redis, blobs, sealer: before, clock }).current('default');
+    await createDataKeys({ redis, blobs, sealer: rotating, clock }).find('default', id);
+    expect(await createDataKeys({ redis, blobs, sealer: after, clock }).find('default', id)).toEqual({ id, key });
     expect(await redis.hget(dataKeysKey('default'), 'current')).toBe(id);
+    // The copy that is kept for a lost Redis as well.
+    await redis.del(dataKeysKey('default'));
+    expect(await createDataKeys({ redis, blobs, sealer: after, clock }).find('default', id)).toEqual({ id, key });
   });
 });
 

@@ -6,10 +6,11 @@
  */
 import { randomUUID } from 'node:crypto';
 import { mkdir, open, opendir, rename, rm, stat, unlink, type FileHandle } from 'node:fs/promises';
+import { buffer } from 'node:stream/consumers';
 import { dirname, join, resolve } from 'node:path';
 import { checkName, checkRange, isTenant, readName } from './blob-name.ts';
 import { gatherPieces } from './blob-pieces.ts';
-import type { BlobName, BlobStore } from './blob-store.ts';
+import type { BlobName, BlobStore, ListedBlob } from './blob-store.ts';
 import { checkFreeSpace, guardFileSystem, isMissing } from './file-system-error.ts';
 import { fileLimits, settledFoldersMax } from './limits.ts';
 
@@ -52,12 +53,17 @@ export function createFileBlobStore(folder: string, options: FileBlobStoreOption
       checkRange(range);
       const path = pathOf(name);
       return guardFileSystem(async () => {
-        try {
-          return (await open(path, 'r')).createReadStream(range);
-        } catch (error) {
-          if (isMissing(error)) return null;
-          throw error;
-        }
+        const file = await open(path, 'r').catch(nullIfMissing);
+        return file && file.createReadStream(range);
+      });
+    },
+    async readTail(name, bytes) {
+      const path = pathOf(name);
+      return guardFileSystem(async () => {
+        const found = await statFile(path);
+        if (found === null) return null;
+        const file = await open(path, 'r').catch(nullIfMissing);
+        return file && buffer(file.createReadStream({ start: Math.max(0, found.size - bytes) }));
       });
     },
     async has(name) {
@@ -148,7 +154,7 @@ async function makeFolders(path: string): Promise<string | undefined> {
 }
 
 /** What is not ours is passed over: `lost+found` where a volume is mounted, for one. */
-async function* listBlobs(root: string, beforeMs: number): AsyncGenerator<BlobName, void> {
+async function* listBlobs(root: string, beforeMs: number): AsyncGenerator<ListedBlob, void> {
   for await (const tenant of entriesOf(root)) {
     if (!isTenant(tenant)) continue;
     for await (const shard of entriesOf(join(root, tenant))) {
@@ -156,7 +162,8 @@ async function* listBlobs(root: string, beforeMs: number): AsyncGenerator<BlobNa
       const folder = join(root, tenant, shard);
       for await (const file of entriesOf(folder)) {
         const name = file.endsWith(EXTENSION) ? readName(tenant, file.slice(0, -EXTENSION.length)) : null;
-        if (name && (await guardFileSystem(() => isOlder(join(folder, file), beforeMs)))) yield name;
+        const found = name && (await guardFileSystem(() => statFile(join(folder, file))));
+        if (found && found.mtimeMs < beforeMs) yield { ...name, writtenMs: found.mtimeMs };
       }
     }
   }
@@ -190,7 +197,7 @@ async function isOlder(path: string, beforeMs: number): Promise<boolean> {
   return file !== null && file.mtimeMs < beforeMs;
 }
 
-async function statFile(path: string): Promise<{ mtimeMs: number } | null> {
+async function statFile(path: string): Promise<{ mtimeMs: number; size: number } | null> {
   try {
     const found = await stat(path);
     return found.isFile() ? found : null;
@@ -198,6 +205,11 @@ async function statFile(path: string): Promise<{ mtimeMs: number } | null> {
     if (isMissing(error)) return null;
     throw error;
   }
+}
+
+function nullIfMissing(error: unknown): null {
+  if (isMissing(error)) return null;
+  throw error;
 }
 
 async function unlinkIfThere(path: string): Promise<void> {

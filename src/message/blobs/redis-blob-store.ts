@@ -13,7 +13,7 @@ import { blobDraftKey, blobKeys, blobStoreKeys } from '../../redis/keys.ts';
 import { blobStoreFailed } from './blob-error.ts';
 import { checkName, checkRange, readName } from './blob-name.ts';
 import { gatherPieces } from './blob-pieces.ts';
-import type { BlobName, BlobStore, ByteRange } from './blob-store.ts';
+import type { BlobName, BlobStore, ByteRange, ListedBlob } from './blob-store.ts';
 import { redisBlobLimits } from './limits.ts';
 import { dropBlob, dropIdleDraft, growDraft, keepDraft, putBlob, REFUSALS } from './redis-blob-scripts.ts';
 
@@ -59,6 +59,13 @@ export function createRedisBlobStore(redis: Redis, options: RedisBlobStoreOption
       const { start = 0, end = Number.MAX_SAFE_INTEGER } = range ?? {};
       const found = await guardRedis(() => openBlob(redis, key, start, end));
       return found && Readable.from(found, { objectMode: false });
+    },
+    async readTail(name, bytes) {
+      const key = keyOf(name);
+      return guardRedis(async () => {
+        const tail = await redis.getrangeBuffer(key, -bytes, -1);
+        return tail.length > 0 || (await redis.exists(key)) === 1 ? tail : null;
+      });
     },
     async has(name) {
       const key = keyOf(name);
@@ -180,7 +187,7 @@ function lastOf(at: number, end: number): number {
 }
 
 /** By time, each page from where the last one ended: what is deleted meanwhile shifts nothing. */
-async function* listBlobs(redis: Redis, beforeMs: number): AsyncGenerator<BlobName, void> {
+async function* listBlobs(redis: Redis, beforeMs: number): AsyncGenerator<ListedBlob, void> {
   const before = `(${beforeMs * 1000}`;
   for (let after = '-inf'; ;) {
     const page = await guardRedis(() =>
@@ -189,7 +196,7 @@ async function* listBlobs(redis: Redis, beforeMs: number): AsyncGenerator<BlobNa
     for (let at = 0; at < page.length; at += 2) {
       const [tenant = '', id = ''] = (page[at] ?? '').split('/');
       const name = readName(tenant, id);
-      if (name) yield name;
+      if (name) yield { ...name, writtenMs: Number(page[at + 1]) / 1000 };
     }
     const last = page.at(-1);
     if (last === undefined) return;

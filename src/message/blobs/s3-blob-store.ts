@@ -6,6 +6,7 @@
  * Every wait is bounded: an S3 that cannot be reached fails what asks for it, and holds nothing up.
  */
 import { Readable } from 'node:stream';
+import { buffer } from 'node:stream/consumers';
 import type { GetObjectCommandOutput, ListMultipartUploadsCommandOutput } from '@aws-sdk/client-s3';
 import { blobStoreFailed } from './blob-error.ts';
 import { checkName, checkRange, readName } from './blob-name.ts';
@@ -57,35 +58,15 @@ export function createS3BlobStore(options: S3BlobStoreOptions): BlobStore {
       const failure = await guarded((s3) => uploadParts(s3, { Bucket, Key: key }, head, pieces, timeouts));
       if (failure) throw failure.error;
     },
-    async open(name, range) {
-      checkRange(range);
-      const Key = keyOf(name);
-      const wanted = range && { Range: `bytes=${range.start}-${range.end}` };
-      return ask(async ({ client, sdk }, waits) => {
-        try {
-          const answer = await client.send(new sdk.GetObjectCommand({ Bucket, Key, ...wanted }), waits);
-          return openBody(answer, range, timeouts);
-        } catch (error) {
-          const { name: reason } = readS3Error(error);
-          if (reason === 'NoSuchKey') return null;
-          if (reason === 'InvalidRange') return Readable.from([]); // It begins behind the last byte.
-          throw error;
-        }
-      });
+    open,
+    async readTail(name, bytes) {
+      // Not every server knows a range that counts from the end.
+      const size = await sizeOf(name);
+      if (size === null || size === 0) return size === null ? null : Buffer.alloc(0);
+      const tail = await open(name, { start: Math.max(0, size - bytes), end: size - 1 });
+      return tail && buffer(tail);
     },
-    async has(name) {
-      const Key = keyOf(name);
-      const isThere = await ask(({ client, sdk }, waits) =>
-        client.send(new sdk.HeadObjectCommand({ Bucket, Key }), waits).then(() => true, falseWhereMissing),
-      );
-      if (isThere) return true;
-      // The answer to a HEAD has no body to say which of the two is missing.
-      const isBucketThere = await ask(({ client, sdk }, waits) =>
-        client.send(new sdk.HeadBucketCommand({ Bucket }), waits).then(() => true, falseWhereMissing),
-      );
-      if (!isBucketThere) throw s3Failed(options, { name: 'NoSuchBucket', status: 404 });
-      return false;
-    },
+    has: async (name) => (await sizeOf(name)) !== null,
     async delete(name) {
       await remove(keyOf(name));
     },
@@ -95,7 +76,7 @@ export function createS3BlobStore(options: S3BlobStoreOptions): BlobStore {
         const page = await readPage(token, listPageMax);
         for (const { Key, LastModified } of page.Contents ?? []) {
           const name = nameOf(Key);
-          if (name && isBefore(LastModified, beforeMs)) yield name;
+          if (name && LastModified && isBefore(LastModified, beforeMs)) yield { ...name, writtenMs: +LastModified };
         }
         token = page.NextContinuationToken;
       } while (token !== undefined);
@@ -111,6 +92,38 @@ export function createS3BlobStore(options: S3BlobStoreOptions): BlobStore {
       }
     },
   };
+
+  async function open(name: BlobName, range?: ByteRange): Promise<Readable | null> {
+    checkRange(range);
+    const Key = keyOf(name);
+    const wanted = range && { Range: `bytes=${range.start}-${range.end}` };
+    return ask(async ({ client, sdk }, waits) => {
+      try {
+        const answer = await client.send(new sdk.GetObjectCommand({ Bucket, Key, ...wanted }), waits);
+        return openBody(answer, range, timeouts);
+      } catch (error) {
+        const { name: reason } = readS3Error(error);
+        if (reason === 'NoSuchKey') return null;
+        if (reason === 'InvalidRange') return Readable.from([]); // It begins behind the last byte.
+        throw error;
+      }
+    });
+  }
+
+  /** In bytes; null where there is no such blob. */
+  async function sizeOf(name: BlobName): Promise<number | null> {
+    const Key = keyOf(name);
+    const head = await ask(({ client, sdk }, waits) =>
+      client.send(new sdk.HeadObjectCommand({ Bucket, Key }), waits).catch(falseWhereMissing),
+    );
+    if (head) return head.ContentLength ?? 0;
+    // The answer to a HEAD has no body to say which of the two is missing.
+    const bucketHead = await ask(({ client, sdk }, waits) =>
+      client.send(new sdk.HeadBucketCommand({ Bucket }), waits).catch(falseWhereMissing),
+    );
+    if (!bucketHead) throw s3Failed(options, { name: 'NoSuchBucket', status: 404 });
+    return null;
+  }
 
   function keyOf(name: BlobName): string {
     checkName(name);

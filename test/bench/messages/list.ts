@@ -1,6 +1,7 @@
 /** Pages out of very many records: these are written as the store writes them, without bytes behind them. */
 import type { Redis } from 'ioredis';
 import { createSealer } from '../../../src/mailbox/sealing.ts';
+import { createRedisBlobStore } from '../../../src/message/blobs/redis-blob-store.ts';
 import { createDataKeys } from '../../../src/message/data-keys.ts';
 import { createMessageIndex } from '../../../src/message/message-index.ts';
 import { listMessages, type MessageQuery } from '../../../src/message/message-list.ts';
@@ -25,7 +26,10 @@ const PAGE: MessageQuery = { sort: 'fetched', order: 'newest', limit: 25, cursor
 export async function measureList(redis: Redis, records: number, print: (text: string) => void): Promise<ListTimes> {
   const clock = { now: () => Date.now() };
   const sealer = createSealer(`m1:${Buffer.alloc(32, 1).toString('base64')}`);
-  const store = createRecordStore(redis, createRecordCodec(createDataKeys({ redis, sealer, clock })));
+  const store = createRecordStore(
+    redis,
+    createRecordCodec(createDataKeys({ redis, sealer, clock, blobs: createRedisBlobStore(redis, { bytesMax: 1024 }) })),
+  );
   const index = createMessageIndex(redis);
   const used = async (): Promise<number> => Number(/used_memory:(\d+)/.exec(await redis.info('memory'))?.[1]);
   await redis.flushall();
@@ -35,7 +39,9 @@ export async function measureList(redis: Redis, records: number, print: (text: s
     const some = Array.from({ length: Math.min(AT_ONCE, records - from) }, (_, at) =>
       makeRecord(from + at, nowMs, records),
     );
-    await Promise.all(some.map((record) => store.write(TENANT, record)));
+    await Promise.all(
+      some.map(async (record) => store.write(TENANT, { id: record.id, sealed: await store.encode(TENANT, record) })),
+    );
     await Promise.all(some.map((record) => index.add(TENANT, record)));
     await Promise.all(some.map((record) => index.expireAt(TENANT, record.id, Date.parse(record.expiresAt))));
     if (from > 0 && from % 200_000 === 0) print(`... ${from} records`);

@@ -5,7 +5,7 @@ import { buffer } from 'node:stream/consumers';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import type { BlobName, BlobStore } from '../../../src/message/blobs/blob-store.ts';
+import type { BlobName, BlobStore, ListedBlob } from '../../../src/message/blobs/blob-store.ts';
 
 export interface BlobStoreUnderTest {
   store: BlobStore;
@@ -92,6 +92,36 @@ export function describeBlobStore(title: string, create: () => Promise<BlobStore
       expect(await range(10, 10)).toBe('');
       expect(await range(1_000, 2_000)).toBe('');
       expect(await store.open({ ...NAME, id: 'blb_none' }, { start: 0, end: 1 })).toBeNull();
+    });
+
+    test('gives the last bytes of a blob, all of a shorter one', async () => {
+      await store.write(NAME, chunks('0123456789'));
+      await store.write({ ...NAME, id: 'blb_empty' }, chunks());
+      const tail = async (name: BlobName, bytes: number) => (await store.readTail(name, bytes))?.toString() ?? null;
+      expect(await tail(NAME, 1)).toBe('9');
+      expect(await tail(NAME, 4)).toBe('6789');
+      expect(await tail(NAME, 10)).toBe('0123456789');
+      expect(await tail(NAME, 65_536)).toBe('0123456789');
+      expect(await tail({ ...NAME, id: 'blb_empty' }, 4)).toBe('');
+      expect(await tail({ ...NAME, id: 'blb_none' }, 4)).toBeNull();
+    });
+
+    test('a blob that is written over is the new one, whole, and listed once', async () => {
+      await store.write(NAME, chunks('what was there before'));
+      await store.write(NAME, chunks('what is there now'));
+      expect(await read(store, NAME)).toBe('what is there now');
+      expect(await listAll(store, Date.now() + MINUTE_MS)).toEqual(['default/blb_00aa']);
+    });
+
+    test('lists blobs with when they were written', async () => {
+      const beforeMs = Date.now();
+      await store.write(NAME, chunks('x'));
+      const listed: ListedBlob[] = [];
+      for await (const blob of store.list(Date.now() + MINUTE_MS)) listed.push(blob);
+      expect(listed).toMatchObject([NAME]);
+      // S3 tells whole seconds, and a file system may be a little behind the clock.
+      expect(listed[0]!.writtenMs).toBeGreaterThan(beforeMs - MINUTE_MS);
+      expect(listed[0]!.writtenMs).toBeLessThan(Date.now() + MINUTE_MS);
     });
 
     test.each([
