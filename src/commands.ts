@@ -24,11 +24,15 @@ export function runCommand(
     countSealed: () =>
       withRedis(readOptions(), (redis, sealer) => countSealed({ places: createSealedPlaces(redis, sealer), sealer })),
     rotateKeys: () =>
-      withRedis(readOptions(), (redis, sealer, { onProgress }) =>
+      withRedis(readOptions(), (redis, sealer, { config, onProgress }) =>
         rotateKeys({
           places: createSealedPlaces(redis, sealer),
           sealer,
-          durability: createDurability(redis, { sleep: async (ms) => sleep(ms) }),
+          durability: createDurability(
+            redis,
+            { sleep: async (ms) => sleep(ms) },
+            { replicasMin: config.redisReplicas },
+          ),
           onProgress,
         }),
       ),
