@@ -113,7 +113,10 @@ async function startWorkers(parts: Parts): Promise<void> {
     mailboxes: { ...parts.mailboxes, ledger: parts.mailboxLedger, planNext: parts.schedule.planNext },
     messages,
     parse: mime.parse,
-    durability: createDurability(await parts.openStore(), clock),
+    durability: createDurability(await parts.openStore(), clock, {
+      writes: redis,
+      replicasMin: config.redisReplicas,
+    }),
     announce: (event) => webhookQueue.announce(messageReceived(event)),
     isStorageAway: isRedisUnavailable,
     logger,

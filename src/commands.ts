@@ -28,11 +28,15 @@ export function runCommand(
         countSealed({ places: createSealedPlaces(redis, blobs, sealer), sealer }),
       ),
     rotateKeys: () =>
-      withStores(readOptions(), ({ redis, blobs, sealer, options: { onProgress } }) =>
+      withStores(readOptions(), ({ redis, blobs, sealer, options: { config, onProgress } }) =>
         rotateKeys({
           places: createSealedPlaces(redis, blobs, sealer),
           sealer,
-          durability: createDurability(redis, { sleep: async (ms) => sleep(ms) }),
+          durability: createDurability(
+            redis,
+            { sleep: async (ms) => sleep(ms) },
+            { replicasMin: config.redisReplicas },
+          ),
           onProgress,
         }),
       ),

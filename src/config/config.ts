@@ -37,6 +37,8 @@ export interface Config {
   readonly blobs: BlobSettings;
   readonly egressAllow: string;
   readonly redisUrl: string | undefined;
+  /** How many replicas must have what is stored before it is deleted upstream. */
+  readonly redisReplicas: number;
   readonly redisServer: string | undefined;
   readonly fetchConcurrency: number;
   readonly webhookConcurrency: number;
@@ -93,6 +95,7 @@ function toConfig(settings: Settings): Config {
     blobs: Object.freeze(toBlobs(settings)),
     egressAllow: settings.POPBRIDGE_EGRESS_ALLOW,
     redisUrl: settings.REDIS_URL,
+    redisReplicas: settings.POPBRIDGE_REDIS_REPLICAS,
     redisServer: settings.POPBRIDGE_REDIS_SERVER,
     fetchConcurrency: settings.POPBRIDGE_FETCH_CONCURRENCY,
     webhookConcurrency: settings.POPBRIDGE_WEBHOOK_CONCURRENCY,

@@ -14,6 +14,7 @@ export const settingsSchema = {
     'POPBRIDGE_S3_REGION',
     'POPBRIDGE_REDIS_BLOBS_BYTES_MAX',
     'POPBRIDGE_EGRESS_ALLOW',
+    'POPBRIDGE_REDIS_REPLICAS',
     'POPBRIDGE_FETCH_CONCURRENCY',
     'POPBRIDGE_WEBHOOK_CONCURRENCY',
     'POPBRIDGE_HOST_CONNECTIONS',
@@ -137,6 +138,14 @@ export const settingsSchema = {
       type: 'string',
       pattern: '^rediss?://',
       description: '`redis://` or `rediss://`; unset: the embedded Redis.',
+    },
+    POPBRIDGE_REDIS_REPLICAS: {
+      type: 'integer',
+      minimum: 0,
+      maximum: 100,
+      default: 0,
+      description:
+        'How many replicas of Redis must have a message before it is deleted upstream; all that are connected, where these are more.',
     },
     POPBRIDGE_REDIS_SERVER: {
       type: 'string',

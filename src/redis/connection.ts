@@ -30,6 +30,8 @@ function open(address: string, logger: Logger, options: Variation): Redis {
     ...options,
     connectTimeout: connectionLimits.connectTimeoutMs,
     retryStrategy: () => connectionLimits.reconnectDelayMs,
+    // A master that was demoted keeps its connections: only another one finds its successor.
+    reconnectOnError: (error) => error.message.startsWith('READONLY'),
     lazyConnect: true,
   });
   // Without a listener ioredis prints to the console. Its reconnecting repeats the same error every second: debug. The text

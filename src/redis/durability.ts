@@ -1,11 +1,12 @@
 /**
- * Whether what was written to Redis is on its disk. `appendfsync everysec` can lose the last second, so nothing may be
- * deleted upstream on the strength of a write alone.
+ * Whether what was written to Redis is on its disk, and where a failover would find it. `appendfsync everysec` can lose the last
+ * second, and replication is asynchronous, so nothing may be deleted upstream on the strength of a write alone.
  *
- * Redis 7.2 and newer tell by WAITAOF. On older ones two sync periods must pass, and then no sync be under way. In both cases the server must be the same
- * process as before the first write: one that was restarted in between may have come back without it.
+ * Every replica must have it in its memory (WAIT): which of them is promoted is not ours to say. Redis 7.2 and newer tell of the disk by
+ * WAITAOF. On older ones two sync periods must pass, and then no sync be under way. In all cases the server must be the same process as
+ * before the first write: one that was restarted, or promoted, in between may be without it.
  */
-import type { Redis } from 'ioredis';
+import type { ChainableCommander, Redis } from 'ioredis';
 import { AppError, toError } from '../errors.ts';
 import { durabilityKey } from './keys.ts';
 import { connectionLimits } from './limits.ts';
@@ -18,7 +19,7 @@ export interface Durability {
 
 export interface DurabilityCheck {
   /**
-   * Resolves when every write made through the store's connection since `begin` is on disk.
+   * Resolves when every write made through the writes' connection since `begin` is on disk, and on every replica.
    * @throws AppError `storage_failed` when that cannot be said.
    */
   confirm(): Promise<void>;
@@ -28,20 +29,41 @@ export interface DurabilityClock {
   sleep(ms: number): Promise<void>;
 }
 
-export function createDurability(redis: Redis, clock: DurabilityClock): Durability {
+export interface DurabilityOptions {
+  /** The connection whose writes are meant, where it is another one: WAIT and WAITAOF hold up all that is sent behind them. */
+  writes?: Redis;
+  /** How many replicas must have the writes; all that are connected, where these are more. None unless set. */
+  replicasMin?: number;
+}
+
+export function createDurability(redis: Redis, clock: DurabilityClock, options: DurabilityOptions = {}): Durability {
+  const { writes = redis, replicasMin = 0 } = options;
+
+  /** A connection that nobody has closed may still lead to the master of before a failover. */
+  async function readFacts(): Promise<ServerFacts> {
+    const facts = await readServerFacts(redis);
+    refuseVolatile(facts);
+    if (writes !== redis && (await readServerFacts(writes)).runId !== facts.runId) {
+      throw notDurable('Redis is failing over: not all connections lead to the same server');
+    }
+    return facts;
+  }
+
   return {
     async begin() {
-      const before = await readServerFacts(redis);
-      refuseVolatile(before);
+      const before = await readFacts();
       if (!before.hasWaitAof && (await readSyncPolicy(redis)) === 'no') {
         throw notDurable('Redis leaves syncing to the system (set "appendfsync everysec")');
       }
       return {
         async confirm() {
+          const { replicas } = await readFacts();
+          // One that was lost meanwhile may be promoted all the same. The next session does without it.
+          await waitForReplicas(redis, Math.max(replicasMin, before.replicas, replicas));
           await waitForDisk(redis, before, clock);
-          const after = await readServerFacts(redis);
-          if (after.runId !== before.runId) throw notDurable('Redis was restarted or failed over meanwhile');
-          refuseVolatile(after);
+          if ((await readFacts()).runId !== before.runId) {
+            throw notDurable('Redis was restarted or failed over meanwhile');
+          }
         },
       };
     },
@@ -53,27 +75,47 @@ function refuseVolatile({ appendOnly, lastWriteOk }: ServerFacts): void {
   if (!lastWriteOk) throw notDurable('Redis could not write its append-only file');
 }
 
+/** WAIT speaks for the writes of its connection, and so for all that came before: this write comes after all that it is to cover. */
+async function waitForReplicas(redis: Redis, count: number): Promise<void> {
+  const [, waited] = await pipe(
+    redis
+      .pipeline()
+      .set(durabilityKey, '', 'PX', connectionLimits.durableTimeoutMs)
+      .call('WAIT', count, connectionLimits.durableTimeoutMs),
+    'WAIT',
+  );
+  if (typeof waited !== 'number' || waited < count) {
+    throw notDurable(`only ${String(waited)} of ${count} replicas of Redis have it`);
+  }
+}
+
+/** The answers. @throws AppError `storage_failed`. */
+async function pipe(commands: ChainableCommander, name: string): Promise<unknown[]> {
+  try {
+    const answers = (await commands.exec()) ?? [];
+    for (const [error] of answers) if (error) throw error;
+    return answers.map(([, answer]) => answer);
+  } catch (error) {
+    throw notDurable(`Redis refused ${name} (${toError(error).message})`);
+  }
+}
+
 async function waitForDisk(redis: Redis, server: ServerFacts, clock: DurabilityClock): Promise<void> {
   if (!server.hasWaitAof) {
     await clock.sleep(connectionLimits.everysecTwiceMs);
     await waitForSync(redis, clock);
     return;
   }
-  try {
-    // WAITAOF speaks for the writes of its connection, which may be a new one: this write comes after all that it is to cover.
-    const [written, waited] =
-      (await redis
-        .pipeline()
-        .set(durabilityKey, '', 'PX', connectionLimits.durableTimeoutMs)
-        .call('WAITAOF', '1', '0', connectionLimits.durableTimeoutMs)
-        .exec()) ?? [];
-    const error = written?.[0] ?? waited?.[0];
-    if (error) throw error;
-    const [localDisks = 0] = (waited?.[1] ?? []) as number[];
-    if (localDisks < 1) throw notSynced();
-  } catch (error) {
-    throw error instanceof AppError ? error : notDurable(`Redis refused WAITAOF (${toError(error).message})`);
-  }
+  // Behind a write of its own connection, as WAIT.
+  const [, waited] = await pipe(
+    redis
+      .pipeline()
+      .set(durabilityKey, '', 'PX', connectionLimits.durableTimeoutMs)
+      .call('WAITAOF', '1', '0', connectionLimits.durableTimeoutMs),
+    'WAITAOF',
+  );
+  const [localDisks = 0] = (waited ?? []) as number[];
+  if (localDisks < 1) throw notSynced();
 }
 
 /** A slow disk takes longer than a period: what was begun by now covers the writes, but must have ended. */

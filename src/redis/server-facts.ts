@@ -14,10 +14,14 @@ export interface ServerFacts {
   /** A sync of the append-only file has begun and not ended. */
   isSyncing: boolean;
   evictionPolicy: string;
+  /** Those that are connected, and have caught up once. */
+  replicas: number;
 }
 
 export async function readServerFacts(redis: Redis): Promise<ServerFacts> {
-  const sections = await Promise.all(['server', 'persistence', 'memory'].map((section) => redis.info(section)));
+  const sections = await Promise.all(
+    ['server', 'persistence', 'memory', 'replication'].map((section) => redis.info(section)),
+  );
   const fields = new Map(
     sections.flatMap((section) =>
       section
@@ -36,6 +40,7 @@ export async function readServerFacts(redis: Redis): Promise<ServerFacts> {
     lastWriteOk: (fields.get('aof_last_write_status') ?? 'ok') === 'ok',
     isSyncing: (fields.get('aof_pending_bio_fsync') ?? '0') !== '0',
     evictionPolicy: fields.get('maxmemory_policy') ?? 'noeviction',
+    replicas: [...fields].filter(([name, value]) => /^slave\d+$/.test(name) && value.includes('state=online')).length,
   };
 }
 

@@ -5,13 +5,15 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { createServer, type AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { Redis } from 'ioredis';
+import { Redis } from 'ioredis';
 import { pino } from 'pino';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { AppError } from '../../src/errors.ts';
 import { connectRedis, isRedisUnavailable, openBlockingRedis, openRedis } from '../../src/redis/connection.ts';
 import { defineScript } from '../../src/redis/script.ts';
 import { redisServerPath, startRedis, type TestRedis } from '../support/redis.ts';
+import { replicate } from '../support/replication.ts';
+import { startTcpSwitch } from '../support/tcp-switch.ts';
 
 /** Far below the time-outs: a command that fails "at once" waits for nothing. */
 const AT_ONCE_MS = 500;
@@ -150,17 +152,44 @@ describe('while Redis is away, every command fails at once, in a way that is rec
   });
 
   test('a replica, which takes no writes, and without its primary perhaps no reads', async () => {
+    const operator = new Redis(server.url);
+    cleanups.push(() => operator.disconnect());
     await redis.connect();
-    await redis.config('SET', 'replica-serve-stale-data', 'no');
-    await redis.replicaof('127.0.0.1', 1);
+    await operator.config('SET', 'replica-serve-stale-data', 'no');
+    await operator.replicaof('127.0.0.1', 1);
     for (const name of ['a read', 'a write', 'a transaction', 'a script']) {
       const error = await failure(commands[name]!(redis));
       expect(isRedisUnavailable(error), `${name}: ${String(error)}`).toBe(true);
     }
-    await redis.config('SET', 'replica-serve-stale-data', 'yes');
+    await operator.config('SET', 'replica-serve-stale-data', 'yes');
     expect(isRedisUnavailable(await failure(redis.set('key', 'value')))).toBe(true);
-    await redis.replicaof('NO', 'ONE');
+    await operator.replicaof('NO', 'ONE');
+    await expect.poll(() => redis.set('key', 'value').catch(() => '')).toBe('OK');
     await expectWell(redis);
+  });
+
+  test('a master that was demoted, until its successor is found by another connection', async () => {
+    const successor = await startRedis();
+    cleanups.push(() => successor.close());
+    const proxy = await startTcpSwitch(server.socketPath);
+    cleanups.push(() => proxy.close());
+    const [store, blocking] = [openRedis, openBlockingRedis].map((open) =>
+      open(`redis://127.0.0.1:${proxy.port}`, silent),
+    ) as [Redis, Redis];
+    cleanups.push(() => [store, blocking].forEach((one) => one.disconnect()));
+    for (const one of [store, blocking]) await one.connect();
+    await replicate(server, successor);
+    const operator = new Redis(successor.url);
+    cleanups.push(() => operator.disconnect());
+    await operator.replicaof('NO', 'ONE');
+    await redis.connect();
+    await redis.replicaof('127.0.0.1', 1);
+    proxy.turn(successor.socketPath);
+    for (const one of [store, blocking]) {
+      expect(isRedisUnavailable(await failure(one.set('key', 'lost')))).toBe(true);
+      await expect.poll(() => one.set('key', 'after').catch(() => '')).toBe('OK');
+    }
+    expect(await operator.get('key')).toBe('after');
   });
 
   test.each([

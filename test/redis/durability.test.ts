@@ -5,6 +5,7 @@ import { createDurability } from '../../src/redis/durability.ts';
 import { connectionLimits } from '../../src/redis/limits.ts';
 import { checkServer, readServerFacts } from '../../src/redis/server-facts.ts';
 import { startRedis, type TestRedis } from '../support/redis.ts';
+import { replicate } from '../support/replication.ts';
 
 let server: TestRedis;
 let redis: Redis;
@@ -59,7 +60,7 @@ describe('what is written is held for durable', () => {
 
   test('not before a sync that is under way has ended', async () => {
     const clock = makeClock();
-    const busy = pretend((ask) => ({ redis_version: '7.0.15', aof_pending_bio_fsync: ask > 1 && ask < 5 ? '1' : '0' }));
+    const busy = pretend((ask) => ({ redis_version: '7.0.15', aof_pending_bio_fsync: ask > 1 && ask < 6 ? '1' : '0' }));
     await (await createDurability(busy, clock).begin()).confirm();
     expect(clock.slept).toEqual([connectionLimits.everysecTwiceMs, ...Array(3).fill(connectionLimits.syncPollMs)]);
   });
@@ -126,7 +127,7 @@ describe('WAITAOF', () => {
     const pipeline = {
       set: (...args: unknown[]) => (asked.push(['SET', ...args]), pipeline),
       call: (...args: unknown[]) => (asked.push(args), pipeline),
-      exec: async () => [[null, 'OK'], answer],
+      exec: async () => [[null, 'OK'], asked.at(-1)?.[0] === 'WAIT' ? [null, 0] : answer],
     };
     return pretend(() => ({ redis_version: '7.2.4' }), { pipeline: () => pipeline });
   };
@@ -136,6 +137,8 @@ describe('WAITAOF', () => {
     const asked: unknown[][] = [];
     await (await createDurability(answering([null, [1, 0]], asked), clock).begin()).confirm();
     expect(asked).toEqual([
+      ['SET', 'pb:{durability}:mark', '', 'PX', connectionLimits.durableTimeoutMs],
+      ['WAIT', 0, connectionLimits.durableTimeoutMs],
       ['SET', 'pb:{durability}:mark', '', 'PX', connectionLimits.durableTimeoutMs],
       ['WAITAOF', '1', '0', connectionLimits.durableTimeoutMs],
     ]);
@@ -149,6 +152,61 @@ describe('WAITAOF', () => {
   ] as const)('that is %s: not durable', async (_how, answer, why) => {
     const check = await createDurability(answering([...answer]), makeClock()).begin();
     await expect(check.confirm()).rejects.toMatchObject(refused(why));
+  });
+});
+
+describe('with replicas, what is written', () => {
+  let replica: TestRedis;
+  let replicaRedis: Redis;
+  beforeAll(async () => {
+    replica = await startRedis();
+    replicaRedis = new Redis(replica.url);
+    await replicate(server, replica);
+  });
+  afterAll(async () => {
+    replicaRedis.disconnect();
+    await replica.close();
+  });
+  // Later tests need it as it was.
+  const stopped = async (work: () => Promise<void>): Promise<void> => {
+    process.kill(replica.pid, 'SIGSTOP');
+    try {
+      await work();
+    } finally {
+      process.kill(replica.pid, 'SIGCONT');
+    }
+  };
+
+  test('is durable when all of them have it', async () => {
+    const check = await createDurability(redis, makeClock()).begin();
+    await redis.set('replicated', 'value');
+    await check.confirm();
+    expect(await replicaRedis.get('replicated')).toBe('value');
+  });
+
+  test('is not durable while one of them stands still', () =>
+    stopped(async () => {
+      const check = await createDurability(redis, makeClock()).begin();
+      await expect(check.confirm()).rejects.toMatchObject(refused('only 0 of 1 replicas'));
+    }));
+
+  test('is not durable where there are fewer than are wanted', async () => {
+    const check = await createDurability(redis, makeClock(), { replicasMin: 2 }).begin();
+    await expect(check.confirm()).rejects.toMatchObject(refused('only 1 of 2 replicas'));
+  });
+
+  test('is not durable where it goes to another server than the one that is asked', async () => {
+    await expect(createDurability(redis, makeClock(), { writes: replicaRedis }).begin()).rejects.toMatchObject(
+      refused('failing over'),
+    );
+  });
+
+  test('is not durable in a session in which one was lost', async () => {
+    const check = await createDurability(redis, makeClock()).begin();
+    await replicaRedis.replicaof('NO', 'ONE');
+    await expect.poll(() => redis.info('replication')).toContain('connected_slaves:0');
+    await expect(check.confirm()).rejects.toMatchObject(refused('only 0 of 1 replicas'));
+    await (await createDurability(redis, makeClock()).begin()).confirm();
   });
 });
 
