@@ -114,7 +114,11 @@ async function startWorkers(parts: Parts): Promise<void> {
     messages,
     parse: mime.parse,
     durability: createDurability(await parts.openStore(), clock),
-    announce: (event) => webhookQueue.announce(messageReceived(event)),
+    announce: (received) =>
+      webhookQueue.announce({
+        ...messageReceived({ ...received, time: new Date(clock.now()).toISOString() }),
+        sequence: null,
+      }),
     isStorageAway: isRedisUnavailable,
     logger,
     uniqueId: randomUUID,

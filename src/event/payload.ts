@@ -12,15 +12,16 @@ export interface MessageReader {
 
 /** Null when the message has been deleted since. */
 export async function buildPayload(messages: MessageReader, event: EventRef): Promise<string | null> {
-  const message = await messages.find(event.tenant, event.messageId);
+  if (event.type !== 'message.received') return null;
+  const message = await messages.find(event.tenant, event.subject);
   if (!message) return null;
   const payload: MessageReceivedEvent = {
     type: event.type,
     timestamp: message.fetchedAt,
     data: {
       tenant: event.tenant,
-      mailboxId: event.mailboxId,
-      fetchId: event.fetchId,
+      mailboxId: event.mailboxId ?? '',
+      fetchId: event.fetchId ?? '',
       message: { ...message, ...cutBodies(message) },
     },
   };
