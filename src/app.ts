@@ -8,14 +8,14 @@ import { createAccess, type Access } from './access/access.ts';
 import { findSettings } from './autoconfig/find-settings.ts';
 import { createDnsResolver } from './autoconfig/sources.ts';
 import { type MadeKey } from './config/keys.ts';
-import { messageReceived } from './event/event.ts';
 import { buildPayload } from './event/payload.ts';
 import { AppError } from './errors.ts';
 import type { FetchRef } from './fetch/fetch.ts';
 import { createLeases } from './fetch/lease.ts';
 import { createPipeliningMemory } from './fetch/pipelining-memory.ts';
 import { createFetchQueue, FETCH_QUEUE } from './fetch/queue.ts';
-import { abandonFetch, runFetch, type FetchPorts } from './fetch/run.ts';
+import type { FetchPorts } from './fetch/run.ts';
+import { abandonAskedFetch, runAskedFetch } from './fetch/run-asked.ts';
 import { createFetchService } from './fetch/service.ts';
 import { createMailboxFetches } from './fetch/mailbox-fetches.ts';
 import { createMailboxQueues, MAILBOX_QUEUES } from './fetch/mailbox-queues.ts';
@@ -82,20 +82,7 @@ export async function startApp(options: AppOptions): Promise<App> {
 }
 
 async function startWorkers(parts: Parts): Promise<void> {
-  const {
-    config,
-    logger,
-    clock,
-    egress,
-    redis,
-    messages,
-    subscriptions,
-    webhookQueue,
-    mime,
-    checks,
-    onDrain,
-    onClose,
-  } = parts;
+  const { config, logger, clock, egress, redis, messages, subscriptions, mime, checks, onDrain, onClose } = parts;
   await checkParser(mime);
   await messages.checkStorage();
   const sweeper = createSweeper({ sweep: messages.sweep, audit: messages.audit, logger });
@@ -117,7 +104,7 @@ async function startWorkers(parts: Parts): Promise<void> {
       writes: redis,
       replicasMin: config.redisReplicas,
     }),
-    announce: (event) => webhookQueue.announce(messageReceived(event)),
+    announce: parts.announcer,
     isStorageAway: isRedisUnavailable,
     logger,
     uniqueId: randomUUID,
@@ -126,8 +113,8 @@ async function startWorkers(parts: Parts): Promise<void> {
     queues: [FETCH_QUEUE],
     blocking: parts.openBlocking(),
     concurrency: config.fetchConcurrency,
-    run: (ref, shutdown) => runFetch(fetchPorts, ref, shutdown),
-    abandon: (ref) => abandonFetch(fetchPorts, ref),
+    run: (ref, shutdown) => runAskedFetch(fetchPorts, ref, shutdown),
+    abandon: (ref) => abandonAskedFetch(fetchPorts, ref),
     clock,
     logger,
   });
@@ -230,7 +217,12 @@ async function startApi(parts: Parts, access: Access): Promise<string> {
   const http = createHttpApp(
     {
       fetches,
-      mailboxes: createMailboxService({ ...common, mailboxes, schedule }),
+      mailboxes: createMailboxService({
+        ...common,
+        mailboxes,
+        schedule,
+        onStateChanged: (mailbox) => parts.announcer.changedState(mailbox, null),
+      }),
       mailboxFetches: createMailboxFetches({ ...common, fetches, ledger, mailboxes }),
       schedule,
       verify: (tenant, request, signal) =>

@@ -59,8 +59,9 @@ export function messageKey(identity: MessageIdentity): string {
   return digest === undefined ? `uidl:${occurrence}:${uidl}` : `uidl+digest:${occurrence}:${digest}:${uidl}`;
 }
 
-export function eventId(type: string, message: string): string {
-  return derive('evt', type, message);
+/** @param subject the id of what it is about, and what else tells this time from others. */
+export function eventId(type: string, ...subject: string[]): string {
+  return derive('evt', type, ...subject);
 }
 
 /** Sorts by time: 48 bits of milliseconds, 80 random bits, as in ULID. */

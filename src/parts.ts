@@ -10,6 +10,8 @@ import { keepOperatorKey, type MadeKey } from './config/keys.ts';
 import { readMasterKeys, type MasterKeys } from './config/master-keys.ts';
 import { parseEgressAllow } from './egress/allow-rule.ts';
 import { createEgressPolicy, type EgressPolicy } from './egress/policy.ts';
+import { createAnnouncer, type Announcer } from './event/announcer.ts';
+import { createEventLog, type EventLog } from './event/event-log.ts';
 import { createFetchStore, type FetchStore } from './fetch/fetch-store.ts';
 import { credentialsTtlMs } from './fetch/limits.ts';
 import { createDueIndex, type DueIndex } from './fetch/due-index.ts';
@@ -30,7 +32,7 @@ import { connectRedis, openBlockingRedis, openRedis } from './redis/connection.t
 import { startEmbeddedRedis } from './redis/embedded.ts';
 import { findRedisServer } from './redis/server-binary.ts';
 import { checkServer } from './redis/server-facts.ts';
-import { createWebhookQueue, type WebhookQueue } from './webhook/queue.ts';
+import { createWebhookQueue } from './webhook/queue.ts';
 import { createSubscriptionStore, type SubscriptionStore } from './webhook/subscription-store.ts';
 
 export interface AppOptions {
@@ -77,7 +79,8 @@ export interface Parts extends Lifecycle {
   due: DueIndex;
   messages: MessageStore;
   subscriptions: SubscriptionStore;
-  webhookQueue: WebhookQueue;
+  eventLog: EventLog;
+  announcer: Announcer;
   mime: MimePool;
   links: SignedLinks;
   /** What readiness asks, by name: `ok`, or what is wrong. */
@@ -125,6 +128,7 @@ export async function buildParts(options: AppOptions, keys: Keys, lifecycle: Lif
   const subscriptions = createSubscriptionStore(redis, sealer);
   const webhookQueue = await createWebhookQueue(redis, subscriptions, logger);
   onClose(() => webhookQueue.close());
+  const eventLog = createEventLog(redis, config.eventLog);
   const mime = createMimePool({
     threads: Math.min(availableParallelism(), parserThreadsMax),
     // An API may never be asked to parse or sanitise.
@@ -170,7 +174,8 @@ export async function buildParts(options: AppOptions, keys: Keys, lifecycle: Lif
       onReleased: (message) => mailboxLedger.release(message, message.id),
     }),
     subscriptions,
-    webhookQueue,
+    eventLog,
+    announcer: createAnnouncer({ log: eventLog, deliver: webhookQueue.announce, clock }),
     mime,
     links: createSignedLinks(parseMasterKeys(keys.master.value, keys.master.place), clock),
     checks: new Map([

@@ -1,4 +1,5 @@
 /** What a session finds out of its server, and what of that the mailbox is warned of. Pure. */
+import type { MailboxStatus } from '../mailbox/mailbox.ts';
 import type { MailboxWarning } from '../mailbox/warning.ts';
 import type { Capabilities } from '../pop3/index.ts';
 import { warningKeepMs } from './limits.ts';
@@ -19,6 +20,15 @@ export function findingsOf({ loginDelay, expire }: Pick<Capabilities, 'loginDela
 }
 
 export const NO_FINDINGS: ServerFindings = { loginGapMs: 0, expireDays: Infinity, codes: [] };
+
+/** Those that its owner has not been told of. */
+export function newWarnings(
+  before: Pick<MailboxStatus, 'warnings'>,
+  now: Pick<MailboxStatus, 'warnings'>,
+): MailboxWarning[] {
+  const known = new Set((before.warnings ?? []).map(({ code }) => code));
+  return (now.warnings ?? []).filter(({ code }) => !known.has(code));
+}
 
 /** @param before what the mailbox was warned of. @param now ISO 8601. */
 export function updateWarnings(

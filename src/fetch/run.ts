@@ -21,7 +21,7 @@ import type { Lease, Leases } from './lease.ts';
 import { deadHostWaitMs, detailCharsMax, leaseRecheckMsMax, leaseRecheckMsMin, leaseWaitMs } from './limits.ts';
 import type { MailboxLedger } from './mailbox-ledger.ts';
 import { settleMailbox, type NextFetch } from './mailbox-outcome.ts';
-import { NO_FINDINGS, type ServerFindings } from './mailbox-warnings.ts';
+import { newWarnings, NO_FINDINGS, type ServerFindings } from './mailbox-warnings.ts';
 import { nextAttempt } from './outcome.ts';
 import { FetchSession, type SessionPorts } from './session.ts';
 import { superviseSession } from './supervision.ts';
@@ -47,6 +47,7 @@ export interface FetchPorts extends Omit<SessionPorts, 'records'> {
 /** What a fetch needs of the stored mailbox that it is of. */
 export interface MailboxPorts {
   ledger: MailboxLedger;
+  find(ref: MailboxRef): Promise<Mailbox | null>;
   /** Takes it for a fetch. Null where it is gone, or another fetch has it by now. */
   begin(ref: MailboxRef, token: number): Promise<Mailbox | null>;
   /** @throws AppError `credentials_unavailable`. */
@@ -66,6 +67,7 @@ export async function runFetch(ports: FetchPorts, ref: FetchRef, shutdown: Abort
   const { records } = ports;
   const known = await records.find(ref);
   if (!known || hasEnded(known.state)) {
+    if (known?.isOfMailbox) await retellState(ports, known);
     await ports.credentials.delete(ref);
     return null;
   }
@@ -182,10 +184,43 @@ async function attemptOfMailbox(ports: FetchPorts, fetch: Fetch, held: Held, shu
   const { retrieved = 0, omitted = 0, limitReached = null } = (isQuiet ? null : await records.find(fetch)) ?? {};
   const outcome = { fetchId: fetch.id, end, retrieved: retrieved + omitted, isLimited: limitReached !== null, server };
   const { status, retryMs } = settleMailbox(mailbox.status, outcome, now(ports));
+  if (isForgotten(fetch, isQuiet)) {
+    // With something to tell of, it is forgotten once that is told.
+    const isTold = status.state !== mailbox.status.state || newWarnings(mailbox.status, status).length > 0;
+    await (isTold ? records.finish(fetch, lease.token, end) : records.forget(fetch, lease.token));
+  }
   if (await mailboxes.writeStatus(ref, lease.token, status, mailbox.updatedAt)) {
     await mailboxes.planNext({ ...mailbox, status }, retryMs, server);
+    await tellChanges(ports, mailbox, status, fetch.id);
   }
   return null;
+}
+
+/** The state that it has come to, and what its owner was not warned of before. */
+async function tellChanges(ports: FetchPorts, before: Mailbox, status: MailboxStatus, fetchId: string): Promise<void> {
+  const mailbox = { ...before, status };
+  if (status.state !== before.status.state) await tellState(ports, mailbox, fetchId);
+  for (const warning of newWarnings(before.status, status)) await ports.announce.warned(mailbox, warning, fetchId);
+}
+
+/** A mailbox that is paused stays so for whoever looks at it. */
+async function tellState({ announce }: FetchPorts, mailbox: Mailbox, fetchId: string): Promise<void> {
+  if (!mailbox.settings.isPaused) await announce.changedState(mailbox, fetchId);
+}
+
+/** Whoever ran the fetch may have died before they told what it has made of its mailbox. */
+export async function retellState(ports: FetchPorts, fetch: Fetch): Promise<void> {
+  const mailbox = await ports.mailboxes.find({ tenant: fetch.tenant, mailbox: fetch.mailboxId });
+  if (mailbox?.status.lastFetch?.id !== fetch.id) return;
+  const { since, lastFetch, warnings = [] } = mailbox.status;
+  if (lastFetch.endedAt === since) await tellState(ports, mailbox, fetch.id);
+  const seenFirst = warnings.filter((warning) => warning.since === lastFetch.endedAt);
+  for (const warning of seenFirst) await ports.announce.warned(mailbox, warning, fetch.id);
+}
+
+/** Of very many that the schedule asks for and that find nothing, nobody wants the record: the mailbox says how it stands. */
+function isForgotten({ isScheduled }: Fetch, isQuiet: boolean): boolean {
+  return isQuiet && isScheduled === true;
 }
 
 interface Attempted {
@@ -261,9 +296,7 @@ async function attempt(
     await supervision.stop();
   }
   const isQuiet = end.state === 'succeeded' && session?.isQuiet === true;
-  // Of very many that the schedule asks for and that find nothing, nobody wants the record: the mailbox says how it stands.
-  if (isQuiet && fetch.isScheduled) await records.forget(fetch, lease.token);
-  else await records.finish(fetch, lease.token, end, session?.unwritten);
+  if (!isForgotten(fetch, isQuiet)) await records.finish(fetch, lease.token, end, session?.unwritten);
   const { state, error } = end;
   logger[isQuiet ? 'debug' : 'info'](
     { tenant: fetch.tenant, fetchId: fetch.id, state, code: error?.code, detail: error?.detail },

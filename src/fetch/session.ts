@@ -3,17 +3,12 @@
  * it is here is `group-commit.ts`. It knows neither leases nor queues: the signal ends it, and the token of the lease goes with
  * each write.
  */
-import { AppError } from '../errors.ts';
-import {
-  Pop3Client,
-  Pop3ConnectionError,
-  Pop3Error,
-  type AddressResolver,
-  type PipeliningMemory,
-} from '../pop3/index.ts';
+import type { AppError } from '../errors.ts';
+import { Pop3Client, type AddressResolver, type PipeliningMemory, type Pop3Error } from '../pop3/index.ts';
 import type { Login } from '../mailbox/oauth2/logins.ts';
 import type { Fetch, FetchProgress, MessageFailure } from './fetch.ts';
 import type { MessageFilter } from '../mailbox/policies.ts';
+import { tellDeleted, tellSkipped } from './announcements.ts';
 import { bounded } from './body-bounds.ts';
 import type { Book } from './book.ts';
 import { asDeleted, findDeletable } from './deletion.ts';
@@ -24,7 +19,7 @@ import { lookAtHeaders, mayHaveTop } from './header-look.ts';
 import { brokenHeadersMax, detailCharsMax, failuresMax, filterBatchMax, sessionGraceMs } from './limits.ts';
 import { bytesOf, listMaildrop } from './listing.ts';
 import {
-  countGone,
+  findGone,
   planFetch,
   tooLarge,
   type Listed,
@@ -33,8 +28,9 @@ import {
   type StoredMessage,
 } from './plan.ts';
 import { findingsOf, NO_FINDINGS, type ServerFindings } from './mailbox-warnings.ts';
-import { UniqueIdWatch } from './unique-ids.ts';
 import { Progress, type ProgressPorts } from './progress.ts';
+import { ignoreUpstream, isMessagesFault } from './session-errors.ts';
+import { UniqueIdWatch } from './unique-ids.ts';
 import { openLoggedIn } from './upstream-login.ts';
 
 /** What the session needs of others. */
@@ -174,6 +170,7 @@ export class FetchSession {
     const { listing, hasUidl } = await this.#progress.timed('listMs', () => listMaildrop(client));
     const ledger = await this.#job.book.open(listing);
     this.#uniqueIds = new UniqueIdWatch(ledger, listing);
+    if (hasUidl) await tellDeleted(this.#ports.announce, fetch, this.#job.book, findGone(listing, ledger));
     const plan = planFetch(listing, ledger, fetch, {
       // Without unique-ids nothing tells what an earlier attempt had: all is retrieved again, under the same ids.
       messages: hasUidl ? fetch.retrieved : 0,
@@ -188,7 +185,7 @@ export class FetchSession {
       skipped: plan.skipped,
       limitReached: plan.limitReached,
       ...this.#counts(),
-      ...(fetch.deletion === 'unknown' && hasUidl && this.#settleDeletion(countGone(listing, ledger))),
+      ...(fetch.deletion === 'unknown' && hasUidl && this.#settleDeletion(findGone(listing, ledger).size)),
     };
     // Of very many fetches that find nothing to do, nobody watches.
     if (plan.retrieve.length + plan.headersOnly.length > 0) await this.#progress.write(facts);
@@ -237,6 +234,7 @@ export class FetchSession {
   async #leaveOut(messages: readonly PlannedMessage[], reason: 'filter_size' | 'filter_headers'): Promise<void> {
     const { filter } = this.#job.fetch;
     if (!filter) return;
+    await tellSkipped(this.#ports.announce, this.#job.fetch, messages, reason);
     await this.#job.book.mark(skipByFilter(messages, reason, filter, this.#nowSeconds()));
     this.#unwanted += messages.length;
   }
@@ -335,9 +333,12 @@ export class FetchSession {
     // unique-id be taken for one that was stored.
     this.#hasDeleted = true;
     await this.#progress.write({ deletion: 'unknown' });
-    await this.#job.book.mark(new Map(deleted.map((message) => [message.key, asDeleted(message)])));
+    const entries = new Map(deleted.map((message) => [message.key, asDeleted(message)] as const));
+    await this.#job.book.mark(entries);
     const confirmed = await client.quit().catch(ignoreUpstream);
-    if (confirmed) await this.#progress.write(this.#settleDeletion(this.#deletedBefore + deleted.length));
+    if (!confirmed) return;
+    await tellDeleted(this.#ports.announce, this.#job.fetch, this.#job.book, entries);
+    await this.#progress.write(this.#settleDeletion(this.#deletedBefore + deleted.length));
   }
 
   /** DELE counts for nothing without the QUIT behind it: that must come before the session's time is over. */
@@ -377,15 +378,4 @@ export class FetchSession {
 
 function identify({ number, uidl }: Listed): Pick<MessageFailure, 'number' | 'uidl'> {
   return { number, uidl };
-}
-
-/** The session broke while this message was its business. Not so where the process stops, or the lease is lost. */
-function isMessagesFault(error: unknown): error is Pop3Error | AppError<'message_too_large'> {
-  return error instanceof Pop3Error || (error instanceof AppError && error.code === 'message_too_large');
-}
-
-/** The server's last answer did not come. What that means is for the caller. */
-function ignoreUpstream(error: unknown): false {
-  if (error instanceof Pop3ConnectionError || error instanceof Pop3Error) return false;
-  throw error;
 }

@@ -27,7 +27,7 @@ export type NextAttempt = { delayMs: number } | null;
  */
 export async function attemptDelivery(ports: DeliveryPorts, event: EventRef, attempt: number): Promise<NextAttempt> {
   const { clock, subscriptions } = ports;
-  const ref = { tenant: event.tenant, id: event.fetchId };
+  const ref = { tenant: event.tenant, id: event.fetchId ?? '' };
   const subscription = await subscriptions.find(ref);
   if (!subscription || (await subscriptions.stateOf(ref, event.id)) !== 'pending') return null;
 
@@ -69,7 +69,7 @@ export async function abandonDelivery(
   event: EventRef,
   attempts: number,
 ): Promise<void> {
-  const ref = { tenant: event.tenant, id: event.fetchId };
+  const ref = { tenant: event.tenant, id: event.fetchId ?? '' };
   if ((await subscriptions.stateOf(ref, event.id)) !== 'pending') return;
   await subscriptions.noteFailure(ref, {
     eventId: event.id,

@@ -11,7 +11,7 @@ import type { SubscriptionStore } from './subscription-store.ts';
 export const WEBHOOK_QUEUE = 'webhook';
 
 export interface WebhookQueue {
-  /** Queues the delivery of an event to the webhook of its fetch, once; does nothing where the fetch has none. */
+  /** Queues the delivery of a received message to the webhook of its fetch, once; does nothing where the fetch has none. */
   announce(event: EventRef): Promise<void>;
   close(): Promise<void>;
 }
@@ -40,6 +40,7 @@ export async function createWebhookQueue(
   );
   return {
     async announce(event) {
+      if (event.type !== 'message.received' || event.fetchId === null) return;
       const state = await subscriptions.begin({ tenant: event.tenant, id: event.fetchId }, event.id);
       // A job that was added before a crash is found by its id, and one that was not is added now.
       if (state === 'pending') await queue.add(event.type, event, { jobId: `${event.fetchId}-${event.id}` });

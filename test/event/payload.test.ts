@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
-import { messageReceived } from '../../src/event/event.ts';
+import { messageReceived, type EventRef } from '../../src/event/event.ts';
 import { bodyCharsMax } from '../../src/event/limits.ts';
-import { buildPayload } from '../../src/event/payload.ts';
+import { buildEnvelope, buildPayload } from '../../src/event/payload.ts';
 import type { Message } from '../../src/message/message.ts';
 import { toPublicMessage } from '../../src/mime/public-message.ts';
 import { parseMessage } from '../../src/mime/parse.ts';
@@ -15,7 +15,8 @@ const SUBJECT = {
   fetchId: `fch_${'2'.repeat(26)}`,
   messageId: MESSAGE_ID,
 };
-const EVENT = messageReceived(SUBJECT);
+const TIME = '2026-11-23T12:00:00.000Z';
+const EVENT: EventRef = { ...messageReceived({ ...SUBJECT, time: TIME }), sequence: 1 };
 const contract = createContractChecker();
 /** The one mail of all that has text and HTML. */
 const MAIL = sandboxMails().find(({ raw }) => raw.includes('text/plain') && raw.includes('text/html'))!;
@@ -46,13 +47,21 @@ async function build(message: Message): Promise<{ json: string; message: Message
 describe('an event', () => {
   test('has the same id whenever and wherever the same thing happens: this one, for all time', () => {
     expect(EVENT.id).toBe('evt_qjj4pex1zj3nw7wfx528e8ggcjywbeqb');
-    expect(messageReceived({ ...SUBJECT, fetchId: 'fch_other' }).id).toBe(EVENT.id);
-    expect(messageReceived({ ...SUBJECT, messageId: 'msg_other' }).id).not.toBe(EVENT.id);
+    expect(messageReceived({ ...SUBJECT, fetchId: 'fch_other', time: 'later' }).id).toBe(EVENT.id);
+    expect(messageReceived({ ...SUBJECT, messageId: 'msg_other', time: TIME }).id).not.toBe(EVENT.id);
   });
 
   test('is passed on as ids alone', () => {
-    const more = { ...SUBJECT, id: 'evt_other', password: 'p' };
-    expect(messageReceived(more)).toEqual({ id: EVENT.id, type: 'message.received', ...SUBJECT });
+    const { messageId, ...of } = SUBJECT;
+    const more = { ...SUBJECT, time: TIME, id: 'evt_other', password: 'p' };
+    expect(messageReceived(more)).toEqual({
+      id: EVENT.id,
+      type: 'message.received',
+      ...of,
+      subject: messageId,
+      time: TIME,
+      facts: {},
+    });
   });
 });
 
@@ -76,7 +85,19 @@ describe('the payload of message.received', () => {
     const first = await build(message);
     expect(first.message).toEqual(message);
     expect((await build(message)).json).toBe(first.json);
-    expect(JSON.parse(first.json)).toMatchObject({ type: 'message.received', timestamp: message.fetchedAt });
+    expect(JSON.parse(first.json)).toMatchObject({
+      specversion: '1.0',
+      id: EVENT.id,
+      source: 'urn:popbridge:default',
+      type: 'message.received',
+      time: TIME,
+      subject: MESSAGE_ID,
+      datacontenttype: 'application/json',
+      tenant: 'default',
+      mailbox: SUBJECT.mailboxId,
+      fetch: SUBJECT.fetchId,
+      sequence: '000000000001',
+    });
   });
 
   test('is null where the message has been deleted since, and asks for it by the tenant of the event', async () => {
@@ -87,6 +108,9 @@ describe('the payload of message.received', () => {
     };
     expect(await buildPayload({ find }, EVENT)).toBeNull();
     expect(asked).toEqual(['default', MESSAGE_ID]);
+    const envelope = await buildEnvelope({ find }, EVENT);
+    expect(envelope).toMatchObject({ id: EVENT.id, data: { message: null } });
+    contract.checkEvent(envelope);
   });
 
   test('carries bodies up to the bound whole, and longer ones cut and marked', async () => {

@@ -2,20 +2,20 @@ import { randomBytes } from 'node:crypto';
 import { Redis } from 'ioredis';
 import { Webhook } from 'standardwebhooks';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import { messageReceived } from '../../src/event/event.ts';
 import { createSealer } from '../../src/mailbox/sealing.ts';
 import { fetchKeys } from '../../src/redis/keys.ts';
 import { abandonDelivery, attemptDelivery, type DeliveryPorts } from '../../src/webhook/delivery.ts';
 import { attemptsMax, jitterRatio, retryDelaysMs, subscriptionTtlMs } from '../../src/webhook/limits.ts';
 import type { Answer } from '../../src/webhook/sender.ts';
 import { createSubscriptionStore, type SubscriptionStore } from '../../src/webhook/subscription-store.ts';
+import { received } from '../support/events.ts';
 import { startRedis, type TestRedis } from '../support/redis.ts';
 
 const SECRET = `whsec_${randomBytes(24).toString('base64')}`;
 const URL = 'https://hook.example.com/in';
 const REF = { tenant: 'default', id: 'fch_1' };
 const KEYS = fetchKeys('default', 'fch_1');
-const EVENT = messageReceived({ tenant: 'default', mailboxId: 'mbx_1', fetchId: 'fch_1', messageId: 'msg_1' });
+const EVENT = received('msg_1');
 const PAYLOAD = '{"type":"message.received"}';
 const masterKeys = `k1:${randomBytes(32).toString('base64')}`;
 

@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import type { Redis } from 'ioredis';
 import { pino } from 'pino';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { messageReceived, type EventRef } from '../../src/event/event.ts';
+import type { EventRef } from '../../src/event/event.ts';
 import { createSealer } from '../../src/mailbox/sealing.ts';
 import { isRedisUnavailable, openBlockingRedis, openRedis } from '../../src/redis/connection.ts';
 import { queuePrefix } from '../../src/redis/keys.ts';
@@ -13,11 +13,12 @@ import { createWebhookQueue, WEBHOOK_QUEUE, type WebhookQueue } from '../../src/
 import { createSender, type Sender } from '../../src/webhook/sender.ts';
 import { createSubscriptionStore, type SubscriptionStore } from '../../src/webhook/subscription-store.ts';
 import { createWebhookWorker, type WebhookWorker, type WebhookWorkerOptions } from '../../src/webhook/worker.ts';
+import { received } from '../support/events.ts';
 import { startRedis, type TestRedis } from '../support/redis.ts';
 
 const SECRET = `whsec_${randomBytes(24).toString('base64')}`;
 const REF = { tenant: 'default', id: 'fch_1' };
-const EVENT = messageReceived({ tenant: 'default', mailboxId: 'mbx_1', fetchId: 'fch_1', messageId: 'msg_1' });
+const EVENT = received('msg_1');
 const QUEUE_KEY = `${queuePrefix(WEBHOOK_QUEUE)}:${WEBHOOK_QUEUE}`;
 const JOB_KEY = `${QUEUE_KEY}:${EVENT.fetchId}-${EVENT.id}`;
 const WAIT_MS = 5_000;
@@ -62,7 +63,7 @@ async function attempt(event: EventRef, number: number, delayMs = 10): Promise<N
     clock: { now: () => Date.now() },
     random: () => 0.5,
     subscriptions,
-    buildPayload: async () => JSON.stringify({ messageId: event.messageId }),
+    buildPayload: async () => JSON.stringify({ messageId: event.subject }),
     post: sender.post,
   };
   return (await attemptDelivery(ports, event, number)) && { delayMs };
@@ -151,7 +152,7 @@ test('an event that is announced again, before and after, is delivered once', as
   await until({ pending: 0, delivered: 1, failed: 0 });
   await queue.announce(EVENT);
   // A job that had been added would come before this one.
-  const next = messageReceived({ ...EVENT, messageId: 'msg_2' });
+  const next = received('msg_2');
   await queue.announce(next);
   await until({ pending: 0, delivered: 2, failed: 0 });
   expect(receiver.received.map(({ headers }) => headers['webhook-id'])).toEqual([EVENT.id, next.id]);
@@ -213,7 +214,7 @@ test('a dead endpoint does not hold up the others', async () => {
   const other = { tenant: 'default', id: 'fch_2' };
   await subscriptions.register(other, { url: 'http://127.0.0.1:1/', secret: SECRET });
   for (let number = 0; number < 20; number += 1) {
-    await queue.announce(messageReceived({ ...EVENT, fetchId: other.id, messageId: `msg_dead${number}` }));
+    await queue.announce(received(`msg_dead${number}`, other.id));
   }
   await queue.announce(EVENT);
   startWorker({ concurrency: 1, attempt: (event, number) => attempt(event, number, 60_000) });
@@ -227,9 +228,9 @@ test('deliveries go on by themselves when Redis comes back, and none is lost', a
   await until({ pending: 0, delivered: 1, failed: 0 });
   // The AOF is synced every second, so a kill may take the last one: a clean end does not.
   await server.kill('SIGTERM');
-  await expect(queue.announce(messageReceived({ ...EVENT, messageId: 'msg_2' }))).rejects.toSatisfy(isRedisUnavailable);
+  await expect(queue.announce(received('msg_2'))).rejects.toSatisfy(isRedisUnavailable);
   await server.restart();
-  const next = messageReceived({ ...EVENT, messageId: 'msg_2' });
+  const next = received('msg_2');
   await expect
     .poll(
       () =>
