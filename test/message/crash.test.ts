@@ -72,6 +72,8 @@ async function expectNothingLeft(): Promise<void> {
 
 async function reset(): Promise<void> {
   await fixture.redis.flushall();
+  // The keys of the round before, which would be put back.
+  for await (const name of fixture.blobs.list(Number.MAX_SAFE_INTEGER)) await fixture.blobs.delete(name);
   await fixture.ageRedis();
   fixture.clock.nowMs = Date.now();
 }
