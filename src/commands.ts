@@ -5,9 +5,12 @@ import { countSealed, rotateKeys } from './cli/key-rotation.ts';
 import { runProgram } from './cli/program.ts';
 import { createSealedPlaces } from './cli/sealed-places.ts';
 import { readMasterKeys } from './config/master-keys.ts';
+import { createFetchStore } from './fetch/fetch-store.ts';
+import { createMailboxLedger } from './fetch/mailbox-ledger.ts';
 import { createSealer, makeMasterKey, type Sealer } from './mailbox/sealing.ts';
 import type { BlobStore } from './message/blobs/blob-store.ts';
 import { createBlobStore } from './message/blobs/blob-store-choice.ts';
+import { createMessageStore, type MessageStorePorts } from './message/message-store.ts';
 import { startEmbedded, type AppOptions, type Closer } from './parts.ts';
 import { connectRedis, openRedis } from './redis/connection.ts';
 import { createDurability } from './redis/durability.ts';
@@ -40,6 +43,14 @@ export function runCommand(
           onProgress,
         }),
       ),
+    recover: (isDryRun) =>
+      withStores(readOptions(), ({ redis, blobs, sealer, options: { config } }) => {
+        const ledger = createMailboxLedger(redis, createFetchStore(redis));
+        const clock = { now: () => Date.now() };
+        const onReleased: MessageStorePorts['onReleased'] = (message) => ledger.release(message, message.id);
+        const messages = createMessageStore({ redis, blobs, sealer, clock, quota: config.quota, onReleased });
+        return messages.recover({ isDryRun, signal: new AbortController().signal });
+      }),
     makeMasterKey,
     now: () => new Date(),
     print,

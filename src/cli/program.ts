@@ -1,13 +1,13 @@
 /** The command line: what can be typed, what is printed, and with what exit code. What it does is passed in. */
 import { Command, CommanderError, InvalidArgumentError } from 'commander';
 import type { KeyCount, Rotation } from './key-rotation.ts';
+import { addRecoverCommand, type RecoverPorts } from './recover-command.ts';
 
-export interface CliPorts {
+export interface CliPorts extends RecoverPorts {
   countSealed(): Promise<KeyCount[]>;
   rotateKeys(): Promise<Rotation>;
   makeMasterKey(id: string): string;
   now(): Date;
-  print(text: string): void;
 }
 
 /** What is to be done about it is printed; something is left that is not as it should be. */
@@ -15,7 +15,7 @@ const EXIT_INCOMPLETE = 2;
 
 /**
  * @param args what follows `popbridge`.
- * @returns the exit code: 0 done, 1 an error or a wrong command, 2 keys are missing or something is left under an old one.
+ * @returns the exit code: 0 done, 1 an error or a wrong command, 2 keys are missing, or something is left to be done.
  * @throws what the ports throw.
  */
 export async function runProgram(args: readonly string[], ports: CliPorts): Promise<number> {
@@ -53,6 +53,10 @@ export async function runProgram(args: readonly string[], ports: CliPorts): Prom
     .action(({ id }: { id?: string }) => {
       ports.print(ports.makeMasterKey(id ?? `k${ports.now().toISOString().slice(0, 10)}`));
     });
+
+  addRecoverCommand(program, ports, () => {
+    exitCode = EXIT_INCOMPLETE;
+  });
 
   try {
     await program.parseAsync(args, { from: 'user' });

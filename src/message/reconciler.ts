@@ -151,26 +151,28 @@ export async function reconcileBlobs(ports: ReconcilePorts, options: ReconcileOp
       result.incomplete += 1;
       return true; // The rest may be copied to its place just now.
     }
+    if (!isDryRun) {
+      if (held === 'unreadable') await records.drop(tenant, record.id);
+      // Whoever has stored or deleted one under the id at this moment may have left it to this.
+      if (!(await restore(tenant, known, sealed, record))) return reconcileMessage(blob, sealed, record);
+    }
     result.restored += 1;
-    if (isDryRun) return true;
-    if (held === 'unreadable') await records.drop(tenant, record.id);
-    await restore(tenant, known, sealed, record);
     return true;
   }
 
-  /** In the order in which it was stored. */
+  /** In the order in which it was stored. False where another record is there by now. */
   async function restore(
     tenant: string,
     known: ReadRecord | null,
     sealed: SealedRecord,
     record: MessageRecord,
-  ): Promise<void> {
+  ): Promise<boolean> {
     await index.expireAt(tenant, record.id, Date.parse(record.expiresAt));
     for (const name of blobsOf(record)) await members.add(tenant, name, [record]);
-    // Where another is there by now, that has been stored at this moment.
-    if (!(await records.put(tenant, known, sealed))) return;
+    if (!(await records.put(tenant, known, sealed))) return false;
     if (known) await release(ports, tenant, known.record);
     await index.add(tenant, record);
+    return true;
   }
 
   /** Of a message that is here: whoever stored or restored it may have died before it came to that. */

@@ -26,8 +26,8 @@ export interface StoredOutcome {
 }
 
 /**
- * Resolves, in the order of the messages, when all are durable and found. Where it fails none is surely stored, and nothing that
- * was written stays for good.
+ * Resolves, in the order of the messages, when all are durable and found. Where it fails none is surely stored; what was
+ * written nevertheless the audit restores, or it goes when its time is over.
  * @throws AppError `storage_failed`, `quota_exceeded`.
  */
 export async function storeMessages(

@@ -71,6 +71,7 @@ it('everything opens under the new key alone once `keys rotate` was run, and not
   const keysOf = async (keys: string) => {
     const { code, stdout } = await run(['keys', 'list', '--json'], {
       REDIS_URL: urlOf(redis),
+      POPBRIDGE_DATA_DIR: dataDir,
       POPBRIDGE_MASTER_KEYS: keys,
     });
     return { code, keys: (JSON.parse(stdout) as { keys: unknown }).keys };
@@ -96,7 +97,11 @@ it('everything opens under the new key alone once `keys rotate` was run, and not
 
   // While the service runs, which seals under the new one by now.
   const rotated = await serving(`${NEW},${OLD}`, () =>
-    run(['keys', 'rotate'], { REDIS_URL: urlOf(redis), POPBRIDGE_MASTER_KEYS: `${NEW},${OLD}` }),
+    run(['keys', 'rotate'], {
+      REDIS_URL: urlOf(redis),
+      POPBRIDGE_DATA_DIR: dataDir,
+      POPBRIDGE_MASTER_KEYS: `${NEW},${OLD}`,
+    }),
   );
   expect(rotated, rotated.stderr).toMatchObject({ code: 0 });
   expect(rotated.stdout).toContain('Nothing needs these keys any more: old.');
