@@ -15,7 +15,7 @@ import { readSeeds } from './seeds.ts';
 import { PASSWORD, startTrial } from './trial.ts';
 import { startWorkerLane, type KillPoint, type WorkerLane } from './worker-lane.ts';
 
-const KILLS = 300;
+const KILLS = 200;
 const KILLS_PER_SEED = 10;
 const MAILBOXES_PER_SEED = 6;
 const MAILS = 4;

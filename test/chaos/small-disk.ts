@@ -31,7 +31,7 @@ export function mountSmallDisk(mib: number): SmallDisk {
     const chunk = Buffer.alloc(bytes);
     for (let at = 0; ; at += 1) {
       try {
-        await writeFile(`${fillers}-${at}`, chunk);
+        await writeFile(`${fillers}-${bytes}-${at}`, chunk);
       } catch (error) {
         if (error instanceof Error && 'code' in error && error.code === 'ENOSPC') return;
         throw error;
