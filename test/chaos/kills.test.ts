@@ -61,7 +61,7 @@ describe.skipIf(!dovecotAvailable())('death of the worker (skipped where dovecot
 
   it.concurrent.each(seeds)(
     `at ${KILLS_PER_SEED} points loses, doubles and renames nothing (CHAOS_SEED=%i tries these alone)`,
-    { timeout: 300_000 },
+    { timeout: 600_000 },
     async (seed) => {
       const random = seeded(seed * 104_729);
       const lane = await lanes.take();
