@@ -44,6 +44,8 @@ export function createDurability(redis: Redis, clock: DurabilityClock, options: 
     const facts = await readServerFacts(redis);
     refuseVolatile(facts);
     if (writes !== redis && (await readServerFacts(writes)).runId !== facts.runId) {
+      // Nothing is refused where nothing is written: this one would stay there for ever.
+      redis.disconnect(true);
       throw notDurable('Redis is failing over: not all connections lead to the same server');
     }
     return facts;

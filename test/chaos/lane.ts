@@ -1,10 +1,11 @@
-/** A service of its own, on a Redis of its own, that is killed and started again while a trial goes on. */
+/** A whole service of its own, on a Redis of its own, that is killed and started again while a trial goes on. */
 import { Redis } from 'ioredis';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { startRedis, type TestRedis } from '../support/redis.ts';
 import { startService, type Service } from '../support/service.ts';
+import { expireLeases } from './passed-time.ts';
 
 export interface Lane {
   readonly redis: TestRedis;
@@ -19,22 +20,22 @@ export interface Lane {
   close(): Promise<void>;
 }
 
-/** @param env of the service, over what tests set. */
-export async function startLane(env: Record<string, string> = {}): Promise<Lane> {
-  const redis = await startRedis();
-  const dataDir = await mkdtemp(join(tmpdir(), 'popbridge-chaos-'));
+export interface LaneOptions {
+  /** Of the service, over what tests set. */
+  env?: Record<string, string>;
+  /** In place of new ones in the temporary folder. */
+  dataDir?: string;
+  redisFolder?: string;
+}
+
+export async function startLane(options: LaneOptions = {}): Promise<Lane> {
+  const { env = {}, redisFolder } = options;
+  const redis = await startRedis(redisFolder);
+  const dataDir = options.dataDir ?? (await mkdtemp(join(tmpdir(), 'popbridge-chaos-')));
   const start = (): Promise<Service> => startService({ redis, dataDir, env });
   let current = start();
-
-  /** A lease outlives its holder by ten seconds. Here they have passed. */
-  async function letLeasesRunOut(): Promise<void> {
-    const client = new Redis(redis.url);
-    const leases = await client.keys('*:lease');
-    if (leases.length > 0) await client.del(...leases);
-    client.disconnect();
-  }
-
   const others: Service[] = [];
+  await current;
 
   return {
     redis,
@@ -49,7 +50,9 @@ export async function startLane(env: Record<string, string> = {}): Promise<Lane>
       current = (async () => {
         const service = await dying;
         await service.kill('SIGKILL');
-        await letLeasesRunOut();
+        const client = new Redis(redis.url);
+        await expireLeases(client);
+        client.disconnect();
         return start();
       })();
       await current;
@@ -62,30 +65,9 @@ export async function startLane(env: Record<string, string> = {}): Promise<Lane>
     async close() {
       await Promise.all([...others, await current].map((service) => service.close()));
       await redis.close();
-      await rm(dataDir, { recursive: true, force: true, maxRetries: 20, retryDelay: 100 });
-    },
-  };
-}
-
-/** So many lanes, of which each trial takes one for itself. */
-export async function openLanes(
-  count: number,
-): Promise<{ take(): Promise<Lane>; give(lane: Lane): void; close(): Promise<void> }> {
-  const lanes = await Promise.all(Array.from({ length: count }, () => startLane()));
-  const idle = [...lanes];
-  const waiting: ((lane: Lane) => void)[] = [];
-  return {
-    async take() {
-      const lane = idle.pop();
-      return lane ?? new Promise((resolve) => waiting.push(resolve));
-    },
-    give(lane) {
-      const next = waiting.shift();
-      if (next) next(lane);
-      else idle.push(lane);
-    },
-    async close() {
-      await Promise.all(lanes.map((lane) => lane.close()));
+      if (options.dataDir === undefined) {
+        await rm(dataDir, { recursive: true, force: true, maxRetries: 20, retryDelay: 100 });
+      }
     },
   };
 }

@@ -1,3 +1,4 @@
+import { once } from 'node:events';
 import { Redis } from 'ioredis';
 import { pino } from 'pino';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -196,9 +197,18 @@ describe('with replicas, what is written', () => {
   });
 
   test('is not durable where it goes to another server than the one that is asked', async () => {
-    await expect(createDurability(redis, makeClock(), { writes: replicaRedis }).begin()).rejects.toMatchObject(
-      refused('failing over'),
-    );
+    const waits = redis.duplicate();
+    try {
+      await waits.ping();
+      const left = once(waits, 'close');
+      await expect(createDurability(waits, makeClock(), { writes: replicaRedis }).begin()).rejects.toMatchObject(
+        refused('failing over'),
+      );
+      await left; // And looks where the master is now.
+      expect(await waits.ping()).toBe('PONG');
+    } finally {
+      waits.disconnect();
+    }
   });
 
   test('is not durable in a session in which one was lost', async () => {

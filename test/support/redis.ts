@@ -33,8 +33,9 @@ export interface TestRedis {
   close(): Promise<void>;
 }
 
-export async function startRedis(): Promise<TestRedis> {
-  const folder = await mkdtemp(join(tmpdir(), 'popbridge-test-'));
+/** @param parent of its folder: the temporary folder unless given. */
+export async function startRedis(parent = tmpdir()): Promise<TestRedis> {
+  const folder = await mkdtemp(join(parent, 'popbridge-test-'));
   const socketPath = join(folder, 'redis.sock');
   const owner = await describeSelf(randomUUID(), folder, socketPath);
   const options = { serverPath: await redisServerPath(), folder, owner, logger: pino({ level: 'silent' }) };

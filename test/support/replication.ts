@@ -5,13 +5,16 @@ import { Redis } from 'ioredis';
 import type { TestRedis } from './redis.ts';
 import { eventually } from './service.ts';
 
-/** Resolves when the replica has caught up. */
-export async function replicate(master: TestRedis, replica: TestRedis): Promise<void> {
+/**
+ * Resolves when the replica has caught up.
+ * @param way a port that leads to the master; one that the master opens unless given.
+ */
+export async function replicate(master: TestRedis, replica: TestRedis, way?: number): Promise<void> {
   const [from, to] = [new Redis(master.url), new Redis(replica.url)];
   try {
     // Replication is by TCP alone, on which servers of tests do not listen.
-    const port = await findFreePort();
-    await from.config('SET', 'port', port);
+    const port = way ?? (await findFreePort());
+    if (way === undefined) await from.config('SET', 'port', port);
     await from.config('SET', 'repl-diskless-sync-delay', 0);
     await to.replicaof('127.0.0.1', port);
     await eventually(

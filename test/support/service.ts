@@ -105,7 +105,7 @@ const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 /** Resolves when the service is ready. Throws, with all output, when it ends before. */
 export async function startService(options: ServiceOptions = {}): Promise<Service> {
   const dataDir = options.dataDir ?? (await mkdtemp(join(tmpdir(), 'popbridge-service-')));
-  const env = { ...defaultEnv(dataDir, options.redis), ...options.env };
+  const env = { ...serviceEnv(dataDir, options.redis), ...options.env };
   const operatorKey = env['POPBRIDGE_OPERATOR_KEY'] ?? OPERATOR_KEY;
   const child = spawn(process.execPath, ['src/main.ts'], { cwd: ROOT, env, stdio: ['ignore', 'pipe', 'pipe'] });
   const killChild = (): void => void child.kill('SIGKILL');
@@ -207,7 +207,7 @@ export async function startService(options: ServiceOptions = {}): Promise<Servic
 }
 
 /** Nothing of the caller's own settings gets through, but for the Redis binary that the global set-up has found. */
-function defaultEnv(dataDir: string, redis: ServiceOptions['redis']): Record<string, string | undefined> {
+export function serviceEnv(dataDir: string, redis: ServiceOptions['redis']): Record<string, string | undefined> {
   const inherited = Object.entries(process.env).filter(
     ([name]) => name === 'POPBRIDGE_REDIS_SERVER' || !(name.startsWith('POPBRIDGE_') || name === 'REDIS_URL'),
   );
