@@ -206,7 +206,7 @@ export async function startTrial(options: TrialOptions): Promise<Trial> {
       for (const { path, headers, body } of received) {
         if (path !== `/${user}`) continue;
         const { message } = (JSON.parse(body.toString()) as components['schemas']['MessageReceivedEvent']).data;
-        names.set(message.id, (names.get(message.id) ?? new Set()).add(String(headers['webhook-id'])));
+        if (message) names.set(message.id, (names.get(message.id) ?? new Set()).add(String(headers['webhook-id'])));
       }
       return names;
     };
