@@ -294,6 +294,49 @@ export interface paths {
         readonly patch?: never;
         readonly trace?: never;
     };
+    readonly "/v1/events": {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path?: never;
+            readonly cookie?: never;
+        };
+        /**
+         * Events behind a cursor, in the order of the log
+         * @description Give `nextCursor` as `after` of the next call, and do so only once the events are dealt with: whoever dies in between reads them again, under
+         *     the same ids. With `wait` the answer comes as soon as there is an event, or after so many seconds without one. What is sent is made from what is
+         *     stored now: of a message that was deleted since, `data.message` is null.
+         */
+        readonly get: operations["listEvents"];
+        readonly put?: never;
+        readonly post?: never;
+        readonly delete?: never;
+        readonly options?: never;
+        readonly head?: never;
+        readonly patch?: never;
+        readonly trace?: never;
+    };
+    readonly "/v1/events/stream": {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path?: never;
+            readonly cookie?: never;
+        };
+        /**
+         * Events as they happen
+         * @description Server-sent events without a name (`onmessage`), whose data is an event and whose `id` is its cursor: `EventSource` goes on where it was by itself.
+         *     It begins with an id without data. Without events, a comment and an id come every 15 seconds.
+         */
+        readonly get: operations["streamEvents"];
+        readonly put?: never;
+        readonly post?: never;
+        readonly delete?: never;
+        readonly options?: never;
+        readonly head?: never;
+        readonly patch?: never;
+        readonly trace?: never;
+    };
     readonly "/v1/messages": {
         readonly parameters: {
             readonly query?: never;
@@ -1830,6 +1873,15 @@ export interface components {
             /** @description Attachments came in a winmail.dat (TNEF): its files are listed beside it. */
             readonly tnef: boolean;
         };
+        /** @example message.* */
+        readonly EventTypePattern: string;
+        readonly EventPage: {
+            readonly items: readonly components["schemas"]["Event"][];
+            /** @description Give it as `after` for what comes behind, now or later. */
+            readonly nextCursor: string;
+            /** @description There may be more to be read at once. */
+            readonly hasMore: boolean;
+        };
         /** @description CloudEvents 1.0, in JSON. `tenant`, `mailbox`, `fetch` and `sequence` are extension attributes. */
         readonly EventEnvelope: {
             /** @constant */
@@ -2117,7 +2169,7 @@ export interface components {
             readonly title: string;
             readonly status: number;
             /** @enum {string} */
-            readonly code: "invalid_request" | "invalid_json" | "unsupported_media_type" | "body_too_large" | "range_not_satisfiable" | "unauthorized" | "link_expired" | "not_found" | "method_not_allowed" | "conflict" | "egress_blocked" | "storage_unavailable" | "busy" | "internal_error";
+            readonly code: "invalid_request" | "invalid_json" | "unsupported_media_type" | "body_too_large" | "range_not_satisfiable" | "unauthorized" | "link_expired" | "not_found" | "method_not_allowed" | "conflict" | "egress_blocked" | "storage_unavailable" | "busy" | "events_missed" | "internal_error";
             readonly detail: string;
             /** @description The same as in the log. */
             readonly requestId?: string;
@@ -2132,6 +2184,15 @@ export interface components {
         };
     };
     responses: {
+        /** @description Some of what is behind the cursor has left the log (`events_missed`). Read on without one, and look at what else may have changed. */
+        readonly EventsMissed: {
+            headers: {
+                readonly [name: string]: unknown;
+            };
+            content: {
+                readonly "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
         /** @description Acknowledged. Any 2xx will do. */
         readonly WebhookAcknowledged: {
             headers: {
@@ -2244,6 +2305,14 @@ export interface components {
         };
     };
     parameters: {
+        /** @description Only events of these types, as `message.*,fetch.failed`; all unless given. */
+        readonly EventTypes: readonly components["schemas"]["EventTypePattern"][];
+        /** @description Only events of this mailbox. */
+        readonly EventMailbox: components["schemas"]["MailboxId"];
+        /** @description How many events a page holds at most. One with much text holds fewer. */
+        readonly EventLimit: number;
+        /** @description How many seconds to wait for an event where there is none. */
+        readonly EventWait: number;
         /** @description The event's id; the same over retries, so that a receiver can tell what it has seen. */
         readonly WebhookId: components["schemas"]["EventId"];
         /** @description When this attempt was signed, in seconds since 1970. */
@@ -2825,6 +2894,80 @@ export interface operations {
             readonly 413: components["responses"]["BodyTooLarge"];
             readonly 415: components["responses"]["UnsupportedMediaType"];
             readonly 422: components["responses"]["EgressBlocked"];
+            readonly 500: components["responses"]["InternalError"];
+            readonly 503: components["responses"]["Unavailable"];
+        };
+    };
+    readonly listEvents: {
+        readonly parameters: {
+            readonly query?: {
+                /**
+                 * @description The `nextCursor` of a call before; `latest` for what happens from now on; from the beginning of the log unless given. Where some of
+                 *     what is behind it has left the log the answer is 410 (`events_missed`).
+                 */
+                readonly after?: string;
+                /** @description Only events of these types, as `message.*,fetch.failed`; all unless given. */
+                readonly types?: components["parameters"]["EventTypes"];
+                /** @description Only events of this mailbox. */
+                readonly mailbox?: components["parameters"]["EventMailbox"];
+                /** @description How many events a page holds at most. One with much text holds fewer. */
+                readonly limit?: components["parameters"]["EventLimit"];
+                /** @description How many seconds to wait for an event where there is none. */
+                readonly wait?: components["parameters"]["EventWait"];
+            };
+            readonly header?: never;
+            readonly path?: never;
+            readonly cookie?: never;
+        };
+        readonly requestBody?: never;
+        readonly responses: {
+            /** @description A page of events, which may be empty. */
+            readonly 200: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/json": components["schemas"]["EventPage"];
+                };
+            };
+            readonly 400: components["responses"]["BadRequest"];
+            readonly 401: components["responses"]["Unauthorized"];
+            readonly 410: components["responses"]["EventsMissed"];
+            readonly 500: components["responses"]["InternalError"];
+            readonly 503: components["responses"]["Unavailable"];
+        };
+    };
+    readonly streamEvents: {
+        readonly parameters: {
+            readonly query?: {
+                /** @description A cursor of `GET /v1/events`. What happens from now on unless given. */
+                readonly after?: string;
+                /** @description Only events of these types, as `message.*,fetch.failed`; all unless given. */
+                readonly types?: components["parameters"]["EventTypes"];
+                /** @description Only events of this mailbox. */
+                readonly mailbox?: components["parameters"]["EventMailbox"];
+            };
+            readonly header?: {
+                /** @description The id that came last. It counts before `after`. */
+                readonly "Last-Event-ID"?: string;
+            };
+            readonly path?: never;
+            readonly cookie?: never;
+        };
+        readonly requestBody?: never;
+        readonly responses: {
+            /** @description The events. */
+            readonly 200: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "text/event-stream": string;
+                };
+            };
+            readonly 400: components["responses"]["BadRequest"];
+            readonly 401: components["responses"]["Unauthorized"];
+            readonly 410: components["responses"]["EventsMissed"];
             readonly 500: components["responses"]["InternalError"];
             readonly 503: components["responses"]["Unavailable"];
         };
