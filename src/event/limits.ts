@@ -16,3 +16,5 @@ export const readEntriesMax = 200;
 export const scanEntriesMax = 10_000;
 /** Who waits for events looks for them so often even where Redis says nothing. */
 export const recheckMs = 15_000;
+/** Consumers of a tenant that are known by name. */
+export const consumersMax = 100;

@@ -109,12 +109,15 @@ function charsOf(event: EventBody): number {
 }
 
 /** @throws AppError `invalid_request`. */
-export function readFilter({ types = ['*'], mailbox }: Query): EventFilter {
-  const unknown = types.filter((pattern) => !isTypePattern(pattern));
-  if (unknown.length > 0) {
-    throw invalidRequest([{ in: 'query', pointer: '/types', detail: 'has a pattern that fits no type of event' }]);
-  }
+function readFilter({ types = ['*'], mailbox }: Query): EventFilter {
+  checkTypes(types, 'query');
   return { types, mailboxId: mailbox ?? null };
+}
+
+/** @throws AppError `invalid_request`. */
+export function checkTypes(types: readonly string[], place: 'query' | 'body'): void {
+  if (types.every(isTypePattern)) return;
+  throw invalidRequest([{ in: place, pointer: '/types', detail: 'has a pattern that fits no type of event' }]);
 }
 
 function readCursor(text: string | undefined): Place | null {
