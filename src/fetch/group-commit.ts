@@ -50,6 +50,11 @@ interface Waiting {
   fetchedMs: number;
 }
 
+interface Stored {
+  waiting: Waiting;
+  outcome: StoredOutcome;
+}
+
 export class GroupCommit {
   readonly committed: StoredMessage[] = [];
   /** How many were not wanted, by what was found in them. */
@@ -122,8 +127,10 @@ export class GroupCommit {
     const messages = this.#finish(group, parsed);
     const { fetch } = this.#job;
     const outcomes = await this.#ports.messages.store(fetch.tenant, messages);
-    const stored = group.map((waiting, at) => ({ waiting, outcome: outcomes[at] as StoredOutcome }));
-    const fresh = stored.filter(({ waiting: { raw } }) => 'omitted' in raw || !this.#job.isAnnounced(digestOf(raw)));
+    const stored = group.map((waiting, at): Stored => ({ waiting, outcome: outcomes[at] as StoredOutcome }));
+    const isKnown = ({ waiting: { raw } }: Stored): boolean =>
+      !('omitted' in raw) && this.#job.isAnnounced(digestOf(raw));
+    const fresh = stored.filter((one) => !isKnown(one));
     // Under the id of the first with these bytes: whoever stored that may have died before it was announced.
     const received = new Map(fresh.map(({ waiting, outcome }) => [outcome.firstId, waiting.fetchedMs]));
     await this.#ports.announce.received(
@@ -138,10 +145,7 @@ export class GroupCommit {
       }),
     );
     this.committed.push(...marked);
-    const known = stored.filter(({ waiting }) => !fresh.some((one) => one.waiting === waiting));
-    this.renumbered += known.filter(
-      ({ waiting, outcome: { id, firstId } }) => waiting.message.key && id !== firstId,
-    ).length;
+    this.renumbered += stored.filter((one) => isKnown(one) && isRenumbered(one)).length;
   }
 
   async #parsedOf(group: readonly Waiting[]): Promise<ReadonlyMap<Waiting, ParsedMessage>> {
@@ -216,6 +220,11 @@ export class GroupCommit {
     this.#digests.set(digest, met + 1);
     return { digest, occurrence: met };
   }
+}
+
+/** The bytes of an earlier message, under a unique-id of its own. */
+function isRenumbered({ waiting, outcome: { id, firstId } }: Stored): boolean {
+  return waiting.message.key !== null && id !== firstId;
 }
 
 /** As the ledger has it. */

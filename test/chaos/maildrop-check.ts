@@ -8,6 +8,7 @@ import { expect } from 'vitest';
 import type { components } from '../../src/contract.gen.ts';
 import { messageId } from '../../src/identity.ts';
 import type { Dovecot } from '../support/dovecot.ts';
+import { readEvents, type EventBody } from '../support/event-feed.ts';
 import type { FetchBody, Service } from '../support/service.ts';
 import { startFaultProxy, type Fault, type FaultProxy } from './fault-proxy.ts';
 
@@ -89,6 +90,16 @@ export async function startTrial(options: TrialOptions): Promise<Trial> {
     });
   }
 
+  /** Each message is told of once, and so is its deletion, however often somebody died on the way there. */
+  async function checkEvents(ids: readonly string[]): Promise<void> {
+    const events = await ask((service) => readEvents(service, `&mailbox=${mailbox}`));
+    const subjectsOf = (type: EventBody['type']): string[] =>
+      events.filter((event) => event.type === type).map(({ subject }) => subject);
+    expect(subjectsOf('message.received').sort()).toEqual(ids.toSorted());
+    expect(subjectsOf('message.deleted_upstream').sort()).toEqual(policy === 'never' ? [] : ids.toSorted());
+    expect(events.map(({ sequence }) => Number(sequence))).toEqual(events.map((_, at) => at + 1));
+  }
+
   async function checkAll(): Promise<void> {
     const summaries = await ask(async (service) => {
       const page = await service.api('GET', `/v1/messages?mailbox=${mailbox}&limit=100`);
@@ -109,6 +120,7 @@ export async function startTrial(options: TrialOptions): Promise<Trial> {
     }
     const upstream = (await dovecot.maildir(user)).map(digest).sort();
     expect(upstream).toEqual(policy === 'never' ? mails.map(digest).sort() : []);
+    await checkEvents(derived);
     expect(proxy.complaints).toEqual([]);
     expect(proxy.openMax, 'sessions in one maildrop at once').toBeLessThanOrEqual(options.sessionsMax ?? 1);
   }
