@@ -8,7 +8,10 @@ import { createAccess, type Access } from './access/access.ts';
 import { findSettings } from './autoconfig/find-settings.ts';
 import { createDnsResolver } from './autoconfig/sources.ts';
 import { type MadeKey } from './config/keys.ts';
-import { buildPayload } from './event/payload.ts';
+import { createConsumerStore } from './event/consumer-store.ts';
+import { createEventFeed } from './event/feed.ts';
+import { createNews } from './event/news.ts';
+import { buildEnvelope, buildPayload } from './event/payload.ts';
 import { AppError } from './errors.ts';
 import type { FetchRef } from './fetch/fetch.ts';
 import { createLeases } from './fetch/lease.ts';
@@ -238,6 +241,9 @@ async function startApi(parts: Parts, access: Access): Promise<string> {
         summarise: subscriptions.summarise,
         check: (url) => void egress.checkWebhookUrl(url),
       },
+      events: createEventFeed({ log: parts.eventLog, news: createNews(parts.openBlocking()), clock }),
+      consumers: createConsumerStore(redis),
+      renderEvent: (event) => buildEnvelope(messages, event),
       messages,
       parser: {
         parse: async (source, signal) =>

@@ -294,6 +294,137 @@ export interface paths {
         readonly patch?: never;
         readonly trace?: never;
     };
+    readonly "/v1/events": {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path?: never;
+            readonly cookie?: never;
+        };
+        /**
+         * Events behind a cursor, in the order of the log
+         * @description Give `nextCursor` as `after` of the next call, and do so only once the events are dealt with: whoever dies in between reads them again, under
+         *     the same ids. With `wait` the answer comes as soon as there is an event, or after so many seconds without one. What is sent is made from what is
+         *     stored now: of a message that was deleted since, `data.message` is null.
+         */
+        readonly get: operations["listEvents"];
+        readonly put?: never;
+        readonly post?: never;
+        readonly delete?: never;
+        readonly options?: never;
+        readonly head?: never;
+        readonly patch?: never;
+        readonly trace?: never;
+    };
+    readonly "/v1/events/stream": {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path?: never;
+            readonly cookie?: never;
+        };
+        /**
+         * Events as they happen
+         * @description Server-sent events without a name (`onmessage`), whose data is an event and whose `id` is its cursor: `EventSource` goes on where it was by itself.
+         *     It begins with an id without data. Without events, a comment and an id come every 15 seconds.
+         */
+        readonly get: operations["streamEvents"];
+        readonly put?: never;
+        readonly post?: never;
+        readonly delete?: never;
+        readonly options?: never;
+        readonly head?: never;
+        readonly patch?: never;
+        readonly trace?: never;
+    };
+    readonly "/v1/event-consumers": {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path?: never;
+            readonly cookie?: never;
+        };
+        /** All consumers, in the order of their names */
+        readonly get: operations["listEventConsumers"];
+        readonly put?: never;
+        readonly post?: never;
+        readonly delete?: never;
+        readonly options?: never;
+        readonly head?: never;
+        readonly patch?: never;
+        readonly trace?: never;
+    };
+    readonly "/v1/event-consumers/{consumer}": {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path: {
+                /** @description The name of a consumer. */
+                readonly consumer: components["parameters"]["EventConsumer"];
+            };
+            readonly cookie?: never;
+        };
+        /** A consumer, and how far it is behind */
+        readonly get: operations["getEventConsumer"];
+        /**
+         * Make a consumer, or change what it wants
+         * @description A consumer that is there goes on where it was, unless `from` says otherwise. There are 100 at most.
+         */
+        readonly put: operations["putEventConsumer"];
+        readonly post?: never;
+        /** Forget a consumer */
+        readonly delete: operations["deleteEventConsumer"];
+        readonly options?: never;
+        readonly head?: never;
+        readonly patch?: never;
+        readonly trace?: never;
+    };
+    readonly "/v1/event-consumers/{consumer}/events": {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path: {
+                /** @description The name of a consumer. */
+                readonly consumer: components["parameters"]["EventConsumer"];
+            };
+            readonly cookie?: never;
+        };
+        /**
+         * The events that the consumer has not acknowledged
+         * @description The same ones again until they are: acknowledge `nextCursor` once they are dealt with. Several processes that read as one consumer get the same events.
+         */
+        readonly get: operations["readEventConsumer"];
+        readonly put?: never;
+        readonly post?: never;
+        readonly delete?: never;
+        readonly options?: never;
+        readonly head?: never;
+        readonly patch?: never;
+        readonly trace?: never;
+    };
+    readonly "/v1/event-consumers/{consumer}/ack": {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path: {
+                /** @description The name of a consumer. */
+                readonly consumer: components["parameters"]["EventConsumer"];
+            };
+            readonly cookie?: never;
+        };
+        readonly get?: never;
+        readonly put?: never;
+        /**
+         * Go on behind a cursor
+         * @description Forward only; an older cursor changes nothing.
+         */
+        readonly post: operations["acknowledgeEvents"];
+        readonly delete?: never;
+        readonly options?: never;
+        readonly head?: never;
+        readonly patch?: never;
+        readonly trace?: never;
+    };
     readonly "/v1/messages": {
         readonly parameters: {
             readonly query?: never;
@@ -1848,6 +1979,44 @@ export interface components {
             /** @description Attachments came in a winmail.dat (TNEF): its files are listed beside it. */
             readonly tnef: boolean;
         };
+        /** @example message.* */
+        readonly EventTypePattern: string;
+        /** @example helpdesk */
+        readonly EventConsumerName: string;
+        readonly EventConsumerRequest: {
+            /** @description All unless given. */
+            readonly types?: readonly components["schemas"]["EventTypePattern"][];
+            /** @description Events of this mailbox alone. */
+            readonly mailbox?: components["schemas"]["MailboxId"] | null;
+            /**
+             * @description Where it begins: `latest`, unless given, with what happens from now on. Of a consumer that is there it moves the cursor, which is how
+             *     to go on after `events_missed`.
+             * @enum {string}
+             */
+            readonly from?: "earliest" | "latest";
+        };
+        readonly EventConsumer: {
+            readonly name: components["schemas"]["EventConsumerName"];
+            readonly types: readonly components["schemas"]["EventTypePattern"][];
+            readonly mailbox: components["schemas"]["MailboxId"] | null;
+            /** @description Up to here all is acknowledged. */
+            readonly cursor: string;
+            /** @description How many events are behind that in the log, wanted or not. */
+            readonly behind: number;
+            /** Format: date-time */
+            readonly createdAt: string;
+        };
+        readonly EventAcknowledgement: {
+            /** @description The `nextCursor` of what is dealt with. */
+            readonly cursor: string;
+        };
+        readonly EventPage: {
+            readonly items: readonly components["schemas"]["Event"][];
+            /** @description Give it as `after` for what comes behind, now or later. */
+            readonly nextCursor: string;
+            /** @description There may be more to be read at once. */
+            readonly hasMore: boolean;
+        };
         /** @description CloudEvents 1.0, in JSON. `tenant`, `mailbox`, `fetch` and `sequence` are extension attributes. */
         readonly EventEnvelope: {
             /** @constant */
@@ -2134,7 +2303,7 @@ export interface components {
             readonly title: string;
             readonly status: number;
             /** @enum {string} */
-            readonly code: "invalid_request" | "invalid_json" | "unsupported_media_type" | "body_too_large" | "range_not_satisfiable" | "unauthorized" | "link_expired" | "not_found" | "method_not_allowed" | "conflict" | "egress_blocked" | "storage_unavailable" | "busy" | "internal_error";
+            readonly code: "invalid_request" | "invalid_json" | "unsupported_media_type" | "body_too_large" | "range_not_satisfiable" | "unauthorized" | "link_expired" | "not_found" | "method_not_allowed" | "conflict" | "egress_blocked" | "storage_unavailable" | "busy" | "events_missed" | "internal_error";
             readonly detail: string;
             /** @description The same as in the log. */
             readonly requestId?: string;
@@ -2149,6 +2318,15 @@ export interface components {
         };
     };
     responses: {
+        /** @description Some of what is behind the cursor has left the log (`events_missed`). Read on without one, and look at what else may have changed. */
+        readonly EventsMissed: {
+            headers: {
+                readonly [name: string]: unknown;
+            };
+            content: {
+                readonly "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
         /** @description Acknowledged. Any 2xx will do. */
         readonly WebhookAcknowledged: {
             headers: {
@@ -2261,6 +2439,16 @@ export interface components {
         };
     };
     parameters: {
+        /** @description Only events of these types, as `message.*,fetch.failed`; all unless given. */
+        readonly EventTypes: readonly components["schemas"]["EventTypePattern"][];
+        /** @description The name of a consumer. */
+        readonly EventConsumer: components["schemas"]["EventConsumerName"];
+        /** @description Only events of this mailbox. */
+        readonly EventMailbox: components["schemas"]["MailboxId"];
+        /** @description How many events a page holds at most. One with much text holds fewer. */
+        readonly EventLimit: number;
+        /** @description How many seconds to wait for an event where there is none. */
+        readonly EventWait: number;
         /** @description The event's id; the same over retries, so that a receiver can tell what it has seen. */
         readonly WebhookId: components["schemas"]["EventId"];
         /** @description When this attempt was signed, in seconds since 1970. */
@@ -2842,6 +3030,272 @@ export interface operations {
             readonly 413: components["responses"]["BodyTooLarge"];
             readonly 415: components["responses"]["UnsupportedMediaType"];
             readonly 422: components["responses"]["EgressBlocked"];
+            readonly 500: components["responses"]["InternalError"];
+            readonly 503: components["responses"]["Unavailable"];
+        };
+    };
+    readonly listEvents: {
+        readonly parameters: {
+            readonly query?: {
+                /**
+                 * @description The `nextCursor` of a call before; `latest` for what happens from now on; from the beginning of the log unless given. Where some of
+                 *     what is behind it has left the log the answer is 410 (`events_missed`).
+                 */
+                readonly after?: string;
+                /** @description Only events of these types, as `message.*,fetch.failed`; all unless given. */
+                readonly types?: components["parameters"]["EventTypes"];
+                /** @description Only events of this mailbox. */
+                readonly mailbox?: components["parameters"]["EventMailbox"];
+                /** @description How many events a page holds at most. One with much text holds fewer. */
+                readonly limit?: components["parameters"]["EventLimit"];
+                /** @description How many seconds to wait for an event where there is none. */
+                readonly wait?: components["parameters"]["EventWait"];
+            };
+            readonly header?: never;
+            readonly path?: never;
+            readonly cookie?: never;
+        };
+        readonly requestBody?: never;
+        readonly responses: {
+            /** @description A page of events, which may be empty. */
+            readonly 200: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/json": components["schemas"]["EventPage"];
+                };
+            };
+            readonly 400: components["responses"]["BadRequest"];
+            readonly 401: components["responses"]["Unauthorized"];
+            readonly 410: components["responses"]["EventsMissed"];
+            readonly 500: components["responses"]["InternalError"];
+            readonly 503: components["responses"]["Unavailable"];
+        };
+    };
+    readonly streamEvents: {
+        readonly parameters: {
+            readonly query?: {
+                /** @description A cursor of `GET /v1/events`. What happens from now on unless given. */
+                readonly after?: string;
+                /** @description Only events of these types, as `message.*,fetch.failed`; all unless given. */
+                readonly types?: components["parameters"]["EventTypes"];
+                /** @description Only events of this mailbox. */
+                readonly mailbox?: components["parameters"]["EventMailbox"];
+            };
+            readonly header?: {
+                /** @description The id that came last. It counts before `after`. */
+                readonly "Last-Event-ID"?: string;
+            };
+            readonly path?: never;
+            readonly cookie?: never;
+        };
+        readonly requestBody?: never;
+        readonly responses: {
+            /** @description The events. */
+            readonly 200: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "text/event-stream": string;
+                };
+            };
+            readonly 400: components["responses"]["BadRequest"];
+            readonly 401: components["responses"]["Unauthorized"];
+            readonly 410: components["responses"]["EventsMissed"];
+            readonly 500: components["responses"]["InternalError"];
+            readonly 503: components["responses"]["Unavailable"];
+        };
+    };
+    readonly listEventConsumers: {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path?: never;
+            readonly cookie?: never;
+        };
+        readonly requestBody?: never;
+        readonly responses: {
+            /** @description The consumers. */
+            readonly 200: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/json": {
+                        readonly items: readonly components["schemas"]["EventConsumer"][];
+                    };
+                };
+            };
+            readonly 400: components["responses"]["BadRequest"];
+            readonly 401: components["responses"]["Unauthorized"];
+            readonly 500: components["responses"]["InternalError"];
+            readonly 503: components["responses"]["Unavailable"];
+        };
+    };
+    readonly getEventConsumer: {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path: {
+                /** @description The name of a consumer. */
+                readonly consumer: components["parameters"]["EventConsumer"];
+            };
+            readonly cookie?: never;
+        };
+        readonly requestBody?: never;
+        readonly responses: {
+            /** @description The consumer. */
+            readonly 200: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/json": components["schemas"]["EventConsumer"];
+                };
+            };
+            readonly 400: components["responses"]["BadRequest"];
+            readonly 401: components["responses"]["Unauthorized"];
+            readonly 404: components["responses"]["NotFound"];
+            readonly 500: components["responses"]["InternalError"];
+            readonly 503: components["responses"]["Unavailable"];
+        };
+    };
+    readonly putEventConsumer: {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path: {
+                /** @description The name of a consumer. */
+                readonly consumer: components["parameters"]["EventConsumer"];
+            };
+            readonly cookie?: never;
+        };
+        readonly requestBody: {
+            readonly content: {
+                readonly "application/json": components["schemas"]["EventConsumerRequest"];
+            };
+        };
+        readonly responses: {
+            /** @description The consumer is changed. */
+            readonly 200: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/json": components["schemas"]["EventConsumer"];
+                };
+            };
+            /** @description The consumer is made. */
+            readonly 201: {
+                headers: {
+                    readonly Location: components["headers"]["Location"];
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/json": components["schemas"]["EventConsumer"];
+                };
+            };
+            readonly 400: components["responses"]["BadRequest"];
+            readonly 401: components["responses"]["Unauthorized"];
+            readonly 409: components["responses"]["Conflict"];
+            readonly 413: components["responses"]["BodyTooLarge"];
+            readonly 415: components["responses"]["UnsupportedMediaType"];
+            readonly 500: components["responses"]["InternalError"];
+            readonly 503: components["responses"]["Unavailable"];
+        };
+    };
+    readonly deleteEventConsumer: {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path: {
+                /** @description The name of a consumer. */
+                readonly consumer: components["parameters"]["EventConsumer"];
+            };
+            readonly cookie?: never;
+        };
+        readonly requestBody?: never;
+        readonly responses: {
+            /** @description It is forgotten. The events stay in the log. */
+            readonly 204: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content?: never;
+            };
+            readonly 400: components["responses"]["BadRequest"];
+            readonly 401: components["responses"]["Unauthorized"];
+            readonly 404: components["responses"]["NotFound"];
+            readonly 500: components["responses"]["InternalError"];
+            readonly 503: components["responses"]["Unavailable"];
+        };
+    };
+    readonly readEventConsumer: {
+        readonly parameters: {
+            readonly query?: {
+                /** @description How many events a page holds at most. One with much text holds fewer. */
+                readonly limit?: components["parameters"]["EventLimit"];
+                /** @description How many seconds to wait for an event where there is none. */
+                readonly wait?: components["parameters"]["EventWait"];
+            };
+            readonly header?: never;
+            readonly path: {
+                /** @description The name of a consumer. */
+                readonly consumer: components["parameters"]["EventConsumer"];
+            };
+            readonly cookie?: never;
+        };
+        readonly requestBody?: never;
+        readonly responses: {
+            /** @description A page of events, which may be empty. */
+            readonly 200: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/json": components["schemas"]["EventPage"];
+                };
+            };
+            readonly 400: components["responses"]["BadRequest"];
+            readonly 401: components["responses"]["Unauthorized"];
+            readonly 404: components["responses"]["NotFound"];
+            readonly 410: components["responses"]["EventsMissed"];
+            readonly 500: components["responses"]["InternalError"];
+            readonly 503: components["responses"]["Unavailable"];
+        };
+    };
+    readonly acknowledgeEvents: {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path: {
+                /** @description The name of a consumer. */
+                readonly consumer: components["parameters"]["EventConsumer"];
+            };
+            readonly cookie?: never;
+        };
+        readonly requestBody: {
+            readonly content: {
+                readonly "application/json": components["schemas"]["EventAcknowledgement"];
+            };
+        };
+        readonly responses: {
+            /** @description The consumer as it stands. */
+            readonly 200: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/json": components["schemas"]["EventConsumer"];
+                };
+            };
+            readonly 400: components["responses"]["BadRequest"];
+            readonly 401: components["responses"]["Unauthorized"];
+            readonly 404: components["responses"]["NotFound"];
+            readonly 413: components["responses"]["BodyTooLarge"];
+            readonly 415: components["responses"]["UnsupportedMediaType"];
             readonly 500: components["responses"]["InternalError"];
             readonly 503: components["responses"]["Unavailable"];
         };

@@ -58,6 +58,7 @@ export const REQUEST_CODES = [
   'conflict',
   'storage_unavailable',
   'busy',
+  'events_missed',
 ] as const;
 
 export type ErrorCode = FailureCode | (typeof REQUEST_CODES)[number] | 'invalid_config';

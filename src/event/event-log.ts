@@ -25,9 +25,15 @@ export interface EventLog {
   /** Resolves, in their order, with the same events in their places: those that they have had before, where that is known. */
   append(tenant: string, events: readonly NewEvent[]): Promise<EventRef[]>;
   /** The oldest entries behind `after`, or of all; null where some of them have left the log, or it does not reach so far. */
-  read(tenant: string, after: Place | null): Promise<LoggedEvent[] | null>;
+  read(tenant: string, after: Place | null): Promise<LogSection | null>;
   /** The place of the last event of all. */
   end(tenant: string): Promise<Place>;
+}
+
+export interface LogSection {
+  entries: LoggedEvent[];
+  /** Where the log ended at that moment. */
+  end: Place;
 }
 
 export interface EventLogBounds {
@@ -103,12 +109,13 @@ export function createEventLog(redis: Redis, { ageMs, bytes }: EventLogBounds): 
       const [entries, last] = await inOneStep<[[string, string[]][], string | null]>(
         redis.multi().xrange(log, from, '+', 'COUNT', readEntriesMax).hget(places, 'last'),
       );
-      const found = entries.map((entry) => decodeEntry(tenant, entry));
+      const end = last === null ? startOfLog : parsePlace(last);
+      const found: LogSection = { entries: entries.map((entry) => decodeEntry(tenant, entry)), end };
       if (after === null) return found;
-      const [first] = found;
+      const [first] = found.entries;
       if (first) return first.place.number > after.number + 1 ? null : found;
       // Nothing is behind it: there never was, or that has left the log, or Redis has lost what the cursor is from.
-      return formatPlace(after) === (last ?? formatPlace(startOfLog)) ? found : null;
+      return formatPlace(after) === formatPlace(end) ? found : null;
     },
   };
 }

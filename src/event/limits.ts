@@ -12,3 +12,9 @@ export const bytesCheckEvery = 64;
 export const bytesLeftShare = 0.9;
 /** Entries that are read from Redis at once. */
 export const readEntriesMax = 200;
+/** Entries that are looked at for one page, most of which a filter may not want. */
+export const scanEntriesMax = 10_000;
+/** Who waits for events looks for them so often even where Redis says nothing. */
+export const recheckMs = 15_000;
+/** Consumers of a tenant that are known by name. */
+export const consumersMax = 100;

@@ -25,6 +25,11 @@ export function parsePlace(text: string): Place {
   return { ms, number };
 }
 
+/** Whether one is later than the other. */
+export function isBehind(one: Place, other: Place): boolean {
+  return one.ms === other.ms ? one.number > other.number : one.ms > other.ms;
+}
+
 /** Always the same fields in the same order: the stream then keeps their names once for many entries. */
 export const FIELDS = ['id', 'type', 'subject', 'time', 'mailbox', 'fetch', 'facts'] as const;
 

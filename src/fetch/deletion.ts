@@ -38,6 +38,7 @@ export async function findDeletable(
   return chosen.filter((one) => isDone(one) || held.has(ids.get(one) ?? ''));
 }
 
-export function asDeleted({ entry: { at, bytes, absent, ownId, digest } }: StoredMessage): DeletedEntry {
-  return { state: 'deleted', at, bytes, absent, ownId, digest };
+/** It was listed, whatever was thought of it before. */
+export function asDeleted({ entry: { at, bytes, ownId, digest } }: StoredMessage): DeletedEntry {
+  return { state: 'deleted', at, bytes, absent: null, ownId, digest };
 }

@@ -47,6 +47,7 @@ export async function abandonMailbox(ports: RunMailboxPorts, ref: MailboxRef): P
     await abandonFetch(ports, fetch);
     await tellEnd(ports, await ports.records.find(fetch));
   }
+  await ports.stored.endScheduled(ref);
   const mailbox = await ports.stored.find(ref);
   if (mailbox) await ports.schedule.planNext(mailbox, mailboxRetryMsMax, NO_FINDINGS);
 }

@@ -13,6 +13,8 @@ import { autoconfigHandlers, type AutoconfigHandlerPorts } from './autoconfig.ts
 import type { NewMailbox } from '../mailbox/service.ts';
 import type { components } from '../contract.gen.ts';
 import { compileOperations, compileSchema, readContract } from './contract.ts';
+import { eventConsumerHandlers, type EventConsumerPorts } from './event-consumers.ts';
+import { eventHandlers } from './events.ts';
 import { fetchStreamHandlers } from './fetch-stream.ts';
 import { fetchHandlers, type FetchPorts } from './fetches.ts';
 import { mailboxHandlers, toNewMailbox, type MailboxPorts } from './mailboxes.ts';
@@ -34,6 +36,7 @@ export interface HttpPorts
     MailboxPorts,
     VerificationHandlerPorts,
     AutoconfigHandlerPorts,
+    EventConsumerPorts,
     Omit<MessageLinkPorts, 'links'>,
     ParsePorts,
     Omit<ServicePorts, 'document'> {
@@ -104,6 +107,8 @@ export function createHttpApp(ports: HttpPorts, only?: (path: string) => boolean
     {
       ...fetchHandlers(ports),
       ...fetchStreamHandlers(ports),
+      ...eventHandlers(ports),
+      ...eventConsumerHandlers(ports),
       ...mailboxHandlers(ports),
       ...mailboxImportHandlers({ mailboxes: ports.mailboxes, readMailbox }),
       ...verificationHandlers(ports),

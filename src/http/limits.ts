@@ -23,6 +23,8 @@ export const violationsMax = 20;
 export const requestTimeoutMs = 120_000;
 export const headersTimeoutMs = 10_000;
 export const keepAliveTimeoutMs = 65_000;
+/** How often a server that closes looks for connections that have become idle. */
+export const idleSweepMs = 100;
 /** Seconds that a 503 asks to wait. */
 export const retryAfterSeconds = 2;
 /** Fetches that are followed at once, each of which reads its record twice a second; and how long nothing is said at most. */
@@ -37,3 +39,6 @@ export const autoconfigsAtOnceMax = 20;
 export const importBytesMax = 64 * 1024 * 1024;
 export const importLinesMax = 10_000;
 export const importLinesAtOnce = 50;
+/** Callers that wait for events at once, and streams of events: neither holds a connection to Redis. */
+export const pollsAtOnceMax = 5_000;
+export const eventStreamsAtOnceMax = 1_000;

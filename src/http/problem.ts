@@ -13,6 +13,7 @@ const PROBLEMS: Partial<Record<ErrorCode, { status: number; title: string; heade
   not_found: { status: 404, title: 'Not found' },
   method_not_allowed: { status: 405, title: 'Method not allowed' },
   conflict: { status: 409, title: 'Conflict' },
+  events_missed: { status: 410, title: 'Events were missed' },
   body_too_large: { status: 413, title: 'The body is too large' },
   unsupported_media_type: { status: 415, title: 'Unsupported media type' },
   range_not_satisfiable: { status: 416, title: 'The range is not satisfiable' },

@@ -3,7 +3,7 @@ import { createAdaptorServer } from '@hono/node-server';
 import type { Hono } from 'hono';
 import type { Server } from 'node:http';
 import { AppError } from '../errors.ts';
-import { headerBytesMax, headersTimeoutMs, keepAliveTimeoutMs, requestTimeoutMs } from './limits.ts';
+import { headerBytesMax, headersTimeoutMs, idleSweepMs, keepAliveTimeoutMs, requestTimeoutMs } from './limits.ts';
 
 export interface HttpServer {
   /** `http://host:port`, with the port that was taken. */
@@ -31,8 +31,11 @@ export async function startHttpServer(app: Hono, host: string, port: number): Pr
     async close(graceMs) {
       const closed = new Promise<void>((resolve) => server.close(() => resolve()));
       server.closeIdleConnections();
+      // Those become idle only now whose last answer is still being sent: clients keep them, and would hold up the end.
+      const sweep = setInterval(() => server.closeIdleConnections(), idleSweepMs);
       const timer = setTimeout(() => server.closeAllConnections(), graceMs);
       await closed;
+      clearInterval(sweep);
       clearTimeout(timer);
     },
   };

@@ -95,6 +95,9 @@ export interface EventKeys {
   /** Hash: event id to sequence, of the events that came lately; and the same of those before them. */
   recent: string;
   recentBefore: string;
+  /** Hashes by the name of a consumer: what it wants, and its cursor. */
+  consumers: string;
+  cursors: string;
   /** Channel: the id of the log's last entry, whenever there is one. */
   channel: string;
 }
@@ -106,6 +109,8 @@ export function eventKeys(tenant: string): EventKeys {
     places: `${tag}:places`,
     recent: `${tag}:recent`,
     recentBefore: `${tag}:recentBefore`,
+    consumers: `${tag}:consumers`,
+    cursors: `${tag}:cursors`,
     channel: `${tag}:news`,
   };
 }

@@ -8,6 +8,7 @@ import { expect } from 'vitest';
 import type { components } from '../../src/contract.gen.ts';
 import { eventId, mailboxId, messageId } from '../../src/identity.ts';
 import type { WebhookReceiver } from '../../src/sandbox/webhook-receiver.ts';
+import { readEvents, type EventBody } from '../support/event-feed.ts';
 import type { Dovecot } from '../support/dovecot.ts';
 import { eventually, type FetchBody, type Service } from '../support/service.ts';
 import { startFaultProxy, type FaultProxy, type FaultProxyOptions } from './fault-proxy.ts';
@@ -186,6 +187,10 @@ export async function startTrial(options: TrialOptions): Promise<Trial> {
     const left = leftUpstream(plan, mails, (digest) => acknowledged.has(digest)).map(digestOf);
     if (options.forgetsAcknowledgements === true) expect(upstream).toEqual(expect.arrayContaining(left));
     else expect(upstream).toEqual(left);
+    await checkEvents(
+      ids,
+      summaries.filter(({ digest }) => !upstream.includes(digest ?? '')).map(({ id }) => id),
+    );
     expect(proxy.complaints).toEqual([]);
     expect(proxy.openMax, 'sessions in one maildrop at once').toBeLessThanOrEqual(options.sessionsMax ?? 1);
   }
@@ -197,6 +202,17 @@ export async function startTrial(options: TrialOptions): Promise<Trial> {
     expect(had.map((entry) => entry.messageId ?? '').sort()).toEqual(ids);
     expect(skipped).toHaveLength(mails.filter((mail) => !isWanted(plan, mail)).length);
     expect(items).toHaveLength(skipped.length + had.length);
+  }
+
+  /** Each message is told of once, and so is its deletion, however often somebody died on the way there. */
+  async function checkEvents(ids: readonly string[], gone: readonly string[]): Promise<void> {
+    const events = await ask((service) => readEvents(service, `&mailbox=${mailbox}`));
+    const subjectsOf = (type: EventBody['type']): string[] =>
+      events.filter((event) => event.type === type).map(({ subject }) => subject);
+    expect(subjectsOf('message.received').sort()).toEqual(ids);
+    // A fetch with inline settings has a ledger of its own: what it could not tell, no other fetch knows.
+    if (plan.by === 'mailbox') expect(subjectsOf('message.deleted_upstream').sort()).toEqual(gone.toSorted());
+    expect(events.map(({ sequence }) => Number(sequence))).toEqual(events.map((_, at) => at + 1));
   }
 
   /** Each at least once, and none under two ids. */

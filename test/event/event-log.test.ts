@@ -40,9 +40,9 @@ const many = (count: number, prefix = 'msg'): NewEvent[] =>
 async function readAll(tenant = 'default'): Promise<LoggedEvent[]> {
   const all: LoggedEvent[] = [];
   for (;;) {
-    const more = (await log.read(tenant, all.at(-1)?.place ?? null)) ?? expect.fail('There is a gap');
-    if (more.length === 0) return all;
-    all.push(...more);
+    const { entries } = (await log.read(tenant, all.at(-1)?.place ?? null)) ?? expect.fail('There is a gap');
+    if (entries.length === 0) return all;
+    all.push(...entries);
   }
 }
 
@@ -145,16 +145,16 @@ describe('what has left the log', () => {
       () => redis.exists(KEYS.log),
       (there) => there === 0,
     );
-    expect(await log.read('default', last), 'who had read all has missed nothing').toEqual([]);
+    expect((await log.read('default', last))?.entries, 'who had read all has missed nothing').toEqual([]);
     expect(await log.read('default', { ms: last.ms, number: last.number - 1 })).toBeNull();
     await log.append('default', [received('msg_new')]);
-    expect((await log.read('default', last))?.map(({ event }) => event.subject)).toEqual(['msg_new']);
+    expect((await log.read('default', last))?.entries.map(({ event }) => event.subject)).toEqual(['msg_new']);
   });
 
   test('is told to a reader who is ahead of a log that has lost its end', async () => {
     await log.append('default', [received('msg_1')]);
     const end = await log.end('default');
-    expect(await log.read('default', end)).toEqual([]);
+    expect(await log.read('default', end)).toEqual({ entries: [], end });
     expect(await log.read('default', { ...end, number: end.number + 1 })).toBeNull();
   });
 });

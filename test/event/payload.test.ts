@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest';
-import { messageReceived, type EventRef } from '../../src/event/event.ts';
+import { describeEvent, messageReceived, type EventFacts, type EventRef } from '../../src/event/event.ts';
+import { EVENT_TYPES } from '../../src/event/event-types.ts';
 import { bodyCharsMax } from '../../src/event/limits.ts';
 import { buildEnvelope, buildPayload } from '../../src/event/payload.ts';
 import type { Message } from '../../src/message/message.ts';
@@ -134,5 +135,45 @@ describe('the payload of message.received', () => {
     );
     expect(message.text?.isWellFormed()).toBe(true);
     expect(message.text).toHaveLength(bodyCharsMax);
+  });
+});
+
+describe('an event of each type', () => {
+  const counts = { retrieved: 1, omitted: 0, skipped: 0, filtered: 0, failed: 0, deleted: 0 };
+  const change = { since: TIME, failure: { code: 'upstream_locked', phase: 'login' } };
+  const facts: EventFacts = {
+    'message.received': {},
+    'message.skipped': { uidl: 'a', reason: 'filter_size', bytes: null },
+    'message.deleted_upstream': {},
+    'fetch.succeeded': { counts },
+    'fetch.failed': { counts, error: { code: 'upstream_locked', phase: null } },
+    'mailbox.recovered': { since: TIME, failure: null },
+    'mailbox.retrying': change,
+    'mailbox.needs_credentials': change,
+    'mailbox.blocked': change,
+    'mailbox.paused': { since: TIME, failure: null },
+    'mailbox.warning': { code: 'unique_ids_changed', messages: 2 },
+    'webhook.failing': { failingSince: TIME, percent: 50 },
+    'webhook.disabled': { reason: 'gone', failingSince: null },
+    'webhook.recovered': { failingSince: TIME },
+    'delivery.exhausted': { webhookId: 'whk_1', eventId: EVENT.id, attempts: 10, status: null },
+  };
+
+  test.each(EVENT_TYPES)('%s keeps to the contract, which describes it', async (type) => {
+    const isOfMailbox = !/^(webhook|delivery)/.test(type);
+    const { mailboxId, fetchId, messageId } = SUBJECT;
+    const about = isOfMailbox ? { mailboxId, fetchId } : { mailboxId: null, fetchId: null };
+    const event = describeEvent(type, {
+      tenant: 'default',
+      subject: messageId,
+      time: TIME,
+      facts: facts[type],
+      ...about,
+    });
+    const message = await makeMessage(MAIL.raw);
+    const sequence = isOfMailbox ? 7 : null;
+    const envelope = await buildEnvelope({ find: async () => message }, { ...event, sequence });
+    expect(envelope).toMatchObject({ type, id: event.id, subject: messageId });
+    contract.checkEvent(envelope);
   });
 });

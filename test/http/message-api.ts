@@ -118,6 +118,9 @@ export async function startMessageApi(options: MessageApiOptions = {}): Promise<
     fetches: {
       find: async ({ id }) => (id === KNOWN_FETCH.id ? KNOWN_FETCH : null),
     } as HttpPorts['fetches'],
+    events: {} as HttpPorts['events'],
+    consumers: {} as HttpPorts['consumers'],
+    renderEvent: () => Promise.reject(new Error('not here')),
     webhooks: {} as HttpPorts['webhooks'],
     mailboxes: {} as HttpPorts['mailboxes'],
     mailboxFetches: {} as HttpPorts['mailboxFetches'],
