@@ -51,11 +51,6 @@ interface Waiting {
   fetchedMs: number;
 }
 
-interface Stored {
-  waiting: Waiting;
-  outcome: StoredOutcome;
-}
-
 export class GroupCommit {
   readonly committed: StoredMessage[] = [];
   /** How many were not wanted, by what was found in them. */
@@ -223,7 +218,6 @@ export class GroupCommit {
   }
 }
 
-/** The bytes of an earlier message, under a unique-id of its own. */
 /** As the ledger has it. */
 function digestOf({ sha256 }: RawDraft): string {
   return sha256.slice(0, 2 * digestBytes);

@@ -152,7 +152,7 @@ describe('an event of each type', () => {
     'mailbox.needs_credentials': change,
     'mailbox.blocked': change,
     'mailbox.paused': { since: TIME, failure: null },
-    'mailbox.warning': { code: 'unique_ids_changed', messages: 2 },
+    'mailbox.warning': { code: 'unique_ids_changed', since: '2026-11-28T12:00:00.000Z' },
     'webhook.failing': { failingSince: TIME, percent: 50 },
     'webhook.disabled': { reason: 'gone', failingSince: null },
     'webhook.recovered': { failingSince: TIME },
