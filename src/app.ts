@@ -36,6 +36,7 @@ import { isRedisUnavailable } from './redis/connection.ts';
 import { createDurability } from './redis/durability.ts';
 import { abandonDelivery, attemptDelivery, type DeliveryPorts } from './webhook/delivery.ts';
 import { createSender } from './webhook/sender.ts';
+import { createWebhookService } from './webhook/webhook-service.ts';
 import { createWebhookWorker } from './webhook/worker.ts';
 import { buildParts, readKeys, USER_AGENT, type AppOptions, type Closer, type Parts } from './parts.ts';
 
@@ -247,6 +248,12 @@ async function startApi(parts: Parts, access: Access): Promise<string> {
         summarise: subscriptions.summarise,
         check: (url) => void egress.checkWebhookUrl(url),
       },
+      subscriptions: createWebhookService({
+        clock,
+        random: randomBytes,
+        webhooks: parts.webhooks,
+        checkUrl: egress.checkWebhookUrl,
+      }),
       messages,
       parser: {
         parse: async (source, signal) =>

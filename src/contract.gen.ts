@@ -442,6 +442,82 @@ export interface paths {
         readonly patch?: never;
         readonly trace?: never;
     };
+    readonly "/v1/webhooks": {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path?: never;
+            readonly cookie?: never;
+        };
+        /** All webhooks, the oldest first */
+        readonly get: operations["listWebhooks"];
+        readonly put?: never;
+        /**
+         * Subscribe a URL to events
+         * @description Each event of the tenant that `events` and `mailboxes` let through is sent to the URL, by the rules of Standard Webhooks. The
+         *     answer has the secret that the signatures are made with, which is shown this once. Extra `headers` are kept as secrets are:
+         *     their values are not shown again. The URL is held against the egress policy now, and at each connection.
+         */
+        readonly post: operations["createWebhook"];
+        readonly delete?: never;
+        readonly options?: never;
+        readonly head?: never;
+        readonly patch?: never;
+        readonly trace?: never;
+    };
+    readonly "/v1/webhooks/{webhookId}": {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path: {
+                /** @description The id of a webhook. */
+                readonly webhookId: components["parameters"]["WebhookId"];
+            };
+            readonly cookie?: never;
+        };
+        /** Settings and state of a webhook */
+        readonly get: operations["getWebhook"];
+        readonly put?: never;
+        readonly post?: never;
+        /**
+         * Delete a webhook
+         * @description Nothing is sent to it any more. What was to be delivered is not.
+         */
+        readonly delete: operations["deleteWebhook"];
+        readonly options?: never;
+        readonly head?: never;
+        /**
+         * Change a webhook
+         * @description What is given is changed, and the rest stays; `headers` are replaced as a whole. `"disabled": false` also enables a webhook that
+         *     popbridge has disabled.
+         */
+        readonly patch: operations["updateWebhook"];
+        readonly trace?: never;
+    };
+    readonly "/v1/webhooks/{webhookId}/secret/rotate": {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path: {
+                /** @description The id of a webhook. */
+                readonly webhookId: components["parameters"]["WebhookId"];
+            };
+            readonly cookie?: never;
+        };
+        readonly get?: never;
+        readonly put?: never;
+        /**
+         * Give a webhook another secret
+         * @description Signatures are made with both secrets while the overlap lasts, so that the receiver can change over at any time in it.
+         *     `"overlapSeconds": 0` revokes all earlier secrets at once.
+         */
+        readonly post: operations["rotateWebhookSecret"];
+        readonly delete?: never;
+        readonly options?: never;
+        readonly head?: never;
+        readonly patch?: never;
+        readonly trace?: never;
+    };
     readonly "/v1/parse": {
         readonly parameters: {
             readonly query?: never;
@@ -750,6 +826,184 @@ export interface components {
              */
             readonly url: string;
             /** @description `whsec_` and 24 to 64 bytes in base64, by Standard Webhooks. */
+            readonly secret: string;
+        };
+        /** @example whk_01kb4t0n7hq3x8v5c2e9m6r1aw */
+        readonly WebhookId: string;
+        /**
+         * @example *
+         * @example message.*
+         * @example message.received
+         */
+        readonly EventPattern: string;
+        readonly NewWebhook: {
+            /**
+             * Format: uri
+             * @description https, unless `POPBRIDGE_EGRESS_ALLOW` names the host and port.
+             * @example https://example.com/hook
+             */
+            readonly url: string;
+            /**
+             * @description For people; popbridge makes nothing of it.
+             * @default null
+             */
+            readonly description: string | null;
+            /**
+             * @description What is sent, by type; `*` stands for all, `message.*` for all of messages.
+             * @default [
+             *       "*"
+             *     ]
+             */
+            readonly events: readonly components["schemas"]["EventPattern"][];
+            /**
+             * @description Only events of these mailboxes; all events where it is null.
+             * @default null
+             */
+            readonly mailboxes: readonly components["schemas"]["MailboxId"][] | null;
+            /**
+             * @description Sent with each request, for gateways that want them. No hop-by-hop fields, and none that popbridge sets itself.
+             * @default {}
+             */
+            readonly headers: {
+                readonly [key: string]: string;
+            };
+            /**
+             * @description `thin`: what a message is, without its text. `full`: with text and HTML, up to a bound.
+             * @default thin
+             * @enum {string}
+             */
+            readonly payload: "thin" | "full";
+            /**
+             * @description Requests in a second at most; null for no limit.
+             * @default null
+             */
+            readonly ratePerSecond: number | null;
+            /**
+             * @description Requests under way at once at most.
+             * @default 5
+             */
+            readonly concurrency: number;
+            /**
+             * @description The events of a mailbox in their order, and one request at a time; one that fails holds up those of its mailbox behind it.
+             * @default false
+             */
+            readonly ordered: boolean;
+            /**
+             * @description What one attempt may take, from the look-up of the name to the end of the answer.
+             * @default 15
+             */
+            readonly timeoutSeconds: number;
+            /**
+             * @description Whether requests have an Ed25519 signature (`v1a`) as well, which `publicKey` verifies without any secret.
+             * @default false
+             */
+            readonly ed25519: boolean;
+            /**
+             * @description Nothing is sent while it is.
+             * @default false
+             */
+            readonly disabled: boolean;
+        };
+        readonly WebhookChange: {
+            /**
+             * Format: uri
+             * @description https, unless `POPBRIDGE_EGRESS_ALLOW` names the host and port.
+             * @example https://example.com/hook
+             */
+            readonly url?: string;
+            /** @description For people; popbridge makes nothing of it. */
+            readonly description?: string | null;
+            /** @description What is sent, by type; `*` stands for all, `message.*` for all of messages. */
+            readonly events?: readonly components["schemas"]["EventPattern"][];
+            /** @description Only events of these mailboxes; all events where it is null. */
+            readonly mailboxes?: readonly components["schemas"]["MailboxId"][] | null;
+            /** @description Sent with each request, for gateways that want them. No hop-by-hop fields, and none that popbridge sets itself. */
+            readonly headers?: {
+                readonly [key: string]: string;
+            };
+            /**
+             * @description `thin`: what a message is, without its text. `full`: with text and HTML, up to a bound.
+             * @enum {string}
+             */
+            readonly payload?: "thin" | "full";
+            /** @description Requests in a second at most; null for no limit. */
+            readonly ratePerSecond?: number | null;
+            /** @description Requests under way at once at most. */
+            readonly concurrency?: number;
+            /** @description The events of a mailbox in their order, and one request at a time; one that fails holds up those of its mailbox behind it. */
+            readonly ordered?: boolean;
+            /** @description What one attempt may take, from the look-up of the name to the end of the answer. */
+            readonly timeoutSeconds?: number;
+            /** @description Whether requests have an Ed25519 signature (`v1a`) as well, which `publicKey` verifies without any secret. */
+            readonly ed25519?: boolean;
+            /** @description Nothing is sent while it is. */
+            readonly disabled?: boolean;
+        };
+        readonly Webhook: {
+            readonly id: components["schemas"]["WebhookId"];
+            /**
+             * Format: uri
+             * @description https, unless `POPBRIDGE_EGRESS_ALLOW` names the host and port.
+             * @example https://example.com/hook
+             */
+            readonly url: string;
+            /** @description For people; popbridge makes nothing of it. */
+            readonly description: string | null;
+            /** @description What is sent, by type; `*` stands for all, `message.*` for all of messages. */
+            readonly events: readonly components["schemas"]["EventPattern"][];
+            /** @description Only events of these mailboxes; all events where it is null. */
+            readonly mailboxes: readonly components["schemas"]["MailboxId"][] | null;
+            /** @description Of the extra headers; their values are not shown. */
+            readonly headerNames: readonly string[];
+            /**
+             * @description `thin`: what a message is, without its text. `full`: with text and HTML, up to a bound.
+             * @enum {string}
+             */
+            readonly payload: "thin" | "full";
+            /** @description Requests in a second at most; null for no limit. */
+            readonly ratePerSecond: number | null;
+            /** @description Requests under way at once at most. */
+            readonly concurrency: number;
+            /** @description The events of a mailbox in their order, and one request at a time; one that fails holds up those of its mailbox behind it. */
+            readonly ordered: boolean;
+            /** @description What one attempt may take, from the look-up of the name to the end of the answer. */
+            readonly timeoutSeconds: number;
+            /** @description Whether requests have an Ed25519 signature (`v1a`) as well, which `publicKey` verifies without any secret. */
+            readonly ed25519: boolean;
+            /** @description Nothing is sent while it is. */
+            readonly disabled: boolean;
+            /** @description `owner`: by a request. `gone`: it answered 410. `failing`: nothing was acknowledged for too long. */
+            readonly disabledReason: ("owner" | "gone" | "failing") | null;
+            /** Format: date-time */
+            readonly disabledAt: string | null;
+            /** @description Verifies `v1a`: `whpk_` and the 32 bytes in base64; null without `ed25519`. */
+            readonly publicKey: string | null;
+            /** @description One for each secret that signs, the newest first; null where it has no end. */
+            readonly secretsValidUntil: readonly (string | null)[];
+            /** Format: date-time */
+            readonly createdAt: string;
+            /** Format: date-time */
+            readonly updatedAt: string;
+        };
+        readonly CreatedWebhook: {
+            readonly webhook: components["schemas"]["Webhook"];
+            /** @description `whsec_` and 32 bytes in base64. Shown this once. */
+            readonly secret: string;
+        };
+        readonly WebhookPage: {
+            readonly items: readonly components["schemas"]["Webhook"][];
+            readonly nextCursor: components["schemas"]["WebhookId"] | null;
+        };
+        readonly SecretRotation: {
+            /**
+             * @description How long the secret before this one signs as well.
+             * @default 86400
+             */
+            readonly overlapSeconds: number;
+        };
+        readonly RotatedSecret: {
+            readonly webhook: components["schemas"]["Webhook"];
+            /** @description `whsec_` and 32 bytes in base64. Shown this once. */
             readonly secret: string;
         };
         /**
@@ -1725,6 +1979,8 @@ export interface components {
         /** @description The id of a fetch. */
         readonly FetchId: components["schemas"]["FetchId"];
         readonly MailboxId: components["schemas"]["MailboxId"];
+        /** @description The id of a webhook. */
+        readonly WebhookId: components["schemas"]["WebhookId"];
         /** @description The id of a message. */
         readonly MessageId: components["schemas"]["MessageId"];
         /** @description `wait=N` (RFC 7240): answer when the fetch has ended, or after N seconds, 60 at most. Other preferences are ignored. */
@@ -2594,6 +2850,193 @@ export interface operations {
             readonly 401: components["responses"]["Unauthorized"];
             readonly 404: components["responses"]["NotFound"];
             readonly 416: components["responses"]["RangeNotSatisfiable"];
+            readonly 500: components["responses"]["InternalError"];
+            readonly 503: components["responses"]["Unavailable"];
+        };
+    };
+    readonly listWebhooks: {
+        readonly parameters: {
+            readonly query?: {
+                /** @description How many webhooks a page holds at most. */
+                readonly limit?: number;
+                /** @description The `nextCursor` of the page before. */
+                readonly cursor?: components["schemas"]["WebhookId"];
+            };
+            readonly header?: never;
+            readonly path?: never;
+            readonly cookie?: never;
+        };
+        readonly requestBody?: never;
+        readonly responses: {
+            /** @description A page of webhooks. */
+            readonly 200: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/json": components["schemas"]["WebhookPage"];
+                };
+            };
+            readonly 400: components["responses"]["BadRequest"];
+            readonly 401: components["responses"]["Unauthorized"];
+            readonly 500: components["responses"]["InternalError"];
+            readonly 503: components["responses"]["Unavailable"];
+        };
+    };
+    readonly createWebhook: {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path?: never;
+            readonly cookie?: never;
+        };
+        readonly requestBody: {
+            readonly content: {
+                readonly "application/json": components["schemas"]["NewWebhook"];
+            };
+        };
+        readonly responses: {
+            /** @description The webhook, and its secret. */
+            readonly 201: {
+                headers: {
+                    readonly Location: components["headers"]["Location"];
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/json": components["schemas"]["CreatedWebhook"];
+                };
+            };
+            readonly 400: components["responses"]["BadRequest"];
+            readonly 401: components["responses"]["Unauthorized"];
+            readonly 409: components["responses"]["Conflict"];
+            readonly 413: components["responses"]["BodyTooLarge"];
+            readonly 415: components["responses"]["UnsupportedMediaType"];
+            readonly 422: components["responses"]["EgressBlocked"];
+            readonly 500: components["responses"]["InternalError"];
+            readonly 503: components["responses"]["Unavailable"];
+        };
+    };
+    readonly getWebhook: {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path: {
+                /** @description The id of a webhook. */
+                readonly webhookId: components["parameters"]["WebhookId"];
+            };
+            readonly cookie?: never;
+        };
+        readonly requestBody?: never;
+        readonly responses: {
+            /** @description The webhook. */
+            readonly 200: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/json": components["schemas"]["Webhook"];
+                };
+            };
+            readonly 400: components["responses"]["BadRequest"];
+            readonly 401: components["responses"]["Unauthorized"];
+            readonly 404: components["responses"]["NotFound"];
+            readonly 500: components["responses"]["InternalError"];
+            readonly 503: components["responses"]["Unavailable"];
+        };
+    };
+    readonly deleteWebhook: {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path: {
+                /** @description The id of a webhook. */
+                readonly webhookId: components["parameters"]["WebhookId"];
+            };
+            readonly cookie?: never;
+        };
+        readonly requestBody?: never;
+        readonly responses: {
+            /** @description It is gone. */
+            readonly 204: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content?: never;
+            };
+            readonly 400: components["responses"]["BadRequest"];
+            readonly 401: components["responses"]["Unauthorized"];
+            readonly 404: components["responses"]["NotFound"];
+            readonly 500: components["responses"]["InternalError"];
+            readonly 503: components["responses"]["Unavailable"];
+        };
+    };
+    readonly updateWebhook: {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path: {
+                /** @description The id of a webhook. */
+                readonly webhookId: components["parameters"]["WebhookId"];
+            };
+            readonly cookie?: never;
+        };
+        readonly requestBody: {
+            readonly content: {
+                readonly "application/json": components["schemas"]["WebhookChange"];
+            };
+        };
+        readonly responses: {
+            /** @description The webhook as it is now. */
+            readonly 200: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/json": components["schemas"]["Webhook"];
+                };
+            };
+            readonly 400: components["responses"]["BadRequest"];
+            readonly 401: components["responses"]["Unauthorized"];
+            readonly 404: components["responses"]["NotFound"];
+            readonly 409: components["responses"]["Conflict"];
+            readonly 413: components["responses"]["BodyTooLarge"];
+            readonly 415: components["responses"]["UnsupportedMediaType"];
+            readonly 422: components["responses"]["EgressBlocked"];
+            readonly 500: components["responses"]["InternalError"];
+            readonly 503: components["responses"]["Unavailable"];
+        };
+    };
+    readonly rotateWebhookSecret: {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path: {
+                /** @description The id of a webhook. */
+                readonly webhookId: components["parameters"]["WebhookId"];
+            };
+            readonly cookie?: never;
+        };
+        readonly requestBody: {
+            readonly content: {
+                readonly "application/json": components["schemas"]["SecretRotation"];
+            };
+        };
+        readonly responses: {
+            /** @description The new secret, shown this once. */
+            readonly 200: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/json": components["schemas"]["RotatedSecret"];
+                };
+            };
+            readonly 400: components["responses"]["BadRequest"];
+            readonly 401: components["responses"]["Unauthorized"];
+            readonly 404: components["responses"]["NotFound"];
+            readonly 409: components["responses"]["Conflict"];
+            readonly 413: components["responses"]["BodyTooLarge"];
+            readonly 415: components["responses"]["UnsupportedMediaType"];
             readonly 500: components["responses"]["InternalError"];
             readonly 503: components["responses"]["Unavailable"];
         };

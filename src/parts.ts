@@ -32,6 +32,7 @@ import { findRedisServer } from './redis/server-binary.ts';
 import { checkServer } from './redis/server-facts.ts';
 import { createWebhookQueue, type WebhookQueue } from './webhook/queue.ts';
 import { createSubscriptionStore, type SubscriptionStore } from './webhook/subscription-store.ts';
+import { createWebhookStore, type WebhookStore } from './webhook/webhook-store.ts';
 
 export interface AppOptions {
   config: Config;
@@ -77,6 +78,7 @@ export interface Parts extends Lifecycle {
   due: DueIndex;
   messages: MessageStore;
   subscriptions: SubscriptionStore;
+  webhooks: WebhookStore;
   webhookQueue: WebhookQueue;
   mime: MimePool;
   links: SignedLinks;
@@ -170,6 +172,7 @@ export async function buildParts(options: AppOptions, keys: Keys, lifecycle: Lif
       onReleased: (message) => mailboxLedger.release(message, message.id),
     }),
     subscriptions,
+    webhooks: createWebhookStore(redis, sealer),
     webhookQueue,
     mime,
     links: createSignedLinks(parseMasterKeys(keys.master.value, keys.master.place), clock),

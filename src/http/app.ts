@@ -26,6 +26,7 @@ import { toProblem } from './problem.ts';
 import { createRoom } from './room.ts';
 import { bindRoutes } from './route.ts';
 import { verificationHandlers, type VerificationHandlerPorts } from './verification.ts';
+import { webhookHandlers, type WebhookPorts } from './webhooks.ts';
 import { serviceHandlers, type ServicePorts } from './service.ts';
 
 export interface HttpPorts
@@ -36,6 +37,7 @@ export interface HttpPorts
     AutoconfigHandlerPorts,
     Omit<MessageLinkPorts, 'links'>,
     ParsePorts,
+    WebhookPorts,
     Omit<ServicePorts, 'document'> {
   webhooks: FetchPorts['webhooks'];
   fetches: FetchPorts['fetches'];
@@ -111,6 +113,7 @@ export function createHttpApp(ports: HttpPorts, only?: (path: string) => boolean
       ...messageHandlers({ ...ports, sanitizer }),
       ...messageListHandlers(ports),
       ...messageLinkHandlers(ports),
+      ...webhookHandlers(ports),
       ...parseHandlers({ ...ports, sanitizer }),
       ...serviceHandlers({ ...ports, document }),
     },

@@ -87,6 +87,19 @@ export function maildropKey(tenant: string, maildropId: string): string {
   return `${PREFIX}:{${tenant}/${maildropId}}:maildrop`;
 }
 
+export interface WebhooksKeys {
+  /** Hash: webhook id to its settings and state. */
+  records: string;
+  /** Hash: webhook id to its sealed secrets. */
+  secrets: string;
+}
+
+/** All webhooks of a tenant: each event is held against all of them. */
+export function webhooksKeys(tenant: string): WebhooksKeys {
+  const tag = `${PREFIX}:{${tenant}}`;
+  return { records: `${tag}:webhooks`, secrets: `${tag}:webhookSecrets` };
+}
+
 /** String: the sealed message record. */
 export function messageKey(tenant: string, messageId: string): string {
   return `${PREFIX}:{${tenant}/${messageId}}:message`;
@@ -106,16 +119,18 @@ export function dataKeysKey(tenant: string): string {
 }
 
 export interface SealedKey {
-  /** What is sealed there: credentials of a stored mailbox or of a fetch, the secret of a fetch's webhook, data keys. */
-  kind: 'mailbox' | 'credentials' | 'webhook' | 'dataKeys';
+  /** What is sealed there: credentials of a stored mailbox or of a fetch, the secret of a fetch's webhook, those of all the tenant's webhooks, data keys. */
+  kind: 'mailbox' | 'credentials' | 'webhook' | 'webhookSecrets' | 'dataKeys';
   tenant: string;
-  /** Of the mailbox or the fetch; empty for data keys. */
+  /** Of the mailbox or the fetch; empty for what is the tenant's. */
   id: string;
 }
 
 /** What holds something sealed under a master key, and as little else as a pattern can say: the many messages are not in it. */
 export const SEALED_KEYS_PATTERN = `${PREFIX}:{*}:[cdmw]*[ksx]`;
-const SEALED_KEY = new RegExp(`^${PREFIX}:\\{([^/{}]+)(?:/([^{}]+))?\\}:(mailbox|credentials|webhook|dataKeys)$`);
+const SEALED_KEY = new RegExp(
+  `^${PREFIX}:\\{([^/{}]+)(?:/([^{}]+))?\\}:(mailbox|credentials|webhook|webhookSecrets|dataKeys)$`,
+);
 
 /** Null where it is another key. Whoever seals something under a master key at a new place has it found here. */
 export function parseSealedKey(key: string): SealedKey | null {

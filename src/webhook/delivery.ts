@@ -38,7 +38,12 @@ export async function attemptDelivery(ports: DeliveryPorts, event: EventRef, att
     return null;
   }
   const body = Buffer.from(payload);
-  const headers = signWebhook(subscription.secret, event.id, Math.floor(clock.now() / 1000), body);
+  const headers = signWebhook(
+    { secrets: [subscription.secret], ed25519Key: null },
+    event.id,
+    Math.floor(clock.now() / 1000),
+    body,
+  );
   const answer = await ports.post(subscription.url, { ...headers }, body);
   if (answer.status !== null && answer.status >= 200 && answer.status < 300) {
     await subscriptions.settle(ref, event.id, 'delivered');

@@ -35,3 +35,10 @@ export const ownFaultDelayMs = 2_000;
 export const ownFaultDelayMsMax = 300_000;
 export const jobKeep = { age: 3600, count: 1000 } as const;
 export const eventsMax = 100;
+/** Webhooks of a tenant: each event is held against all of them. */
+export const webhooksMax = 1_000;
+/** Bytes of a secret, and secrets that sign at once. */
+export const secretBytes = 32;
+export const secretsMax = 3;
+/** How often a change is tried anew where another came between. */
+export const changesMax = 20;

@@ -119,6 +119,7 @@ export async function startMessageApi(options: MessageApiOptions = {}): Promise<
       find: async ({ id }) => (id === KNOWN_FETCH.id ? KNOWN_FETCH : null),
     } as HttpPorts['fetches'],
     webhooks: {} as HttpPorts['webhooks'],
+    subscriptions: {} as HttpPorts['subscriptions'],
     mailboxes: {} as HttpPorts['mailboxes'],
     mailboxFetches: {} as HttpPorts['mailboxFetches'],
     schedule: {} as HttpPorts['schedule'],

@@ -12,6 +12,7 @@ import {
   messageKey,
   queuePrefix,
   queueWaitKey,
+  webhooksKeys,
 } from '../../src/redis/keys.ts';
 import { startRedis, type TestRedis } from '../support/redis.ts';
 
@@ -43,6 +44,7 @@ test('all keys of a fetch, of a lease and of a queue are in one slot each, so th
     Object.values(fetchKeys('default', 'fch_1')),
     Object.values(leaseKeys('default', 'mbx_1')),
     Object.values(dueKeys(3)),
+    Object.values(webhooksKeys('default')),
     Object.values(hostKeys('pop.example.com')),
     [queueWaitKey('webhook'), `${queuePrefix('webhook')}:webhook:meta`],
     [blobDraftKey('1'), blobKeys('other', 'blb_2').blob, ...Object.values(blobKeys('default', 'blb_1'))],
