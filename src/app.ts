@@ -34,8 +34,13 @@ import { toPublicMessage } from './mime/public-message.ts';
 import { type MimePool } from './mime/pool.ts';
 import { isRedisUnavailable } from './redis/connection.ts';
 import { createDurability } from './redis/durability.ts';
+import { acknowledgeMessage } from './webhook/acknowledgement.ts';
 import { abandonDelivery, attemptDelivery, type DeliveryPorts } from './webhook/delivery.ts';
-import { createSender } from './webhook/sender.ts';
+import { startDispatcher, type Dispatcher } from './webhook/dispatcher.ts';
+import { drainWebhook, type DrainPorts } from './webhook/drain.ts';
+import { createLanes } from './webhook/lanes.ts';
+import { slowAnswerMs } from './webhook/limits.ts';
+import { createSender, type Sender } from './webhook/sender.ts';
 import { createWebhookService } from './webhook/webhook-service.ts';
 import { createWebhookWorker } from './webhook/worker.ts';
 import { buildParts, readKeys, USER_AGENT, type AppOptions, type Closer, type Parts } from './parts.ts';
@@ -83,20 +88,7 @@ export async function startApp(options: AppOptions): Promise<App> {
 }
 
 async function startWorkers(parts: Parts): Promise<void> {
-  const {
-    config,
-    logger,
-    clock,
-    egress,
-    redis,
-    messages,
-    subscriptions,
-    webhookQueue,
-    mime,
-    checks,
-    onDrain,
-    onClose,
-  } = parts;
+  const { config, logger, clock, egress, redis, messages, subscriptions, mime, checks, onDrain, onClose } = parts;
   await checkParser(mime);
   await messages.checkStorage();
   const sweeper = createSweeper({ sweep: messages.sweep, audit: messages.audit, logger });
@@ -116,7 +108,7 @@ async function startWorkers(parts: Parts): Promise<void> {
     parse: mime.parse,
     durability: createDurability(await parts.openStore(), clock),
     announce: (received) =>
-      webhookQueue.announce({
+      parts.announce({
         ...messageReceived({ ...received, time: new Date(clock.now()).toISOString() }),
         sequence: null,
       }),
@@ -155,9 +147,46 @@ async function startWorkers(parts: Parts): Promise<void> {
     logger,
   });
   onDrain(() => webhookWorker.close(config.shutdownMs));
+  const dispatcher = startWebhooks(parts, sender);
+  onDrain(() => dispatcher.close(config.shutdownMs));
 
   checks.set('fetchWorker', async () => (fetchWorker.isRunning() ? 'ok' : 'not running'));
-  checks.set('webhookWorker', async () => (webhookWorker.isRunning() ? 'ok' : 'not running'));
+  checks.set('webhookWorker', async () => (webhookWorker.isRunning() && dispatcher.isRunning() ? 'ok' : 'not running'));
+}
+
+/** Deliveries to the webhooks of tenants. */
+function startWebhooks(parts: Parts, sender: Sender): Dispatcher {
+  const { config, logger, clock, webhooks, deliveries, messages } = parts;
+  const sleepUntil = async (ms: number, signal?: AbortSignal): Promise<void> => sleep(ms, undefined, { signal });
+  const drainPorts: DrainPorts = {
+    clock: { now: clock.now, sleep: sleepUntil },
+    random: Math.random,
+    retryDelaysMs: config.webhookRetryDelaysMs,
+    buildPayload: (event) => buildPayload(messages, event),
+    post: sender.post,
+    webhooks,
+    deliveries,
+    lanes: createLanes({
+      max: config.webhookConcurrency,
+      slowAfterMs: slowAnswerMs,
+      after(ms, call) {
+        const timer = setTimeout(call, ms);
+        return () => clearTimeout(timer);
+      },
+    }),
+    announce: (event) => parts.announce({ ...event, sequence: null }),
+    onDelivered: (delivery) =>
+      acknowledgeMessage({ webhooks, deliveries, acknowledge: messages.acknowledge }, delivery),
+    uniqueId: randomUUID,
+    logger,
+  };
+  return startDispatcher({
+    due: parts.dueWebhooks,
+    drain: (ref, signal) => drainWebhook(drainPorts, ref, signal),
+    clock: drainPorts.clock,
+    isStorageAway: isRedisUnavailable,
+    logger,
+  });
 }
 
 /** Mailboxes that are due: the tick makes jobs of them, and a worker runs these. */
@@ -252,6 +281,8 @@ async function startApi(parts: Parts, access: Access): Promise<string> {
         clock,
         random: randomBytes,
         webhooks: parts.webhooks,
+        deliveries: parts.deliveries,
+        due: parts.dueWebhooks,
         checkUrl: egress.checkWebhookUrl,
       }),
       messages,

@@ -10,6 +10,7 @@ import { keepOperatorKey, type MadeKey } from './config/keys.ts';
 import { readMasterKeys, type MasterKeys } from './config/master-keys.ts';
 import { parseEgressAllow } from './egress/allow-rule.ts';
 import { createEgressPolicy, type EgressPolicy } from './egress/policy.ts';
+import type { EventRef } from './event/event.ts';
 import { createFetchStore, type FetchStore } from './fetch/fetch-store.ts';
 import { credentialsTtlMs } from './fetch/limits.ts';
 import { createDueIndex, type DueIndex } from './fetch/due-index.ts';
@@ -30,7 +31,10 @@ import { connectRedis, openBlockingRedis, openRedis } from './redis/connection.t
 import { startEmbeddedRedis } from './redis/embedded.ts';
 import { findRedisServer } from './redis/server-binary.ts';
 import { checkServer } from './redis/server-facts.ts';
-import { createWebhookQueue, type WebhookQueue } from './webhook/queue.ts';
+import { announceToWebhooks } from './webhook/announce.ts';
+import { createDeliveryStore, type DeliveryStore } from './webhook/delivery-store.ts';
+import { createDueWebhooks, type DueWebhooks } from './webhook/due-webhooks.ts';
+import { createWebhookQueue } from './webhook/queue.ts';
 import { createSubscriptionStore, type SubscriptionStore } from './webhook/subscription-store.ts';
 import { createWebhookStore, type WebhookStore } from './webhook/webhook-store.ts';
 
@@ -79,7 +83,10 @@ export interface Parts extends Lifecycle {
   messages: MessageStore;
   subscriptions: SubscriptionStore;
   webhooks: WebhookStore;
-  webhookQueue: WebhookQueue;
+  deliveries: DeliveryStore;
+  dueWebhooks: DueWebhooks;
+  /** To the webhook of its fetch, and to those of its tenant. */
+  announce(event: EventRef): Promise<void>;
   mime: MimePool;
   links: SignedLinks;
   /** What readiness asks, by name: `ok`, or what is wrong. */
@@ -127,6 +134,9 @@ export async function buildParts(options: AppOptions, keys: Keys, lifecycle: Lif
   const subscriptions = createSubscriptionStore(redis, sealer);
   const webhookQueue = await createWebhookQueue(redis, subscriptions, logger);
   onClose(() => webhookQueue.close());
+  const webhooks = createWebhookStore(redis, sealer);
+  const deliveries = createDeliveryStore(redis);
+  const dueWebhooks = createDueWebhooks(redis, Math.random);
   const mime = createMimePool({
     threads: Math.min(availableParallelism(), parserThreadsMax),
     // An API may never be asked to parse or sanitise.
@@ -172,8 +182,13 @@ export async function buildParts(options: AppOptions, keys: Keys, lifecycle: Lif
       onReleased: (message) => mailboxLedger.release(message, message.id),
     }),
     subscriptions,
-    webhooks: createWebhookStore(redis, sealer),
-    webhookQueue,
+    webhooks,
+    deliveries,
+    dueWebhooks,
+    async announce(event) {
+      await webhookQueue.announce(event);
+      await announceToWebhooks({ clock, webhooks, deliveries, due: dueWebhooks }, event);
+    },
     mime,
     links: createSignedLinks(parseMasterKeys(keys.master.value, keys.master.place), clock),
     checks: new Map([

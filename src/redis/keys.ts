@@ -100,6 +100,44 @@ export function webhooksKeys(tenant: string): WebhooksKeys {
   return { records: `${tag}:webhooks`, secrets: `${tag}:webhookSecrets` };
 }
 
+export interface WebhookKeys {
+  /** Hash: event id to the delivery of it. */
+  deliveries: string;
+  /** Sorted set: event ids of all these deliveries, by when they were begun. Times are epoch milliseconds. */
+  log: string;
+  /** Sorted set: those of them that have ended, by when. */
+  ended: string;
+  /** Sorted set: event ids, or lines, by when their next attempt is due. */
+  queue: string;
+  /** String: how the endpoint has fared. */
+  health: string;
+  /** String: the worker that delivers to it. */
+  drainer: string;
+}
+
+/** Of the deliveries to one webhook. */
+export function webhookKeys(tenant: string, webhookId: string): WebhookKeys {
+  const tag = `${PREFIX}:{${tenant}/${webhookId}}`;
+  return {
+    deliveries: `${tag}:sent`,
+    log: `${tag}:log`,
+    ended: `${tag}:ended`,
+    queue: `${tag}:queue`,
+    health: `${tag}:health`,
+    drainer: `${tag}:drainer`,
+  };
+}
+
+/** List: event ids of a mailbox that are delivered in their order, to one webhook. */
+export function webhookLineKey(tenant: string, webhookId: string, line: string): string {
+  return `${PREFIX}:{${tenant}/${webhookId}}:line:${line}`;
+}
+
+/** Sorted set: `tenant/webhook id` by when a delivery to it is due, in epoch milliseconds, of one shard of the webhooks of all tenants. */
+export function dueWebhooksKey(shard: number): string {
+  return `${PREFIX}:{hooks/${shard}}:due`;
+}
+
 /** String: the sealed message record. */
 export function messageKey(tenant: string, messageId: string): string {
   return `${PREFIX}:{${tenant}/${messageId}}:message`;

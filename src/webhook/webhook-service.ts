@@ -1,6 +1,9 @@
 /** Webhooks as the API sees them: create, look at, change, delete, other secrets. It checks and records; it sends nothing. */
 import { webhookId } from '../identity.ts';
+import type { DeliveryStore } from './delivery-store.ts';
+import type { DueWebhooks } from './due-webhooks.ts';
 import { checkExtraHeaders } from './extra-headers.ts';
+import { emptyHealth } from './health.ts';
 import { makeEd25519Key, makeSecret, publicKeyOf, rotateSecrets } from './secrets.ts';
 import type { Webhook, WebhookRef, WebhookSecrets, WebhookSettings } from './webhook.ts';
 import type { WebhookStore } from './webhook-store.ts';
@@ -22,6 +25,8 @@ export interface WebhookServicePorts {
   clock: { now(): number };
   random(bytes: number): Buffer;
   webhooks: WebhookStore;
+  deliveries: Pick<DeliveryStore, 'writeHealth' | 'forget'>;
+  due: Pick<DueWebhooks, 'wake'>;
   /** @throws AppError `egress_blocked`. */
   checkUrl(url: string): unknown;
 }
@@ -74,8 +79,10 @@ export function createWebhookService(ports: WebhookServicePorts): WebhookService
       const items = all.slice(0, limit);
       return { items, next: all.length > limit ? (items.at(-1)?.id ?? null) : null };
     },
-    change: (ref, { settings: wanted, headers, isDisabled }) =>
-      webhooks.change(ref, async (known, open) => {
+    async change(ref, { settings: wanted, headers, isDisabled }) {
+      let isEnabled = false;
+      const changed = await webhooks.change(ref, async (known, open) => {
+        isEnabled = isDisabled === false && known.disabled !== null;
         const settings = { ...known.settings, ...wanted };
         ports.checkUrl(settings.url);
         if (headers) checkExtraHeaders(headers);
@@ -92,7 +99,14 @@ export function createWebhookService(ports: WebhookServicePorts): WebhookService
           ),
           secrets,
         };
-      }),
+      });
+      if (changed && isEnabled) {
+        // How it fared before says nothing of how it is now.
+        await ports.deliveries.writeHealth(ref, { ...emptyHealth, isProving: true });
+        await ports.due.wake(ref, clock.now());
+      }
+      return changed;
+    },
     async rotateSecret(ref, overlapMs) {
       const secret = makeSecret(random);
       const webhook = await webhooks.change(ref, async (known, open) => {
@@ -103,7 +117,11 @@ export function createWebhookService(ports: WebhookServicePorts): WebhookService
       });
       return webhook && { webhook, secret };
     },
-    delete: webhooks.delete,
+    async delete(ref) {
+      const isGone = await webhooks.delete(ref);
+      await ports.deliveries.forget(ref);
+      return isGone;
+    },
   };
 }
 
