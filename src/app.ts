@@ -8,14 +8,14 @@ import { createAccess, type Access } from './access/access.ts';
 import { findSettings } from './autoconfig/find-settings.ts';
 import { createDnsResolver } from './autoconfig/sources.ts';
 import { type MadeKey } from './config/keys.ts';
-import { messageReceived } from './event/event.ts';
 import { buildPayload } from './event/payload.ts';
 import { AppError } from './errors.ts';
 import type { FetchRef } from './fetch/fetch.ts';
 import { createLeases } from './fetch/lease.ts';
 import { createPipeliningMemory } from './fetch/pipelining-memory.ts';
 import { createFetchQueue, FETCH_QUEUE } from './fetch/queue.ts';
-import { abandonFetch, runFetch, type FetchPorts } from './fetch/run.ts';
+import type { FetchPorts } from './fetch/run.ts';
+import { abandonAskedFetch, runAskedFetch } from './fetch/run-asked.ts';
 import { createFetchService } from './fetch/service.ts';
 import { createMailboxFetches } from './fetch/mailbox-fetches.ts';
 import { createMailboxQueues, MAILBOX_QUEUES } from './fetch/mailbox-queues.ts';
@@ -28,6 +28,7 @@ import { createHttpApp } from './http/app.ts';
 import { startHttpServer } from './http/server.ts';
 import type { MailboxRef } from './mailbox/mailbox.ts';
 import { createMailboxService } from './mailbox/service.ts';
+import { withoutBodies } from './message/without-bodies.ts';
 import { messageBytesMaxOf } from './message/blobs/blob-store-choice.ts';
 import { createSweeper } from './message/sweeper.ts';
 import { toPublicMessage } from './mime/public-message.ts';
@@ -107,11 +108,7 @@ async function startWorkers(parts: Parts): Promise<void> {
     messages,
     parse: mime.parse,
     durability: createDurability(await parts.openStore(), clock),
-    announce: (received) =>
-      parts.announce({
-        ...messageReceived({ ...received, time: new Date(clock.now()).toISOString() }),
-        sequence: null,
-      }),
+    announce: parts.announcer,
     isStorageAway: isRedisUnavailable,
     logger,
     uniqueId: randomUUID,
@@ -120,8 +117,8 @@ async function startWorkers(parts: Parts): Promise<void> {
     queues: [FETCH_QUEUE],
     blocking: parts.openBlocking(),
     concurrency: config.fetchConcurrency,
-    run: (ref, shutdown) => runFetch(fetchPorts, ref, shutdown),
-    abandon: (ref) => abandonFetch(fetchPorts, ref),
+    run: (ref, shutdown) => runAskedFetch(fetchPorts, ref, shutdown),
+    abandon: (ref) => abandonAskedFetch(fetchPorts, ref),
     clock,
     logger,
   });
@@ -162,7 +159,7 @@ function startWebhooks(parts: Parts, sender: Sender): Dispatcher {
     clock: { now: clock.now, sleep: sleepUntil },
     random: Math.random,
     retryDelaysMs: config.webhookRetryDelaysMs,
-    buildPayload: (event) => buildPayload(messages, event),
+    buildPayload: (event, form) => buildPayload(form === 'thin' ? withoutBodies(messages) : messages, event),
     post: sender.post,
     webhooks,
     deliveries,
@@ -174,7 +171,7 @@ function startWebhooks(parts: Parts, sender: Sender): Dispatcher {
         return () => clearTimeout(timer);
       },
     }),
-    announce: (event) => parts.announce({ ...event, sequence: null }),
+    announce: (event) => parts.announcer.announce(event.tenant, [event]),
     onDelivered: (delivery) =>
       acknowledgeMessage({ webhooks, deliveries, acknowledge: messages.acknowledge }, delivery),
     uniqueId: randomUUID,
@@ -261,7 +258,12 @@ async function startApi(parts: Parts, access: Access): Promise<string> {
   const http = createHttpApp(
     {
       fetches,
-      mailboxes: createMailboxService({ ...common, mailboxes, schedule }),
+      mailboxes: createMailboxService({
+        ...common,
+        mailboxes,
+        schedule,
+        onStateChanged: (mailbox) => parts.announcer.changedState(mailbox, null),
+      }),
       mailboxFetches: createMailboxFetches({ ...common, fetches, ledger, mailboxes }),
       schedule,
       verify: (tenant, request, signal) =>

@@ -471,7 +471,7 @@ export interface paths {
             readonly header?: never;
             readonly path: {
                 /** @description The id of a webhook. */
-                readonly webhookId: components["parameters"]["WebhookId"];
+                readonly webhookId: components["parameters"]["WebhookPath"];
             };
             readonly cookie?: never;
         };
@@ -500,7 +500,7 @@ export interface paths {
             readonly header?: never;
             readonly path: {
                 /** @description The id of a webhook. */
-                readonly webhookId: components["parameters"]["WebhookId"];
+                readonly webhookId: components["parameters"]["WebhookPath"];
             };
             readonly cookie?: never;
         };
@@ -604,12 +604,263 @@ export interface webhooks {
         readonly put?: never;
         /**
          * A message is stored
-         * @description Sent by the rules of Standard Webhooks to the `webhook` of the fetch, at least once for each message. `webhook-id`
-         *     is the event's id: the same over retries, and the same when the same mail is fetched again, so that a receiver can
-         *     tell what it has seen. The signature covers the exact bytes sent. Any 2xx answer is an acknowledgement; redirects
-         *     are failures; anything else is retried for three days.
+         * @description Sent to the `webhook` of the fetch as well, at least once for each message. A message is received once: neither another fetch of the
+         *     same mail nor the same bytes under another unique-id tell it again.
          */
-        readonly post: operations["messageReceived"];
+        readonly post: operations["onMessageReceived"];
+        readonly delete?: never;
+        readonly options?: never;
+        readonly head?: never;
+        readonly patch?: never;
+        readonly trace?: never;
+    };
+    readonly "message.skipped": {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path?: never;
+            readonly cookie?: never;
+        };
+        readonly get?: never;
+        readonly put?: never;
+        /**
+         * A message is left on the server, as the filter does not want it
+         * @description Once for each reason. Where the server gives no unique-ids nothing tells such messages apart, and none is told of.
+         */
+        readonly post: operations["onMessageSkipped"];
+        readonly delete?: never;
+        readonly options?: never;
+        readonly head?: never;
+        readonly patch?: never;
+        readonly trace?: never;
+    };
+    readonly "message.deleted_upstream": {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path?: never;
+            readonly cookie?: never;
+        };
+        readonly get?: never;
+        readonly put?: never;
+        /**
+         * A message was deleted on the server
+         * @description By popbridge, as the `delete` policy says, and confirmed by the server or found gone in its next listing. What others delete is not told.
+         */
+        readonly post: operations["onMessageDeletedUpstream"];
+        readonly delete?: never;
+        readonly options?: never;
+        readonly head?: never;
+        readonly patch?: never;
+        readonly trace?: never;
+    };
+    readonly "fetch.succeeded": {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path?: never;
+            readonly cookie?: never;
+        };
+        readonly get?: never;
+        readonly put?: never;
+        /**
+         * A fetch has succeeded
+         * @description Of every fetch that was asked for, and of those by a schedule that have found something: that nothing is new is not told.
+         */
+        readonly post: operations["onFetchSucceeded"];
+        readonly delete?: never;
+        readonly options?: never;
+        readonly head?: never;
+        readonly patch?: never;
+        readonly trace?: never;
+    };
+    readonly "fetch.failed": {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path?: never;
+            readonly cookie?: never;
+        };
+        readonly get?: never;
+        readonly put?: never;
+        /** A fetch has failed, and is not tried again */
+        readonly post: operations["onFetchFailed"];
+        readonly delete?: never;
+        readonly options?: never;
+        readonly head?: never;
+        readonly patch?: never;
+        readonly trace?: never;
+    };
+    readonly "mailbox.recovered": {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path?: never;
+            readonly cookie?: never;
+        };
+        readonly get?: never;
+        readonly put?: never;
+        /**
+         * A mailbox is `ok` again
+         * @description A fetch has succeeded (`fetch` says which), or its owner has changed what it is fetched by, or has resumed it.
+         */
+        readonly post: operations["onMailboxRecovered"];
+        readonly delete?: never;
+        readonly options?: never;
+        readonly head?: never;
+        readonly patch?: never;
+        readonly trace?: never;
+    };
+    readonly "mailbox.retrying": {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path?: never;
+            readonly cookie?: never;
+        };
+        readonly get?: never;
+        readonly put?: never;
+        /** A mailbox could not be fetched, and is tried again */
+        readonly post: operations["onMailboxRetrying"];
+        readonly delete?: never;
+        readonly options?: never;
+        readonly head?: never;
+        readonly patch?: never;
+        readonly trace?: never;
+    };
+    readonly "mailbox.needs_credentials": {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path?: never;
+            readonly cookie?: never;
+        };
+        readonly get?: never;
+        readonly put?: never;
+        /** A mailbox is left alone until its credentials are changed */
+        readonly post: operations["onMailboxNeedsCredentials"];
+        readonly delete?: never;
+        readonly options?: never;
+        readonly head?: never;
+        readonly patch?: never;
+        readonly trace?: never;
+    };
+    readonly "mailbox.blocked": {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path?: never;
+            readonly cookie?: never;
+        };
+        readonly get?: never;
+        readonly put?: never;
+        /** The egress policy forbids the server of a mailbox */
+        readonly post: operations["onMailboxBlocked"];
+        readonly delete?: never;
+        readonly options?: never;
+        readonly head?: never;
+        readonly patch?: never;
+        readonly trace?: never;
+    };
+    readonly "mailbox.paused": {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path?: never;
+            readonly cookie?: never;
+        };
+        readonly get?: never;
+        readonly put?: never;
+        /** A mailbox was paused */
+        readonly post: operations["onMailboxPaused"];
+        readonly delete?: never;
+        readonly options?: never;
+        readonly head?: never;
+        readonly patch?: never;
+        readonly trace?: never;
+    };
+    readonly "mailbox.warning": {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path?: never;
+            readonly cookie?: never;
+        };
+        readonly get?: never;
+        readonly put?: never;
+        /**
+         * Something about a mailbox wants looking at
+         * @description `unique_ids_changed`: mail that popbridge has stored before came under other unique-ids, as after a migration of the server.
+         */
+        readonly post: operations["onMailboxWarning"];
+        readonly delete?: never;
+        readonly options?: never;
+        readonly head?: never;
+        readonly patch?: never;
+        readonly trace?: never;
+    };
+    readonly "webhook.failing": {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path?: never;
+            readonly cookie?: never;
+        };
+        readonly get?: never;
+        readonly put?: never;
+        /** A webhook has failed for long, and is going to be disabled */
+        readonly post: operations["onWebhookFailing"];
+        readonly delete?: never;
+        readonly options?: never;
+        readonly head?: never;
+        readonly patch?: never;
+        readonly trace?: never;
+    };
+    readonly "webhook.disabled": {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path?: never;
+            readonly cookie?: never;
+        };
+        readonly get?: never;
+        readonly put?: never;
+        /** A webhook was disabled */
+        readonly post: operations["onWebhookDisabled"];
+        readonly delete?: never;
+        readonly options?: never;
+        readonly head?: never;
+        readonly patch?: never;
+        readonly trace?: never;
+    };
+    readonly "webhook.recovered": {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path?: never;
+            readonly cookie?: never;
+        };
+        readonly get?: never;
+        readonly put?: never;
+        /** A webhook answers again */
+        readonly post: operations["onWebhookRecovered"];
+        readonly delete?: never;
+        readonly options?: never;
+        readonly head?: never;
+        readonly patch?: never;
+        readonly trace?: never;
+    };
+    readonly "delivery.exhausted": {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path?: never;
+            readonly cookie?: never;
+        };
+        readonly get?: never;
+        readonly put?: never;
+        /** A delivery has failed for good */
+        readonly post: operations["onDeliveryExhausted"];
         readonly delete?: never;
         readonly options?: never;
         readonly head?: never;
@@ -1833,21 +2084,278 @@ export interface components {
             /** @description Attachments came in a winmail.dat (TNEF): its files are listed beside it. */
             readonly tnef: boolean;
         };
+        /** @description CloudEvents 1.0, in JSON. `tenant`, `mailbox`, `fetch` and `sequence` are extension attributes. */
+        readonly EventEnvelope: {
+            /** @constant */
+            readonly specversion: "1.0";
+            readonly id: components["schemas"]["EventId"];
+            /**
+             * Format: uri-reference
+             * @example urn:popbridge:default
+             */
+            readonly source: string;
+            readonly type: string;
+            /**
+             * Format: date-time
+             * @description When it happened.
+             */
+            readonly time: string;
+            /** @description The id of what it is about: a message, a fetch, a mailbox, a webhook or a delivery. */
+            readonly subject: string;
+            /** @constant */
+            readonly datacontenttype: "application/json";
+            readonly tenant: string;
+            readonly mailbox?: components["schemas"]["MailboxId"];
+            readonly fetch?: components["schemas"]["FetchId"];
+            /**
+             * @description Counts the events of the mailbox, from 1 and without gaps, in the order of the log. As text it sorts as it does as a number. An event that is
+             *     told again after a crash may have a second one.
+             * @example 000000000042
+             */
+            readonly sequence?: string;
+            readonly data: Record<string, never>;
+        };
+        /** @description Messages, as in the fetch. */
+        readonly EventCounts: {
+            readonly retrieved: number;
+            readonly omitted: number;
+            readonly skipped: number;
+            readonly filtered: number;
+            readonly failed: number;
+            readonly deleted: number;
+        };
+        /** @description As in the fetch, which has the details. */
+        readonly EventFailure: {
+            /** @example upstream_auth_failed */
+            readonly code: string;
+            /** @example login */
+            readonly phase: string | null;
+        };
+        readonly MailboxStateChange: {
+            /**
+             * Format: date-time
+             * @description When it came to the state that the type names.
+             */
+            readonly since: string;
+            /** @description Why. */
+            readonly failure: components["schemas"]["EventFailure"] | null;
+        };
         readonly MessageReceivedEvent: {
             /** @constant */
             readonly type: "message.received";
-            /**
-             * Format: date-time
-             * @description When the message was stored.
-             */
-            readonly timestamp: string;
             readonly data: {
-                readonly tenant: string;
-                readonly mailboxId: components["schemas"]["MailboxId"];
-                readonly fetchId: components["schemas"]["FetchId"];
-                readonly message: components["schemas"]["Message"];
+                /**
+                 * @description As it is stored, `text` and `html` cut at 64 Ki characters (`textTruncated`, `htmlTruncated`). Null where it has been
+                 *     deleted since; webhooks do not send that.
+                 */
+                readonly message: components["schemas"]["Message"] | null;
             };
-        };
+        } & (WithRequired<components["schemas"]["EventEnvelope"], "type" | "mailbox" | "fetch" | "sequence" | "data"> & {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            readonly type: "message.received";
+        });
+        readonly MessageSkippedEvent: {
+            /** @constant */
+            readonly type: "message.skipped";
+            readonly data: {
+                /** @description Its unique-id on the server. */
+                readonly uidl: string;
+                /** @enum {string} */
+                readonly reason: "filter_size" | "filter_headers";
+                /** @description As the server states it. */
+                readonly bytes: number | null;
+            };
+        } & (WithRequired<components["schemas"]["EventEnvelope"], "type" | "mailbox" | "fetch" | "sequence" | "data"> & {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            readonly type: "message.skipped";
+        });
+        readonly MessageDeletedUpstreamEvent: {
+            /** @constant */
+            readonly type: "message.deleted_upstream";
+            readonly data: {
+                readonly messageId: components["schemas"]["MessageId"];
+            };
+        } & (WithRequired<components["schemas"]["EventEnvelope"], "type" | "mailbox" | "fetch" | "sequence" | "data"> & {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            readonly type: "message.deleted_upstream";
+        });
+        readonly FetchSucceededEvent: {
+            /** @constant */
+            readonly type: "fetch.succeeded";
+            readonly data: {
+                readonly counts: components["schemas"]["EventCounts"];
+            };
+        } & (WithRequired<components["schemas"]["EventEnvelope"], "type" | "mailbox" | "fetch" | "sequence" | "data"> & {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            readonly type: "fetch.succeeded";
+        });
+        readonly FetchFailedEvent: {
+            /** @constant */
+            readonly type: "fetch.failed";
+            readonly data: {
+                readonly counts: components["schemas"]["EventCounts"];
+                readonly error: components["schemas"]["EventFailure"];
+            };
+        } & (WithRequired<components["schemas"]["EventEnvelope"], "type" | "mailbox" | "fetch" | "sequence" | "data"> & {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            readonly type: "fetch.failed";
+        });
+        readonly MailboxRecoveredEvent: {
+            /** @constant */
+            readonly type: "mailbox.recovered";
+            readonly data: components["schemas"]["MailboxStateChange"];
+        } & (WithRequired<components["schemas"]["EventEnvelope"], "type" | "mailbox" | "sequence" | "data"> & {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            readonly type: "mailbox.recovered";
+        });
+        readonly MailboxRetryingEvent: {
+            /** @constant */
+            readonly type: "mailbox.retrying";
+            readonly data: components["schemas"]["MailboxStateChange"];
+        } & (WithRequired<components["schemas"]["EventEnvelope"], "type" | "mailbox" | "sequence" | "data"> & {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            readonly type: "mailbox.retrying";
+        });
+        readonly MailboxNeedsCredentialsEvent: {
+            /** @constant */
+            readonly type: "mailbox.needs_credentials";
+            readonly data: components["schemas"]["MailboxStateChange"];
+        } & (WithRequired<components["schemas"]["EventEnvelope"], "type" | "mailbox" | "sequence" | "data"> & {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            readonly type: "mailbox.needs_credentials";
+        });
+        readonly MailboxBlockedEvent: {
+            /** @constant */
+            readonly type: "mailbox.blocked";
+            readonly data: components["schemas"]["MailboxStateChange"];
+        } & (WithRequired<components["schemas"]["EventEnvelope"], "type" | "mailbox" | "sequence" | "data"> & {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            readonly type: "mailbox.blocked";
+        });
+        readonly MailboxPausedEvent: {
+            /** @constant */
+            readonly type: "mailbox.paused";
+            readonly data: components["schemas"]["MailboxStateChange"];
+        } & (WithRequired<components["schemas"]["EventEnvelope"], "type" | "mailbox" | "sequence" | "data"> & {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            readonly type: "mailbox.paused";
+        });
+        readonly MailboxWarningEvent: {
+            /** @constant */
+            readonly type: "mailbox.warning";
+            readonly data: {
+                /** @enum {string} */
+                readonly code: "unique_ids_changed";
+                /** @description How many messages of the fetch it concerns. */
+                readonly messages: number;
+            };
+        } & (WithRequired<components["schemas"]["EventEnvelope"], "type" | "mailbox" | "sequence" | "data"> & {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            readonly type: "mailbox.warning";
+        });
+        readonly WebhookFailingEvent: {
+            /** @constant */
+            readonly type: "webhook.failing";
+            readonly data: {
+                /** Format: date-time */
+                readonly failingSince: string;
+                /**
+                 * @description Of the time after which it is disabled.
+                 * @enum {integer}
+                 */
+                readonly percent: 50 | 70 | 90;
+            };
+        } & (WithRequired<components["schemas"]["EventEnvelope"], "type" | "data"> & {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            readonly type: "webhook.failing";
+        });
+        readonly WebhookDisabledEvent: {
+            /** @constant */
+            readonly type: "webhook.disabled";
+            readonly data: {
+                /**
+                 * @description `gone`: it has answered 410.
+                 * @enum {string}
+                 */
+                readonly reason: "failing" | "gone";
+                /** Format: date-time */
+                readonly failingSince: string | null;
+            };
+        } & (WithRequired<components["schemas"]["EventEnvelope"], "type" | "data"> & {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            readonly type: "webhook.disabled";
+        });
+        readonly WebhookRecoveredEvent: {
+            /** @constant */
+            readonly type: "webhook.recovered";
+            readonly data: {
+                /** Format: date-time */
+                readonly failingSince: string | null;
+            };
+        } & (WithRequired<components["schemas"]["EventEnvelope"], "type" | "data"> & {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            readonly type: "webhook.recovered";
+        });
+        readonly DeliveryExhaustedEvent: {
+            /** @constant */
+            readonly type: "delivery.exhausted";
+            readonly data: {
+                readonly webhookId: string;
+                readonly eventId: components["schemas"]["EventId"];
+                readonly attempts: number;
+                /** @description Of the last answer; null where none came. */
+                readonly status: number | null;
+            };
+        } & (WithRequired<components["schemas"]["EventEnvelope"], "type" | "data"> & {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            readonly type: "delivery.exhausted";
+        });
+        readonly Event: components["schemas"]["MessageReceivedEvent"] | components["schemas"]["MessageSkippedEvent"] | components["schemas"]["MessageDeletedUpstreamEvent"] | components["schemas"]["FetchSucceededEvent"] | components["schemas"]["FetchFailedEvent"] | components["schemas"]["MailboxRecoveredEvent"] | components["schemas"]["MailboxRetryingEvent"] | components["schemas"]["MailboxNeedsCredentialsEvent"] | components["schemas"]["MailboxBlockedEvent"] | components["schemas"]["MailboxPausedEvent"] | components["schemas"]["MailboxWarningEvent"] | components["schemas"]["WebhookFailingEvent"] | components["schemas"]["WebhookDisabledEvent"] | components["schemas"]["WebhookRecoveredEvent"] | components["schemas"]["DeliveryExhaustedEvent"];
         readonly Health: {
             /** @enum {string} */
             readonly status: "ok" | "unavailable";
@@ -1878,6 +2386,20 @@ export interface components {
         };
     };
     responses: {
+        /** @description Acknowledged. Any 2xx will do. */
+        readonly WebhookAcknowledged: {
+            headers: {
+                readonly [name: string]: unknown;
+            };
+            content?: never;
+        };
+        /** @description Not acknowledged, as redirects are not either. Retried for three days; 410 ends it. */
+        readonly WebhookNotAcknowledged: {
+            headers: {
+                readonly [name: string]: unknown;
+            };
+            content?: never;
+        };
         /** @description The request is not JSON (`invalid_json`) or breaks this contract (`invalid_request`, with every violation under `errors`). */
         readonly BadRequest: {
             headers: {
@@ -1976,11 +2498,17 @@ export interface components {
         };
     };
     parameters: {
+        /** @description The event's id; the same over retries, so that a receiver can tell what it has seen. */
+        readonly WebhookId: components["schemas"]["EventId"];
+        /** @description When this attempt was signed, in seconds since 1970. */
+        readonly WebhookTimestamp: string;
+        /** @description `v1,` and the base64 HMAC-SHA256 of `id.timestamp.body`, the exact bytes sent, under the secret. */
+        readonly WebhookSignature: string;
         /** @description The id of a fetch. */
         readonly FetchId: components["schemas"]["FetchId"];
         readonly MailboxId: components["schemas"]["MailboxId"];
         /** @description The id of a webhook. */
-        readonly WebhookId: components["schemas"]["WebhookId"];
+        readonly WebhookPath: components["schemas"]["WebhookId"];
         /** @description The id of a message. */
         readonly MessageId: components["schemas"]["MessageId"];
         /** @description `wait=N` (RFC 7240): answer when the fetch has ended, or after N seconds, 60 at most. Other preferences are ignored. */
@@ -2922,7 +3450,7 @@ export interface operations {
             readonly header?: never;
             readonly path: {
                 /** @description The id of a webhook. */
-                readonly webhookId: components["parameters"]["WebhookId"];
+                readonly webhookId: components["parameters"]["WebhookPath"];
             };
             readonly cookie?: never;
         };
@@ -2950,7 +3478,7 @@ export interface operations {
             readonly header?: never;
             readonly path: {
                 /** @description The id of a webhook. */
-                readonly webhookId: components["parameters"]["WebhookId"];
+                readonly webhookId: components["parameters"]["WebhookPath"];
             };
             readonly cookie?: never;
         };
@@ -2976,7 +3504,7 @@ export interface operations {
             readonly header?: never;
             readonly path: {
                 /** @description The id of a webhook. */
-                readonly webhookId: components["parameters"]["WebhookId"];
+                readonly webhookId: components["parameters"]["WebhookPath"];
             };
             readonly cookie?: never;
         };
@@ -3012,7 +3540,7 @@ export interface operations {
             readonly header?: never;
             readonly path: {
                 /** @description The id of a webhook. */
-                readonly webhookId: components["parameters"]["WebhookId"];
+                readonly webhookId: components["parameters"]["WebhookPath"];
             };
             readonly cookie?: never;
         };
@@ -3157,16 +3685,16 @@ export interface operations {
             readonly 500: components["responses"]["InternalError"];
         };
     };
-    readonly messageReceived: {
+    readonly onMessageReceived: {
         readonly parameters: {
             readonly query?: never;
             readonly header: {
-                /** @description The event's id. */
-                readonly "webhook-id": components["schemas"]["EventId"];
+                /** @description The event's id; the same over retries, so that a receiver can tell what it has seen. */
+                readonly "webhook-id": components["parameters"]["WebhookId"];
                 /** @description When this attempt was signed, in seconds since 1970. */
-                readonly "webhook-timestamp": string;
-                /** @description `v1,` and the base64 HMAC-SHA256 of `id.timestamp.body` under the secret. */
-                readonly "webhook-signature": string;
+                readonly "webhook-timestamp": components["parameters"]["WebhookTimestamp"];
+                /** @description `v1,` and the base64 HMAC-SHA256 of `id.timestamp.body`, the exact bytes sent, under the secret. */
+                readonly "webhook-signature": components["parameters"]["WebhookSignature"];
             };
             readonly path?: never;
             readonly cookie?: never;
@@ -3177,20 +3705,344 @@ export interface operations {
             };
         };
         readonly responses: {
-            /** @description Acknowledged. Any 2xx will do. */
-            readonly 204: {
-                headers: {
-                    readonly [name: string]: unknown;
-                };
-                content?: never;
+            readonly 204: components["responses"]["WebhookAcknowledged"];
+            readonly "4XX": components["responses"]["WebhookNotAcknowledged"];
+        };
+    };
+    readonly onMessageSkipped: {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header: {
+                /** @description The event's id; the same over retries, so that a receiver can tell what it has seen. */
+                readonly "webhook-id": components["parameters"]["WebhookId"];
+                /** @description When this attempt was signed, in seconds since 1970. */
+                readonly "webhook-timestamp": components["parameters"]["WebhookTimestamp"];
+                /** @description `v1,` and the base64 HMAC-SHA256 of `id.timestamp.body`, the exact bytes sent, under the secret. */
+                readonly "webhook-signature": components["parameters"]["WebhookSignature"];
             };
-            /** @description Not acknowledged. Retried. */
-            readonly "4XX": {
-                headers: {
-                    readonly [name: string]: unknown;
-                };
-                content?: never;
+            readonly path?: never;
+            readonly cookie?: never;
+        };
+        readonly requestBody: {
+            readonly content: {
+                readonly "application/json": components["schemas"]["MessageSkippedEvent"];
             };
+        };
+        readonly responses: {
+            readonly 204: components["responses"]["WebhookAcknowledged"];
+            readonly "4XX": components["responses"]["WebhookNotAcknowledged"];
+        };
+    };
+    readonly onMessageDeletedUpstream: {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header: {
+                /** @description The event's id; the same over retries, so that a receiver can tell what it has seen. */
+                readonly "webhook-id": components["parameters"]["WebhookId"];
+                /** @description When this attempt was signed, in seconds since 1970. */
+                readonly "webhook-timestamp": components["parameters"]["WebhookTimestamp"];
+                /** @description `v1,` and the base64 HMAC-SHA256 of `id.timestamp.body`, the exact bytes sent, under the secret. */
+                readonly "webhook-signature": components["parameters"]["WebhookSignature"];
+            };
+            readonly path?: never;
+            readonly cookie?: never;
+        };
+        readonly requestBody: {
+            readonly content: {
+                readonly "application/json": components["schemas"]["MessageDeletedUpstreamEvent"];
+            };
+        };
+        readonly responses: {
+            readonly 204: components["responses"]["WebhookAcknowledged"];
+            readonly "4XX": components["responses"]["WebhookNotAcknowledged"];
+        };
+    };
+    readonly onFetchSucceeded: {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header: {
+                /** @description The event's id; the same over retries, so that a receiver can tell what it has seen. */
+                readonly "webhook-id": components["parameters"]["WebhookId"];
+                /** @description When this attempt was signed, in seconds since 1970. */
+                readonly "webhook-timestamp": components["parameters"]["WebhookTimestamp"];
+                /** @description `v1,` and the base64 HMAC-SHA256 of `id.timestamp.body`, the exact bytes sent, under the secret. */
+                readonly "webhook-signature": components["parameters"]["WebhookSignature"];
+            };
+            readonly path?: never;
+            readonly cookie?: never;
+        };
+        readonly requestBody: {
+            readonly content: {
+                readonly "application/json": components["schemas"]["FetchSucceededEvent"];
+            };
+        };
+        readonly responses: {
+            readonly 204: components["responses"]["WebhookAcknowledged"];
+            readonly "4XX": components["responses"]["WebhookNotAcknowledged"];
+        };
+    };
+    readonly onFetchFailed: {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header: {
+                /** @description The event's id; the same over retries, so that a receiver can tell what it has seen. */
+                readonly "webhook-id": components["parameters"]["WebhookId"];
+                /** @description When this attempt was signed, in seconds since 1970. */
+                readonly "webhook-timestamp": components["parameters"]["WebhookTimestamp"];
+                /** @description `v1,` and the base64 HMAC-SHA256 of `id.timestamp.body`, the exact bytes sent, under the secret. */
+                readonly "webhook-signature": components["parameters"]["WebhookSignature"];
+            };
+            readonly path?: never;
+            readonly cookie?: never;
+        };
+        readonly requestBody: {
+            readonly content: {
+                readonly "application/json": components["schemas"]["FetchFailedEvent"];
+            };
+        };
+        readonly responses: {
+            readonly 204: components["responses"]["WebhookAcknowledged"];
+            readonly "4XX": components["responses"]["WebhookNotAcknowledged"];
+        };
+    };
+    readonly onMailboxRecovered: {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header: {
+                /** @description The event's id; the same over retries, so that a receiver can tell what it has seen. */
+                readonly "webhook-id": components["parameters"]["WebhookId"];
+                /** @description When this attempt was signed, in seconds since 1970. */
+                readonly "webhook-timestamp": components["parameters"]["WebhookTimestamp"];
+                /** @description `v1,` and the base64 HMAC-SHA256 of `id.timestamp.body`, the exact bytes sent, under the secret. */
+                readonly "webhook-signature": components["parameters"]["WebhookSignature"];
+            };
+            readonly path?: never;
+            readonly cookie?: never;
+        };
+        readonly requestBody: {
+            readonly content: {
+                readonly "application/json": components["schemas"]["MailboxRecoveredEvent"];
+            };
+        };
+        readonly responses: {
+            readonly 204: components["responses"]["WebhookAcknowledged"];
+            readonly "4XX": components["responses"]["WebhookNotAcknowledged"];
+        };
+    };
+    readonly onMailboxRetrying: {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header: {
+                /** @description The event's id; the same over retries, so that a receiver can tell what it has seen. */
+                readonly "webhook-id": components["parameters"]["WebhookId"];
+                /** @description When this attempt was signed, in seconds since 1970. */
+                readonly "webhook-timestamp": components["parameters"]["WebhookTimestamp"];
+                /** @description `v1,` and the base64 HMAC-SHA256 of `id.timestamp.body`, the exact bytes sent, under the secret. */
+                readonly "webhook-signature": components["parameters"]["WebhookSignature"];
+            };
+            readonly path?: never;
+            readonly cookie?: never;
+        };
+        readonly requestBody: {
+            readonly content: {
+                readonly "application/json": components["schemas"]["MailboxRetryingEvent"];
+            };
+        };
+        readonly responses: {
+            readonly 204: components["responses"]["WebhookAcknowledged"];
+            readonly "4XX": components["responses"]["WebhookNotAcknowledged"];
+        };
+    };
+    readonly onMailboxNeedsCredentials: {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header: {
+                /** @description The event's id; the same over retries, so that a receiver can tell what it has seen. */
+                readonly "webhook-id": components["parameters"]["WebhookId"];
+                /** @description When this attempt was signed, in seconds since 1970. */
+                readonly "webhook-timestamp": components["parameters"]["WebhookTimestamp"];
+                /** @description `v1,` and the base64 HMAC-SHA256 of `id.timestamp.body`, the exact bytes sent, under the secret. */
+                readonly "webhook-signature": components["parameters"]["WebhookSignature"];
+            };
+            readonly path?: never;
+            readonly cookie?: never;
+        };
+        readonly requestBody: {
+            readonly content: {
+                readonly "application/json": components["schemas"]["MailboxNeedsCredentialsEvent"];
+            };
+        };
+        readonly responses: {
+            readonly 204: components["responses"]["WebhookAcknowledged"];
+            readonly "4XX": components["responses"]["WebhookNotAcknowledged"];
+        };
+    };
+    readonly onMailboxBlocked: {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header: {
+                /** @description The event's id; the same over retries, so that a receiver can tell what it has seen. */
+                readonly "webhook-id": components["parameters"]["WebhookId"];
+                /** @description When this attempt was signed, in seconds since 1970. */
+                readonly "webhook-timestamp": components["parameters"]["WebhookTimestamp"];
+                /** @description `v1,` and the base64 HMAC-SHA256 of `id.timestamp.body`, the exact bytes sent, under the secret. */
+                readonly "webhook-signature": components["parameters"]["WebhookSignature"];
+            };
+            readonly path?: never;
+            readonly cookie?: never;
+        };
+        readonly requestBody: {
+            readonly content: {
+                readonly "application/json": components["schemas"]["MailboxBlockedEvent"];
+            };
+        };
+        readonly responses: {
+            readonly 204: components["responses"]["WebhookAcknowledged"];
+            readonly "4XX": components["responses"]["WebhookNotAcknowledged"];
+        };
+    };
+    readonly onMailboxPaused: {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header: {
+                /** @description The event's id; the same over retries, so that a receiver can tell what it has seen. */
+                readonly "webhook-id": components["parameters"]["WebhookId"];
+                /** @description When this attempt was signed, in seconds since 1970. */
+                readonly "webhook-timestamp": components["parameters"]["WebhookTimestamp"];
+                /** @description `v1,` and the base64 HMAC-SHA256 of `id.timestamp.body`, the exact bytes sent, under the secret. */
+                readonly "webhook-signature": components["parameters"]["WebhookSignature"];
+            };
+            readonly path?: never;
+            readonly cookie?: never;
+        };
+        readonly requestBody: {
+            readonly content: {
+                readonly "application/json": components["schemas"]["MailboxPausedEvent"];
+            };
+        };
+        readonly responses: {
+            readonly 204: components["responses"]["WebhookAcknowledged"];
+            readonly "4XX": components["responses"]["WebhookNotAcknowledged"];
+        };
+    };
+    readonly onMailboxWarning: {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header: {
+                /** @description The event's id; the same over retries, so that a receiver can tell what it has seen. */
+                readonly "webhook-id": components["parameters"]["WebhookId"];
+                /** @description When this attempt was signed, in seconds since 1970. */
+                readonly "webhook-timestamp": components["parameters"]["WebhookTimestamp"];
+                /** @description `v1,` and the base64 HMAC-SHA256 of `id.timestamp.body`, the exact bytes sent, under the secret. */
+                readonly "webhook-signature": components["parameters"]["WebhookSignature"];
+            };
+            readonly path?: never;
+            readonly cookie?: never;
+        };
+        readonly requestBody: {
+            readonly content: {
+                readonly "application/json": components["schemas"]["MailboxWarningEvent"];
+            };
+        };
+        readonly responses: {
+            readonly 204: components["responses"]["WebhookAcknowledged"];
+            readonly "4XX": components["responses"]["WebhookNotAcknowledged"];
+        };
+    };
+    readonly onWebhookFailing: {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header: {
+                /** @description The event's id; the same over retries, so that a receiver can tell what it has seen. */
+                readonly "webhook-id": components["parameters"]["WebhookId"];
+                /** @description When this attempt was signed, in seconds since 1970. */
+                readonly "webhook-timestamp": components["parameters"]["WebhookTimestamp"];
+                /** @description `v1,` and the base64 HMAC-SHA256 of `id.timestamp.body`, the exact bytes sent, under the secret. */
+                readonly "webhook-signature": components["parameters"]["WebhookSignature"];
+            };
+            readonly path?: never;
+            readonly cookie?: never;
+        };
+        readonly requestBody: {
+            readonly content: {
+                readonly "application/json": components["schemas"]["WebhookFailingEvent"];
+            };
+        };
+        readonly responses: {
+            readonly 204: components["responses"]["WebhookAcknowledged"];
+            readonly "4XX": components["responses"]["WebhookNotAcknowledged"];
+        };
+    };
+    readonly onWebhookDisabled: {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header: {
+                /** @description The event's id; the same over retries, so that a receiver can tell what it has seen. */
+                readonly "webhook-id": components["parameters"]["WebhookId"];
+                /** @description When this attempt was signed, in seconds since 1970. */
+                readonly "webhook-timestamp": components["parameters"]["WebhookTimestamp"];
+                /** @description `v1,` and the base64 HMAC-SHA256 of `id.timestamp.body`, the exact bytes sent, under the secret. */
+                readonly "webhook-signature": components["parameters"]["WebhookSignature"];
+            };
+            readonly path?: never;
+            readonly cookie?: never;
+        };
+        readonly requestBody: {
+            readonly content: {
+                readonly "application/json": components["schemas"]["WebhookDisabledEvent"];
+            };
+        };
+        readonly responses: {
+            readonly 204: components["responses"]["WebhookAcknowledged"];
+            readonly "4XX": components["responses"]["WebhookNotAcknowledged"];
+        };
+    };
+    readonly onWebhookRecovered: {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header: {
+                /** @description The event's id; the same over retries, so that a receiver can tell what it has seen. */
+                readonly "webhook-id": components["parameters"]["WebhookId"];
+                /** @description When this attempt was signed, in seconds since 1970. */
+                readonly "webhook-timestamp": components["parameters"]["WebhookTimestamp"];
+                /** @description `v1,` and the base64 HMAC-SHA256 of `id.timestamp.body`, the exact bytes sent, under the secret. */
+                readonly "webhook-signature": components["parameters"]["WebhookSignature"];
+            };
+            readonly path?: never;
+            readonly cookie?: never;
+        };
+        readonly requestBody: {
+            readonly content: {
+                readonly "application/json": components["schemas"]["WebhookRecoveredEvent"];
+            };
+        };
+        readonly responses: {
+            readonly 204: components["responses"]["WebhookAcknowledged"];
+            readonly "4XX": components["responses"]["WebhookNotAcknowledged"];
+        };
+    };
+    readonly onDeliveryExhausted: {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header: {
+                /** @description The event's id; the same over retries, so that a receiver can tell what it has seen. */
+                readonly "webhook-id": components["parameters"]["WebhookId"];
+                /** @description When this attempt was signed, in seconds since 1970. */
+                readonly "webhook-timestamp": components["parameters"]["WebhookTimestamp"];
+                /** @description `v1,` and the base64 HMAC-SHA256 of `id.timestamp.body`, the exact bytes sent, under the secret. */
+                readonly "webhook-signature": components["parameters"]["WebhookSignature"];
+            };
+            readonly path?: never;
+            readonly cookie?: never;
+        };
+        readonly requestBody: {
+            readonly content: {
+                readonly "application/json": components["schemas"]["DeliveryExhaustedEvent"];
+            };
+        };
+        readonly responses: {
+            readonly 204: components["responses"]["WebhookAcknowledged"];
+            readonly "4XX": components["responses"]["WebhookNotAcknowledged"];
         };
     };
 }

@@ -10,7 +10,8 @@ import { keepOperatorKey, type MadeKey } from './config/keys.ts';
 import { readMasterKeys, type MasterKeys } from './config/master-keys.ts';
 import { parseEgressAllow } from './egress/allow-rule.ts';
 import { createEgressPolicy, type EgressPolicy } from './egress/policy.ts';
-import type { EventRef } from './event/event.ts';
+import { createAnnouncer, type Announcer } from './event/announcer.ts';
+import { createEventLog, type EventLog } from './event/event-log.ts';
 import { createFetchStore, type FetchStore } from './fetch/fetch-store.ts';
 import { credentialsTtlMs } from './fetch/limits.ts';
 import { createDueIndex, type DueIndex } from './fetch/due-index.ts';
@@ -85,8 +86,8 @@ export interface Parts extends Lifecycle {
   webhooks: WebhookStore;
   deliveries: DeliveryStore;
   dueWebhooks: DueWebhooks;
-  /** To the webhook of its fetch, and to those of its tenant. */
-  announce(event: EventRef): Promise<void>;
+  eventLog: EventLog;
+  announcer: Announcer;
   mime: MimePool;
   links: SignedLinks;
   /** What readiness asks, by name: `ok`, or what is wrong. */
@@ -137,6 +138,15 @@ export async function buildParts(options: AppOptions, keys: Keys, lifecycle: Lif
   const webhooks = createWebhookStore(redis, sealer);
   const deliveries = createDeliveryStore(redis);
   const dueWebhooks = createDueWebhooks(redis, Math.random);
+  const eventLog = createEventLog(redis, config.eventLog);
+  const announcer = createAnnouncer({
+    log: eventLog,
+    async deliver(event) {
+      await webhookQueue.announce(event);
+      await announceToWebhooks({ clock, webhooks, deliveries, due: dueWebhooks }, event);
+    },
+    clock,
+  });
   const mime = createMimePool({
     threads: Math.min(availableParallelism(), parserThreadsMax),
     // An API may never be asked to parse or sanitise.
@@ -185,10 +195,8 @@ export async function buildParts(options: AppOptions, keys: Keys, lifecycle: Lif
     webhooks,
     deliveries,
     dueWebhooks,
-    async announce(event) {
-      await webhookQueue.announce(event);
-      await announceToWebhooks({ clock, webhooks, deliveries, due: dueWebhooks }, event);
-    },
+    eventLog,
+    announcer,
     mime,
     links: createSignedLinks(parseMasterKeys(keys.master.value, keys.master.place), clock),
     checks: new Map([

@@ -46,6 +46,8 @@ export interface Config {
   readonly messageBytesMax: number;
   readonly retentionMs: number;
   /** What a tenant may have; 0 is without bound. */
+  /** Bounds of a tenant's event log. */
+  readonly eventLog: { readonly ageMs: number; readonly bytes: number };
   readonly quota: { readonly messages: number; readonly bytes: number };
   readonly parse: {
     readonly headerFields: number;
@@ -105,6 +107,10 @@ function toConfig(settings: Settings): Config {
     },
     messageBytesMax: settings.POPBRIDGE_MESSAGE_BYTES_MAX,
     retentionMs: settings.POPBRIDGE_RETENTION_DAYS * 24 * 60 * 60 * 1000,
+    eventLog: {
+      ageMs: settings.POPBRIDGE_EVENT_LOG_DAYS * 24 * 60 * 60 * 1000,
+      bytes: settings.POPBRIDGE_EVENT_LOG_BYTES,
+    },
     quota: { messages: settings.POPBRIDGE_QUOTA_MESSAGES, bytes: settings.POPBRIDGE_QUOTA_BYTES },
     parse: {
       headerFields: settings.POPBRIDGE_PARSE_HEADERS_MAX,

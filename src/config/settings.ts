@@ -214,6 +214,20 @@ export const settingsSchema = {
       default: 0,
       description: 'How many bytes of mail a tenant may have at once; `0` is as many as there is room for.',
     },
+    POPBRIDGE_EVENT_LOG_DAYS: {
+      type: 'integer',
+      minimum: 1,
+      maximum: 365,
+      default: 7,
+      description: 'How long an event can be read from the log.',
+    },
+    POPBRIDGE_EVENT_LOG_BYTES: {
+      type: 'integer',
+      minimum: 65_536,
+      maximum: 10_000_000_000,
+      default: 67_108_864,
+      description: "How many bytes of Redis's memory the log of a tenant takes; the oldest events go first.",
+    },
     POPBRIDGE_PARSE_HEADERS_MAX: {
       type: 'integer',
       minimum: 10,

@@ -1,2 +1,14 @@
+/** Every bound of events. Times in milliseconds. */
+
 /** Characters of text, and of HTML, that an event carries. */
 export const bodyCharsMax = 64 * 1024;
+/** Events whose ids are known, so that one that happens again is not appended again; twice as many for a while. */
+export const recentMax = 5_000;
+export const recentMs = 60 * 60 * 1000;
+/** Events that are appended in one step: Redis does nothing else meanwhile. */
+export const appendsMax = 500;
+/** How often the bytes of a log are looked at, in events; and the part of the bound that is left when it is exceeded. */
+export const bytesCheckEvery = 64;
+export const bytesLeftShare = 0.9;
+/** Entries that are read from Redis at once. */
+export const readEntriesMax = 200;

@@ -1,34 +1,54 @@
-/** The body of an event as it is sent: the shape that the contract gives under `webhooks`. */
+/**
+ * An event as it is read and sent: a CloudEvents 1.0 envelope (§2 of its JSON format), the shape that the contract gives under
+ * `webhooks`, made from the reference and what is stored now.
+ */
 import type { components } from '../contract.gen.ts';
 import type { Message } from '../message/message.ts';
 import type { EventRef } from './event.ts';
 import { bodyCharsMax } from './limits.ts';
 
-type MessageReceivedEvent = components['schemas']['MessageReceivedEvent'];
+export type EventEnvelope = components['schemas']['Event'];
 
 export interface MessageReader {
   find(tenant: string, id: string): Promise<Message | null>;
 }
 
-/** Null when the message has been deleted since. */
+/** Digits of a sequence, which sorts as text, too. */
+const SEQUENCE_DIGITS = 12;
+
+/** The envelope as JSON. Null for a message that has been deleted since. */
 export async function buildPayload(messages: MessageReader, event: EventRef): Promise<string | null> {
-  if (event.type !== 'message.received') return null;
-  const message = await messages.find(event.tenant, event.subject);
-  if (!message) return null;
-  const payload: MessageReceivedEvent = {
-    type: event.type,
-    timestamp: message.fetchedAt,
-    data: {
-      tenant: event.tenant,
-      mailboxId: event.mailboxId ?? '',
-      fetchId: event.fetchId ?? '',
-      message: { ...message, ...cutBodies(message) },
-    },
-  };
-  return JSON.stringify(payload);
+  const envelope = await buildEnvelope(messages, event);
+  return envelope.type === 'message.received' && envelope.data.message === null ? null : JSON.stringify(envelope);
 }
 
-/** A webhook is a notice: long bodies are cut, marked as such, and whole at `GET /v1/messages/{id}`. */
+export async function buildEnvelope(messages: MessageReader, event: EventRef): Promise<EventEnvelope> {
+  const { id, type, tenant, subject, time, mailboxId, fetchId, sequence } = event;
+  // Which data belongs to which type is in the contract, and a test holds every type against it.
+  return {
+    specversion: '1.0',
+    id,
+    source: `urn:popbridge:${encodeURIComponent(tenant)}`,
+    type,
+    time,
+    subject,
+    datacontenttype: 'application/json',
+    tenant,
+    ...(mailboxId !== null && { mailbox: mailboxId }),
+    ...(fetchId !== null && { fetch: fetchId }),
+    ...(sequence !== null && { sequence: String(sequence).padStart(SEQUENCE_DIGITS, '0') }),
+    data: await dataOf(messages, event),
+  } as EventEnvelope;
+}
+
+async function dataOf(messages: MessageReader, event: EventRef): Promise<object> {
+  if (event.type === 'message.deleted_upstream') return { messageId: event.subject };
+  if (event.type !== 'message.received') return event.facts;
+  const message = await messages.find(event.tenant, event.subject);
+  return { message: message && { ...message, ...cutBodies(message) } };
+}
+
+/** An event is a notice: long bodies are cut, marked as such, and whole at `GET /v1/messages/{id}`. */
 function cutBodies({ text, html, textTruncated, htmlTruncated }: Message) {
   const cut = (body: string | null): string | null =>
     body !== null && body.length > bodyCharsMax ? body.slice(0, bodyCharsMax).toWellFormed() : body;

@@ -16,6 +16,8 @@ export interface Book {
   commit(key: string, entry: LedgerEntry, retrieved?: Retrieved): Promise<void>;
   /** Marks several, and counts none. @throws AppError `lease_lost` when fenced off. */
   mark(entries: ReadonlyMap<string, LedgerEntry>): Promise<void>;
+  /** They were listed, and are not any more. */
+  noteGone(keys: readonly string[]): void;
   /** The session has seen to all of the listing. @throws AppError `lease_lost` when fenced off. */
   settle(): Promise<void>;
 }
@@ -26,6 +28,7 @@ export function openFetchBook(ledger: Ledger, fetch: Fetch, token: number): Book
     open: () => ledger.readLedger(fetch),
     commit: (key, entry, retrieved) => ledger.commit(fetch, token, key, entry, retrieved),
     mark: (entries) => ledger.mark(fetch, token, entries),
+    noteGone: () => {},
     settle: async () => {},
   };
 }
@@ -74,6 +77,9 @@ export function openMailboxBook(ledger: MailboxLedger, fetch: Fetch, token: numb
     async commit(key, entry, retrieved) {
       await ledger.commit(fetch, token, key, entry, retrieved);
       changed.set(key, entry);
+    },
+    noteGone(keys) {
+      for (const key of keys) listed.delete(key);
     },
     async settle() {
       const whole = changed.size === 0 ? entries : new Map([...entries, ...changed]);

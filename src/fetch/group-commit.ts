@@ -10,6 +10,7 @@ import type { StoredOutcome } from '../message/store-messages.ts';
 import type { ParsedMessage } from '../mime/message.ts';
 import { createHash } from 'node:crypto';
 import type { Readable } from 'node:stream';
+import { tellSkipped, type Announcements } from './announcements.ts';
 import type { Book } from './book.ts';
 import type { Fetch } from './fetch.ts';
 import { refusal, skippedByFilter } from './filter.ts';
@@ -27,15 +28,7 @@ export interface CommitPorts {
   };
   /** The bytes are given away. */
   parse(raw: Uint8Array | Readable): Promise<ParsedMessage>;
-  announce(event: ReceivedMessage): Promise<void>;
-}
-
-/** What is announced once a message is stored. */
-export interface ReceivedMessage {
-  tenant: string;
-  fetchId: string;
-  mailboxId: string;
-  messageId: string;
+  announce: Announcements;
 }
 
 export interface CommitJob {
@@ -61,6 +54,8 @@ export class GroupCommit {
   readonly committed: StoredMessage[] = [];
   /** How many were not wanted, by what was found in them. */
   unwanted = 0;
+  /** How many were stored before, under other unique-ids. */
+  renumbered = 0;
   readonly #ports: CommitPorts;
   readonly #job: CommitJob;
   /** How many messages with these bytes and no unique-id this session has met. */
@@ -125,14 +120,15 @@ export class GroupCommit {
     const group = await this.#leaveOut(taken, parsed);
     if (group.length === 0) return;
     const messages = this.#finish(group, parsed);
-    const { tenant, id: fetchId, mailboxId } = this.#job.fetch;
-    const outcomes = await this.#ports.messages.store(tenant, messages);
+    const { fetch } = this.#job;
+    const outcomes = await this.#ports.messages.store(fetch.tenant, messages);
     const stored = group.map((waiting, at) => ({ waiting, outcome: outcomes[at] as StoredOutcome }));
     const fresh = stored.filter(({ waiting: { raw } }) => 'omitted' in raw || !this.#job.isAnnounced(digestOf(raw)));
     // Under the id of the first with these bytes: whoever stored that may have died before it was announced.
-    const announced = new Set(fresh.map(({ outcome }) => outcome.firstId));
-    await Promise.all(
-      [...announced].map((messageId) => this.#ports.announce({ tenant, fetchId, mailboxId, messageId })),
+    const received = new Map(fresh.map(({ waiting, outcome }) => [outcome.firstId, waiting.fetchedMs]));
+    await this.#ports.announce.received(
+      fetch,
+      [...received].map(([id, storedMs]) => ({ id, storedMs })),
     );
     const marked = await Promise.all(
       stored.map(async ({ waiting, outcome: { id } }) => {
@@ -142,6 +138,10 @@ export class GroupCommit {
       }),
     );
     this.committed.push(...marked);
+    const known = stored.filter(({ waiting }) => !fresh.some((one) => one.waiting === waiting));
+    this.renumbered += known.filter(
+      ({ waiting, outcome: { id, firstId } }) => waiting.message.key && id !== firstId,
+    ).length;
   }
 
   async #parsedOf(group: readonly Waiting[]): Promise<ReadonlyMap<Waiting, ParsedMessage>> {
@@ -170,8 +170,10 @@ export class GroupCommit {
       }
       this.unwanted += 1;
       await discard([waiting]);
+      if (message.key === null) continue;
       const entry = skippedByFilter(message, reason, filter, Math.floor(fetchedMs / 1000));
-      if (message.key !== null) await this.#job.book.commit(message.key, entry);
+      await tellSkipped(this.#ports.announce, this.#job.fetch, [message], reason);
+      await this.#job.book.commit(message.key, entry);
     }
     return wanted;
   }

@@ -36,22 +36,25 @@ export function settleMailbox(status: MailboxStatus, outcome: FetchOutcome, now:
     const quietFetches = retrieved > 0 ? 0 : status.quietFetches + 1;
     const well = { failure: null, failures: 0, refusals: 0, lastFetch, lastSuccessAt: lastFetch.endedAt, quietFetches };
     // What a limit has cut goes on at once.
-    return { status: { ...enter(status, 'ok', now), ...well }, retryMs: isLimited && retrieved > 0 ? 0 : 'schedule' };
+    return {
+      status: { ...enter(status, 'ok', lastFetch), ...well },
+      retryMs: isLimited && retrieved > 0 ? 0 : 'schedule',
+    };
   }
 
   const { code, detail, phase } = end.error;
   const refusals = REFUSALS.has(code) ? status.refusals + 1 : status.refusals;
   const failed = { failure: { code, detail, phase }, failures: status.failures + 1, refusals, lastFetch };
   if (refusals >= refusalsMax || DEAD_GRANTS.has(code))
-    return { status: { ...enter(status, 'needs_credentials', now), ...failed }, retryMs: null };
+    return { status: { ...enter(status, 'needs_credentials', lastFetch), ...failed }, retryMs: null };
   if (code === 'egress_blocked') {
-    return { status: { ...enter(status, 'blocked', now), ...failed }, retryMs: blockedRetryMs };
+    return { status: { ...enter(status, 'blocked', lastFetch), ...failed }, retryMs: blockedRetryMs };
   }
   const retryMs = Math.min(mailboxRetryMs * 2 ** Math.min(status.failures, 20), mailboxRetryMsMax);
-  return { status: { ...enter(status, 'retrying', now), ...failed }, retryMs };
+  return { status: { ...enter(status, 'retrying', lastFetch), ...failed }, retryMs };
 }
 
-/** `since` says when it came to the state that it is in. */
-function enter(status: MailboxStatus, state: MailboxStatus['state'], now: string): MailboxStatus {
-  return status.state === state ? status : { ...status, state, since: now };
+/** `since` says when it came to the state that it is in: when the fetch ended that has brought it there. */
+function enter(status: MailboxStatus, state: MailboxStatus['state'], { endedAt }: { endedAt: string }): MailboxStatus {
+  return status.state === state ? status : { ...status, state, since: endedAt };
 }

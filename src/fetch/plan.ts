@@ -3,7 +3,7 @@ import { messageKey } from '../identity.ts';
 import type { FetchLimits, MessageFilter } from '../mailbox/policies.ts';
 import type { MessageFailure } from './fetch.ts';
 import { filterMark, isWantedBySize } from './filter.ts';
-import type { LedgerEntry, StoredEntry } from './ledger.ts';
+import type { DeletedEntry, LedgerEntry, StoredEntry } from './ledger.ts';
 import { brokenHeadersMax } from './limits.ts';
 
 export interface Listed {
@@ -42,11 +42,17 @@ export interface Plan {
   limitReached: 'messages' | 'bytes' | null;
 }
 
-/** How many messages the server was asked to delete whose unique-id it lists no more. */
-export function countGone(listing: readonly Listed[], ledger: ReadonlyMap<string, LedgerEntry>): number {
+/** The messages that the server was asked to delete, and whose unique-ids it lists no more. */
+export function findGone(
+  listing: readonly Listed[],
+  ledger: ReadonlyMap<string, LedgerEntry>,
+): Map<string, DeletedEntry> {
   const listed = new Set(keyListing(listing).map(({ key }) => key));
-  return [...ledger].filter(([key, { state }]) => state === 'deleted' && key.startsWith('uidl:') && !listed.has(key))
-    .length;
+  return new Map(
+    [...ledger].flatMap(([key, entry]) =>
+      entry.state === 'deleted' && key.startsWith('uidl:') && !listed.has(key) ? [[key, entry]] : [],
+    ),
+  );
 }
 
 /** Tells messages with one unique-id apart, by their order in the listing. */

@@ -7,7 +7,8 @@ import type { MailboxStore } from '../mailbox/mailbox-store.ts';
 import { hasEnded, type Fetch, type FetchRef } from './fetch.ts';
 import { mailboxRetryMsMax } from './limits.ts';
 import { isFetched, type MailboxSchedule } from './mailbox-schedule.ts';
-import { abandonFetch, runFetch, type FetchPorts, type NextCall } from './run.ts';
+import { abandonFetch, retellState, runFetch, type FetchPorts, type NextCall } from './run.ts';
+import { tellEnd } from './run-asked.ts';
 
 export interface RunMailboxPorts extends FetchPorts {
   schedule: Pick<MailboxSchedule, 'forget' | 'planNext'>;
@@ -22,10 +23,16 @@ export async function runMailbox(ports: RunMailboxPorts, ref: MailboxRef, shutdo
     await ports.schedule.forget(ref);
     return null;
   }
-  const fetch = (await findUnended(ports, ref)) ?? (await begin(ports, mailbox));
+  const last = await findLast(ports, ref);
+  if (last && hasEnded(last.state)) {
+    // Its worker died before all was told.
+    await retellState(ports, last);
+    await end(ports, last);
+  }
+  const fetch = last && !hasEnded(last.state) ? last : await begin(ports, mailbox);
   const next = await runFetch(ports, fetch, shutdown);
   if (next === null) {
-    await forgetQuiet(ports, fetch);
+    await end(ports, await ports.records.find(fetch));
     await ports.stored.endScheduled(ref);
   }
   return next;
@@ -33,16 +40,18 @@ export async function runMailbox(ports: RunMailboxPorts, ref: MailboxRef, shutdo
 
 /** The queue has given the job up. The mailbox is tried again later. */
 export async function abandonMailbox(ports: RunMailboxPorts, ref: MailboxRef): Promise<void> {
-  const fetch = await findUnended(ports, ref);
-  if (fetch) await abandonFetch(ports, fetch);
+  const fetch = await findLast(ports, ref);
+  if (fetch && !hasEnded(fetch.state)) {
+    await abandonFetch(ports, fetch);
+    await tellEnd(ports, await ports.records.find(fetch));
+  }
   const mailbox = await ports.stored.find(ref);
   if (mailbox) await ports.schedule.planNext(mailbox, mailboxRetryMsMax, 0);
 }
 
-async function findUnended({ records, stored }: RunMailboxPorts, ref: MailboxRef): Promise<FetchRef | null> {
+async function findLast({ records, stored }: RunMailboxPorts, ref: MailboxRef): Promise<Fetch | null> {
   const id = await stored.lastScheduled(ref);
-  const fetch = id === null ? null : await records.find({ tenant: ref.tenant, id });
-  return fetch && !hasEnded(fetch.state) ? fetch : null;
+  return id === null ? null : records.find({ tenant: ref.tenant, id });
 }
 
 async function begin({ createFetch, stored }: RunMailboxPorts, mailbox: Mailbox): Promise<FetchRef> {
@@ -51,11 +60,11 @@ async function begin({ createFetch, stored }: RunMailboxPorts, mailbox: Mailbox)
   return fetch;
 }
 
-/** Of very many fetches that find nothing new, nobody wants the record; the mailbox says how it stands. */
-async function forgetQuiet({ records }: RunMailboxPorts, ref: FetchRef): Promise<void> {
-  const fetch = await records.find(ref);
+/** Of very many fetches that find nothing new, nobody wants the record, or to hear of them; the mailbox says how it stands. */
+async function end(ports: RunMailboxPorts, fetch: Fetch | null): Promise<void> {
   if (!fetch || !hasEnded(fetch.state)) return;
   const { retrieved, omitted, failed, deleted, deletion } = fetch;
   const isQuiet = retrieved + omitted + failed + deleted === 0 && deletion === 'none';
-  if (isQuiet && fetch.state === 'succeeded') await records.delete(ref);
+  if (isQuiet && fetch.state === 'succeeded') await ports.records.delete(fetch);
+  else await tellEnd(ports, fetch);
 }

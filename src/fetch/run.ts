@@ -46,6 +46,7 @@ export interface FetchPorts extends Omit<SessionPorts, 'records'> {
 /** What a fetch needs of the stored mailbox that it is of. */
 export interface MailboxPorts {
   ledger: MailboxLedger;
+  find(ref: MailboxRef): Promise<Mailbox | null>;
   /** Takes it for a fetch. Null where it is gone, or another fetch has it by now. */
   begin(ref: MailboxRef, token: number): Promise<Mailbox | null>;
   /** @throws AppError `credentials_unavailable`. */
@@ -65,6 +66,7 @@ export async function runFetch(ports: FetchPorts, ref: FetchRef, shutdown: Abort
   const { records, leases } = ports;
   const known = await records.find(ref);
   if (!known || hasEnded(known.state)) {
+    if (known?.isOfMailbox) await retellState(ports, known);
     await ports.credentials.delete(ref);
     return null;
   }
@@ -177,8 +179,21 @@ async function attemptOfMailbox(ports: FetchPorts, fetch: Fetch, held: Held, shu
   const { status, retryMs } = settleMailbox(mailbox.status, outcome, now(ports));
   if (await mailboxes.writeStatus(ref, lease.token, status, mailbox.updatedAt)) {
     await mailboxes.planNext({ ...mailbox, status }, retryMs, loginGapMs);
+    if (status.state !== mailbox.status.state) await tellState(ports, { ...mailbox, status }, fetch.id);
   }
   return null;
+}
+
+/** A mailbox that is paused stays so for whoever looks at it. */
+async function tellState({ announce }: FetchPorts, mailbox: Mailbox, fetchId: string): Promise<void> {
+  if (!mailbox.settings.isPaused) await announce.changedState(mailbox, fetchId);
+}
+
+/** Whoever ran the fetch may have died before they told what it has made of its mailbox. */
+export async function retellState(ports: FetchPorts, fetch: Fetch): Promise<void> {
+  const mailbox = await ports.mailboxes.find({ tenant: fetch.tenant, mailbox: fetch.mailboxId });
+  const { since, lastFetch } = mailbox?.status ?? {};
+  if (mailbox && lastFetch?.id === fetch.id && lastFetch.endedAt === since) await tellState(ports, mailbox, fetch.id);
 }
 
 interface Attempted {

@@ -3,17 +3,12 @@
  * it is here is `group-commit.ts`. It knows neither leases nor queues: the signal ends it, and the token of the lease goes with
  * each write.
  */
-import { AppError } from '../errors.ts';
-import {
-  Pop3Client,
-  Pop3ConnectionError,
-  Pop3Error,
-  type AddressResolver,
-  type PipeliningMemory,
-} from '../pop3/index.ts';
+import type { AppError } from '../errors.ts';
+import { Pop3Client, type AddressResolver, type PipeliningMemory, type Pop3Error } from '../pop3/index.ts';
 import type { Login } from '../mailbox/oauth2/logins.ts';
 import type { Fetch, FetchProgress, FetchRef, MessageFailure, PhaseTimings } from './fetch.ts';
 import type { MessageFilter } from '../mailbox/policies.ts';
+import { tellDeleted, tellSkipped } from './announcements.ts';
 import { bounded } from './body-bounds.ts';
 import type { Book } from './book.ts';
 import { asDeleted, findDeletable } from './deletion.ts';
@@ -32,7 +27,7 @@ import {
 } from './limits.ts';
 import { bytesOf, listMaildrop } from './listing.ts';
 import {
-  countGone,
+  findGone,
   planFetch,
   tooLarge,
   type Listed,
@@ -40,6 +35,7 @@ import {
   type PlannedMessage,
   type StoredMessage,
 } from './plan.ts';
+import { ignoreUpstream, isMessagesFault } from './session-errors.ts';
 import { openLoggedIn } from './upstream-login.ts';
 
 /** What the session needs of others. */
@@ -118,6 +114,8 @@ export class FetchSession {
       opened = client;
       this.loginGapMs = (client.capabilities.loginDelay?.seconds ?? 0) * 1000;
       const stored = await this.#retrieveAll(client);
+      const { renumbered } = this.#commit;
+      if (renumbered > 0) await this.#ports.announce.renumbered(fetch, renumbered);
       await this.#timed('deleteMs', async () => {
         const deletable = await findDeletable(fetch, stored, {
           nowSeconds: this.#nowSeconds(),
@@ -162,6 +160,7 @@ export class FetchSession {
     const { listing, hasUidl } = await this.#timed('listMs', () => listMaildrop(client));
     const ledger = await this.#job.book.open(listing);
     this.#announced = digestsOf(ledger);
+    if (hasUidl) await tellDeleted(this.#ports.announce, fetch, this.#job.book, findGone(listing, ledger));
     const plan = planFetch(listing, ledger, fetch, {
       // Without unique-ids nothing tells what an earlier attempt had: all is retrieved again, under the same ids.
       messages: hasUidl ? fetch.retrieved : 0,
@@ -176,7 +175,7 @@ export class FetchSession {
       skipped: plan.skipped,
       limitReached: plan.limitReached,
       ...this.#counts(),
-      ...(fetch.deletion === 'unknown' && hasUidl && this.#settleDeletion(countGone(listing, ledger))),
+      ...(fetch.deletion === 'unknown' && hasUidl && this.#settleDeletion(findGone(listing, ledger).size)),
     });
     await this.#timed('retrieveMs', async () => {
       for (const message of plan.leftOut) this.#addFailure(tooLarge(message, fetch.limits));
@@ -224,6 +223,7 @@ export class FetchSession {
     if (!filter) return;
     for (let from = 0; from < messages.length; from += marksMax) {
       const some = messages.slice(from, from + marksMax);
+      await tellSkipped(this.#ports.announce, this.#job.fetch, some, reason);
       await this.#job.book.mark(skipByFilter(some, reason, filter, this.#nowSeconds()));
     }
     this.#unwanted += messages.length;
@@ -322,9 +322,12 @@ export class FetchSession {
     // From here until the answer, nobody knows: a crash must not leave "none" behind, nor a mail that the server gives the same
     // unique-id be taken for one that was stored.
     await this.#write({ deletion: 'unknown' });
-    await this.#job.book.mark(new Map(deleted.map((message) => [message.key, asDeleted(message)])));
+    const entries = new Map(deleted.map((message) => [message.key, asDeleted(message)] as const));
+    await this.#job.book.mark(entries);
     const confirmed = await client.quit().catch(ignoreUpstream);
-    if (confirmed) await this.#write(this.#settleDeletion(this.#deletedBefore + deleted.length));
+    if (!confirmed) return;
+    await tellDeleted(this.#ports.announce, this.#job.fetch, this.#job.book, entries);
+    await this.#write(this.#settleDeletion(this.#deletedBefore + deleted.length));
   }
 
   /** DELE counts for nothing without the QUIT behind it: that must come before the session's time is over. */
@@ -385,15 +388,4 @@ export class FetchSession {
 
 function identify({ number, uidl }: Listed): Pick<MessageFailure, 'number' | 'uidl'> {
   return { number, uidl };
-}
-
-/** The session broke while this message was its business. Not so where the process stops, or the lease is lost. */
-function isMessagesFault(error: unknown): error is Pop3Error | AppError<'message_too_large'> {
-  return error instanceof Pop3Error || (error instanceof AppError && error.code === 'message_too_large');
-}
-
-/** The server's last answer did not come. What that means is for the caller. */
-function ignoreUpstream(error: unknown): false {
-  if (error instanceof Pop3ConnectionError || error instanceof Pop3Error) return false;
-  throw error;
 }

@@ -10,7 +10,8 @@ import type { operations } from '../contract.gen.ts';
 import { AppError } from '../errors.ts';
 import { violationsMax } from './limits.ts';
 
-export type OperationId = Exclude<keyof operations, 'messageReceived'>;
+/** Those of webhooks are sent, and not served. */
+export type OperationId = Exclude<keyof operations, `on${string}`>;
 
 export interface Violation {
   in: 'body' | 'path' | 'query' | 'header';

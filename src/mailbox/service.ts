@@ -37,6 +37,8 @@ export interface MailboxServicePorts {
     plan(mailbox: Mailbox): Promise<void>;
     forget(ref: MailboxRef): Promise<void>;
   };
+  /** Called when its owner has changed what state it is in. */
+  onStateChanged(mailbox: Mailbox): Promise<void>;
 }
 
 export interface MailboxService {
@@ -77,7 +79,9 @@ export function createMailboxService(ports: MailboxServicePorts): MailboxService
     find: (ref) => mailboxes.find(ref),
     list: (tenant, after, limit) => mailboxes.list(tenant, after, limit),
     async change(ref, { settings: wanted, credentials }) {
+      let before: string | null = null;
       const changed = await mailboxes.change(ref, (read) => {
+        before = stateOf(read);
         const source = { ...read.settings.source, ...wanted.source };
         const merged = { ...read.settings, ...wanted, source };
         const settings = credentials === null ? merged : withFacts(merged, credentials);
@@ -89,7 +93,9 @@ export function createMailboxService(ports: MailboxServicePorts): MailboxService
         const status = isRenewed ? { ...freshStatus(now), lastFetch: read.status.lastFetch } : read.status;
         return { mailbox: { ...read, settings, status, updatedAt: now }, credentials };
       });
-      if (changed) await schedule.plan(changed);
+      if (!changed) return null;
+      await schedule.plan(changed);
+      if (stateOf(changed) !== before) await ports.onStateChanged(changed);
       return changed;
     },
     async delete(ref) {
@@ -98,6 +104,10 @@ export function createMailboxService(ports: MailboxServicePorts): MailboxService
     },
     listSharing: (mailbox) => mailboxes.listSharing(mailbox),
   };
+}
+
+function stateOf({ settings, status }: Mailbox): string {
+  return settings.isPaused ? 'paused' : status.state;
 }
 
 function withFacts(settings: MailboxSettings, credentials: Credentials): MailboxSettings {

@@ -138,6 +138,29 @@ export function dueWebhooksKey(shard: number): string {
   return `${PREFIX}:{hooks/${shard}}:due`;
 }
 
+export interface EventKeys {
+  /** Stream: the tenant's events, by when and as which they came: `milliseconds-place`. */
+  log: string;
+  /** Hash: the id of the last entry of the log, and how many events each mailbox has had. */
+  places: string;
+  /** Hash: event id to sequence, of the events that came lately; and the same of those before them. */
+  recent: string;
+  recentBefore: string;
+  /** Channel: the id of the log's last entry, whenever there is one. */
+  channel: string;
+}
+
+export function eventKeys(tenant: string): EventKeys {
+  const tag = `${PREFIX}:{${tenant}}:events`;
+  return {
+    log: tag,
+    places: `${tag}:places`,
+    recent: `${tag}:recent`,
+    recentBefore: `${tag}:recentBefore`,
+    channel: `${tag}:news`,
+  };
+}
+
 /** String: the sealed message record. */
 export function messageKey(tenant: string, messageId: string): string {
   return `${PREFIX}:{${tenant}/${messageId}}:message`;

@@ -144,14 +144,14 @@ function showWebhooks(webhooks: readonly ReceivedWebhook[], secret: string, mess
   const received = new Set<string>();
   for (const { body, headers } of webhooks) {
     const event = verifier.verify(body, signedHeaders(headers)) as components['schemas']['MessageReceivedEvent'];
-    received.add(event.data.message.id);
+    received.add(event.subject);
   }
   const missing = messages.filter(({ id }) => !received.has(id));
   if (missing.length > 0) throw new Error(`${missing.length} webhooks did not come.`);
   const [first] = webhooks;
   if (!first) throw new Error('No webhook came.');
   for (const [name, value] of Object.entries(signedHeaders(first.headers))) console.log(`   ${name}: ${value}`);
-  console.log(`   ${first.body.toString('utf8').slice(0, 160)}...`);
+  console.log(`   ${first.body.toString('utf8').slice(0, 320)}...`);
   console.log(
     `   ${webhooks.length} webhooks came, one for each message. Signatures verified: all ${webhooks.length}.`,
   );

@@ -39,6 +39,7 @@ describe('readConfig', () => {
       webhookRetryDelaysMs: [5, 300, 1_800, 7_200, 18_000, 36_000, 50_400, 72_000, 86_400].map((s) => s * 1000),
       messageBytesMax: 50 * 1024 * 1024,
       retentionMs: 7 * 24 * 3600 * 1000,
+      eventLog: { ageMs: 7 * 24 * 3600 * 1000, bytes: 67_108_864 },
       quota: { messages: 0, bytes: 0 },
       parse: {
         headerFields: 1000,
@@ -73,6 +74,8 @@ describe('readConfig', () => {
       POPBRIDGE_MESSAGE_BYTES_MAX: '1024',
       POPBRIDGE_RETENTION_DAYS: '1',
       POPBRIDGE_QUOTA_MESSAGES: '1000',
+      POPBRIDGE_EVENT_LOG_DAYS: '1',
+      POPBRIDGE_EVENT_LOG_BYTES: '65536',
       POPBRIDGE_PARSE_HEADERS_MAX: '10',
       POPBRIDGE_PARSE_HEADER_BYTES_MAX: '1024',
       POPBRIDGE_PARSE_ADDRESSES_MAX: '2',
@@ -103,6 +106,7 @@ describe('readConfig', () => {
       webhookRetryDelaysMs: [1_000, 120_000, 10_800_000],
       messageBytesMax: 1024,
       retentionMs: 24 * 3600 * 1000,
+      eventLog: { ageMs: 24 * 3600 * 1000, bytes: 65_536 },
       quota: { messages: 1000, bytes: 1e12 },
       parse: {
         headerFields: 10,

@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { messageReceived, type EventRef } from '../../src/event/event.ts';
 import { bodyCharsMax } from '../../src/event/limits.ts';
-import { buildPayload } from '../../src/event/payload.ts';
+import { buildEnvelope, buildPayload } from '../../src/event/payload.ts';
 import type { Message } from '../../src/message/message.ts';
 import { toPublicMessage } from '../../src/mime/public-message.ts';
 import { parseMessage } from '../../src/mime/parse.ts';
@@ -85,7 +85,19 @@ describe('the payload of message.received', () => {
     const first = await build(message);
     expect(first.message).toEqual(message);
     expect((await build(message)).json).toBe(first.json);
-    expect(JSON.parse(first.json)).toMatchObject({ type: 'message.received', timestamp: message.fetchedAt });
+    expect(JSON.parse(first.json)).toMatchObject({
+      specversion: '1.0',
+      id: EVENT.id,
+      source: 'urn:popbridge:default',
+      type: 'message.received',
+      time: TIME,
+      subject: MESSAGE_ID,
+      datacontenttype: 'application/json',
+      tenant: 'default',
+      mailbox: SUBJECT.mailboxId,
+      fetch: SUBJECT.fetchId,
+      sequence: '000000000001',
+    });
   });
 
   test('is null where the message has been deleted since, and asks for it by the tenant of the event', async () => {
@@ -96,6 +108,9 @@ describe('the payload of message.received', () => {
     };
     expect(await buildPayload({ find }, EVENT)).toBeNull();
     expect(asked).toEqual(['default', MESSAGE_ID]);
+    const envelope = await buildEnvelope({ find }, EVENT);
+    expect(envelope).toMatchObject({ id: EVENT.id, data: { message: null } });
+    contract.checkEvent(envelope);
   });
 
   test('carries bodies up to the bound whole, and longer ones cut and marked', async () => {

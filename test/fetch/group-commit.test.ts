@@ -5,6 +5,7 @@ import { commitAfterMs, commitBytesMax, commitMessagesMax, headersBytesMax } fro
 import type { PlannedMessage } from '../../src/fetch/plan.ts';
 import type { NewMessage } from '../../src/message/new-message.ts';
 import type { RawDraft } from '../../src/message/raw-draft.ts';
+import { announcements } from '../support/events.ts';
 import type { ParsedMessage } from '../../src/mime/message.ts';
 
 const FETCH = { id: 'fch_1', tenant: 'default', mailboxId: 'mbx_1', retentionMs: 1000 } as Fetch;
@@ -58,7 +59,7 @@ function set(over: Partial<CommitPorts> = {}, store?: CommitPorts['messages']['s
       },
     },
     parse: async () => ({}) as ParsedMessage,
-    announce: async ({ messageId }) => void log.push(`announce ${messageId}`),
+    announce: announcements((what, ids) => log.push(...ids.map((id) => `${what} ${id}`))),
     ...over,
   };
   return {
@@ -86,7 +87,7 @@ describe('a group of messages', () => {
     await commit.flush();
     expect(log).toEqual([
       'store 2',
-      'announce msg_a',
+      'received msg_a',
       'mark uidl:0:a stored retrieved 1',
       'mark uidl:0:twin stored retrieved 1',
     ]);
@@ -98,7 +99,7 @@ describe('a group of messages', () => {
     await commit.take(planned(1, 'moved'), body('6f6c64'));
     await commit.take(planned(2, 'twin'), body('x'));
     await commit.flush();
-    expect(log.filter((line) => line.startsWith('announce'))).toEqual(['announce msg_a']);
+    expect(log.filter((line) => line.startsWith('received'))).toEqual(['received msg_a']);
   });
 
   test('is full by its messages, or by its bytes, and waits for no more then', async () => {

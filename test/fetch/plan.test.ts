@@ -2,7 +2,7 @@ import { skippedByFilter } from '../../src/fetch/filter.ts';
 import { describe, expect, test } from 'vitest';
 import type { FetchLimits, MessageFilter } from '../../src/mailbox/policies.ts';
 import type { LedgerEntry } from '../../src/fetch/ledger.ts';
-import { countGone, planFetch, tooLarge, type Listed, type Plan } from '../../src/fetch/plan.ts';
+import { findGone, planFetch, tooLarge, type Listed, type Plan } from '../../src/fetch/plan.ts';
 
 const LIMITS: FetchLimits = { messages: 100, bytes: 10_000, messageBytes: 1_000, seconds: 60 };
 const NOTHING = { messages: 0, bytes: 0 };
@@ -201,7 +201,7 @@ describe('what is gone', () => {
     ['nobody had asked for', '', { 'uidl:0:a': suspect(), 'uidl:0:b': oversize(), 'uidl:0:c': stored(1) }, 0],
     ['known by its bytes alone: nobody can tell', '', { 'digest:0:00': DELETED }, 0],
   ])('%s: %#', (_what, listing, ledger, gone) => {
-    expect(countGone(list(listing), new Map(Object.entries(ledger)))).toBe(gone);
+    expect(findGone(list(listing), new Map(Object.entries(ledger))).size).toBe(gone);
   });
 });
 

@@ -15,6 +15,7 @@ import { maildropOf } from '../../src/mailbox/source.ts';
 import { Pop3ConnectionError } from '../../src/pop3/index.ts';
 import { isRedisUnavailable, openBlockingRedis, openRedis } from '../../src/redis/connection.ts';
 import { hostKeys } from '../../src/redis/keys.ts';
+import { announcements } from '../support/events.ts';
 import { startFakePop3, type FakePop3, type FakePop3Options } from '../support/fake-pop3.ts';
 import { startRedis, type TestRedis } from '../support/redis.ts';
 
@@ -59,6 +60,7 @@ beforeEach(async () => {
     logins: { open: async () => ({ secret: { password: 'p' }, renew: async () => null }) },
     mailboxes: {
       ledger: { released: unused, settleReleased: unused } as unknown as FetchPorts['mailboxes']['ledger'],
+      find: unused,
       begin: unused,
       openCredentials: unused,
       replaceCredentials: unused,
@@ -67,7 +69,7 @@ beforeEach(async () => {
     },
     messages: { write: unused, store: unused, checkQuota: unused, findHeld: async () => new Set() },
     parse: unused,
-    announce: unused,
+    announce: announcements(),
     durability: { begin: unused },
     isStorageAway: isRedisUnavailable,
     logger,

@@ -18,6 +18,8 @@ export interface Exchange {
 export interface ContractChecker {
   /** Throws an Error that names every departure from the contract. */
   checkResponse(exchange: Exchange): void;
+  /** The same for an event, by the webhook of its type. */
+  checkEvent(event: unknown): void;
   /** The same for a webhook that was received. */
   checkWebhook(webhook: { readonly headers: IncomingHttpHeaders; readonly body: Buffer }): void;
 }
@@ -37,7 +39,7 @@ interface Ref {
 }
 
 interface OperationObject {
-  parameters?: { name: string; schema: object }[];
+  parameters?: ({ name: string; schema: object } | Ref)[];
   requestBody?: { content: Record<string, { schema: object }> };
   responses: Record<string, ResponseObject | Ref>;
 }
@@ -102,6 +104,13 @@ export function createContractChecker(): ContractChecker {
     return method === 'HEAD' ? wrong : [...wrong, ...violations(PROBLEM, parse(bytes))];
   }
 
+  function checkAsWebhook(event: unknown): { post: OperationObject; wrong: string[] } {
+    const type = (event as { type?: string } | undefined)?.type ?? '';
+    const post = document.webhooks[type]?.post;
+    if (!post) throw new Error(`The contract has no webhook for "${type}"`);
+    return { post, wrong: violations(post.requestBody!.content['application/json']!.schema, event) };
+  }
+
   return {
     checkResponse(exchange) {
       const { method, path, status, headers, bytes } = exchange;
@@ -117,10 +126,13 @@ export function createContractChecker(): ContractChecker {
       if (!headers['x-request-id']) wrong.push('header X-Request-Id is missing');
       complain(`${method} ${path} was answered ${status}`, wrong, bytes);
     },
+    checkEvent(event) {
+      complain('The event', checkAsWebhook(event).wrong, Buffer.from(json(event)));
+    },
     checkWebhook({ headers, body }) {
-      const { post } = document.webhooks['message.received']!;
-      const wrong = violations(post.requestBody!.content['application/json']!.schema, parse(body));
-      for (const { name, schema } of post.parameters ?? []) {
+      const { post, wrong } = checkAsWebhook(parse(body));
+      for (const parameter of post.parameters ?? []) {
+        const { name, schema } = resolve(parameter);
         wrong.push(...violations(schema, headers[name]).map((text) => `header ${name}: ${text}`));
       }
       if (headers['content-type'] !== 'application/json') wrong.push(`content type "${headers['content-type']}"`);

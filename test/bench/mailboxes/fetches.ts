@@ -35,6 +35,7 @@ import { createBlobStore } from '../../../src/message/blobs/blob-store-choice.ts
 import { createMessageStore } from '../../../src/message/message-store.ts';
 import { isRedisUnavailable, openRedis } from '../../../src/redis/connection.ts';
 import { mailboxKeys } from '../../../src/redis/keys.ts';
+import { announcements } from '../../support/events.ts';
 import { startRedis } from '../../support/redis.ts';
 
 const { values: options } = parseArgs({
@@ -93,7 +94,7 @@ const ports: RunMailboxPorts = {
   messages: createMessageStore({ redis, sealer, clock, blobs, quota: { messages: 0, bytes: 0 } }),
   parse: () => Promise.reject(new Error('There is no mail to be parsed')),
   durability: { begin: () => Promise.reject(new Error('Nothing is deleted')) },
-  announce: async () => undefined,
+  announce: announcements(),
   isStorageAway: isRedisUnavailable,
   logger,
   uniqueId: randomUUID,

@@ -1,0 +1,124 @@
+/**
+ * Makes events of what happens elsewhere: takes each into the log and then hands it on. Whoever announces declares what they tell of
+ * as a port of their own; this fits them, and imports none of them.
+ */
+import { describeEvent, messageReceived, type EventRef, type FetchCounts, type NewEvent } from './event.ts';
+import type { EventLog } from './event-log.ts';
+
+export interface AnnouncerPorts {
+  log: Pick<EventLog, 'append'>;
+  /** Hands an event on to those it is sent to; once where it is called twice. */
+  deliver(event: EventRef): Promise<void>;
+  clock: { now(): number };
+}
+
+interface FetchOf {
+  tenant: string;
+  id: string;
+  mailboxId: string;
+}
+
+interface Failure {
+  code: string;
+  phase: string | null;
+}
+
+interface EndedFetch extends FetchOf, FetchCounts {
+  endedAt: string | null;
+  error: Failure | null;
+}
+
+interface MailboxAsItStands {
+  tenant: string;
+  mailbox: string;
+  settings: { isPaused: boolean };
+  status: { state: 'ok' | 'retrying' | 'needs_credentials' | 'blocked'; since: string; failure: Failure | null };
+  updatedAt: string;
+}
+
+/** What is announced is in the log when the promise resolves. Announced again, an event has the same id. */
+export interface Announcer {
+  announce(tenant: string, events: readonly NewEvent[]): Promise<void>;
+  received(of: FetchOf, messages: readonly { id: string; storedMs: number }[]): Promise<void>;
+  skipped(
+    of: FetchOf,
+    messages: readonly { id: string; uidl: string; bytes: number | null }[],
+    reason: 'filter_size' | 'filter_headers',
+  ): Promise<void>;
+  deletedUpstream(of: FetchOf, messageIds: readonly string[]): Promise<void>;
+  /** So many messages were stored before, under other unique-ids. */
+  renumbered(of: FetchOf, messages: number): Promise<void>;
+  ended(fetch: EndedFetch): Promise<void>;
+  /** @param fetchId null where its owner has changed it. */
+  changedState(mailbox: MailboxAsItStands, fetchId: string | null): Promise<void>;
+}
+
+const STATE_TYPES = {
+  ok: 'mailbox.recovered',
+  retrying: 'mailbox.retrying',
+  needs_credentials: 'mailbox.needs_credentials',
+  blocked: 'mailbox.blocked',
+} as const;
+
+export function createAnnouncer({ log, deliver, clock }: AnnouncerPorts): Announcer {
+  async function announce(tenant: string, events: readonly NewEvent[]): Promise<void> {
+    await Promise.all((await log.append(tenant, events)).map(deliver));
+  }
+  const now = (): string => new Date(clock.now()).toISOString();
+  const about = ({ tenant, id, mailboxId }: FetchOf) => ({ tenant, mailboxId, fetchId: id });
+
+  return {
+    announce,
+    received: (of, messages) =>
+      announce(
+        of.tenant,
+        messages.map(({ id, storedMs }) =>
+          messageReceived({ ...about(of), messageId: id, time: new Date(storedMs).toISOString() }),
+        ),
+      ),
+    skipped(of, messages, reason) {
+      const time = now();
+      return announce(
+        of.tenant,
+        messages.map(({ id, uidl, bytes }) => {
+          const facts = { uidl, reason, bytes };
+          return describeEvent('message.skipped', { ...about(of), subject: id, time, facts }, reason);
+        }),
+      );
+    },
+    deletedUpstream(of, messageIds) {
+      const time = now();
+      return announce(
+        of.tenant,
+        messageIds.map((id) =>
+          describeEvent('message.deleted_upstream', { ...about(of), subject: id, time, facts: {} }),
+        ),
+      );
+    },
+    renumbered(of, messages) {
+      const facts = { code: 'unique_ids_changed' as const, messages };
+      const event = { ...about(of), subject: of.mailboxId, time: now(), facts };
+      return announce(of.tenant, [describeEvent('mailbox.warning', event, of.id, facts.code)]);
+    },
+    ended(fetch) {
+      const { id, retrieved, omitted, skipped, filtered, failed, deleted, error } = fetch;
+      const counts = { retrieved, omitted, skipped, filtered, failed, deleted };
+      const common = { ...about(fetch), subject: id, time: fetch.endedAt ?? now() };
+      const event = error
+        ? describeEvent('fetch.failed', { ...common, facts: { counts, error: withoutText(error) } })
+        : describeEvent('fetch.succeeded', { ...common, facts: { counts } });
+      return announce(fetch.tenant, [event]);
+    },
+    changedState({ tenant, mailbox, settings, status, updatedAt }, fetchId) {
+      const type = settings.isPaused ? 'mailbox.paused' : STATE_TYPES[status.state];
+      const since = settings.isPaused ? updatedAt : status.since;
+      const failure = settings.isPaused || !status.failure ? null : withoutText(status.failure);
+      const event = { tenant, mailboxId: mailbox, fetchId, subject: mailbox, time: since, facts: { since, failure } };
+      return announce(tenant, [describeEvent(type, event, since)]);
+    },
+  };
+}
+
+function withoutText({ code, phase }: Failure): Failure {
+  return { code, phase };
+}

@@ -1,0 +1,20 @@
+/** A fetch that somebody has asked for: runs it, and tells how it has ended, whatever it has found. */
+import { hasEnded, type Fetch, type FetchRef } from './fetch.ts';
+import { abandonFetch, runFetch, type FetchPorts, type NextCall } from './run.ts';
+
+export async function runAskedFetch(ports: FetchPorts, ref: FetchRef, shutdown: AbortSignal): Promise<NextCall> {
+  const next = await runFetch(ports, ref, shutdown);
+  if (next === null) await tellEnd(ports, await ports.records.find(ref));
+  return next;
+}
+
+/** The queue has given the job up. */
+export async function abandonAskedFetch(ports: FetchPorts, ref: FetchRef): Promise<void> {
+  await abandonFetch(ports, ref);
+  await tellEnd(ports, await ports.records.find(ref));
+}
+
+/** Whoever cancels a fetch knows. Told again after a crash, it has the same id. */
+export async function tellEnd({ announce }: Pick<FetchPorts, 'announce'>, fetch: Fetch | null): Promise<void> {
+  if (fetch && hasEnded(fetch.state) && fetch.state !== 'cancelled') await announce.ended(fetch);
+}
