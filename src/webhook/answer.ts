@@ -1,5 +1,5 @@
 /** What comes back from a webhook: its status, a bounded beginning of what it says, and how long each phase took. */
-import { Transform, type Readable } from 'node:stream';
+import type { Readable, Transform } from 'node:stream';
 import { createBrotliDecompress, createGunzip, createInflate } from 'node:zlib';
 import { answerBytesMax, detailCharsMax } from './limits.ts';
 
@@ -38,7 +38,8 @@ export async function readStart(body: Readable, encoding: string | null): Promis
   } catch {
     // Cut off, too slow or no such compression: the status has been said, and what came is enough to quote.
   } finally {
-    body.destroy();
+    // Of an answer that is at its end the connection is kept.
+    if (!body.readableEnded) body.destroy();
   }
   return quote(Buffer.concat(chunks).subarray(0, answerBytesMax).toString());
 }
@@ -49,7 +50,6 @@ function decompress(body: Readable, encoding: string | null): Readable {
   const decoder = createDecoder(encoding, options);
   if (decoder === null) return body;
   body.on('error', (error) => decoder.destroy(error));
-  decoder.on('close', () => body.destroy());
   return body.pipe(decoder);
 }
 

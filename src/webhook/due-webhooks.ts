@@ -50,7 +50,7 @@ export function createDueWebhooks(redis: Redis, random: () => number): DueWebhoo
         // Two claims in one millisecond are two numbers.
         const claim = nowMs + claimMs + random();
         const found = (await claimDue(redis, [dueWebhooksKey(shard)], [nowMs, max, claim])) as string[];
-        return found.map((member) => ({ ...refOf(member), claim }));
+        return found.map((member) => claimOf(member, claim));
       });
       return (await Promise.all(shards)).flat();
     },
@@ -68,7 +68,7 @@ function memberOf({ tenant, id }: WebhookRef): string {
   return `${tenant}/${id}`;
 }
 
-function refOf(member: string): WebhookRef {
+function claimOf(member: string, claim: number): ClaimedWebhook {
   const slash = member.lastIndexOf('/');
-  return { tenant: member.slice(0, slash), id: member.slice(slash + 1) };
+  return { tenant: member.slice(0, slash), id: member.slice(slash + 1), claim };
 }
