@@ -37,6 +37,7 @@ import { isRedisUnavailable } from './redis/connection.ts';
 import { createDurability } from './redis/durability.ts';
 import { acknowledgeMessage } from './webhook/acknowledgement.ts';
 import { abandonDelivery, attemptDelivery, type DeliveryPorts } from './webhook/delivery.ts';
+import { createDeliveryService } from './webhook/delivery-service.ts';
 import { startDispatcher, type Dispatcher } from './webhook/dispatcher.ts';
 import { drainWebhook, type DrainPorts } from './webhook/drain.ts';
 import { createLanes } from './webhook/lanes.ts';
@@ -279,6 +280,7 @@ async function startApi(parts: Parts, access: Access): Promise<string> {
         summarise: subscriptions.summarise,
         check: (url) => void egress.checkWebhookUrl(url),
       },
+      deliveries: createDeliveryService(redis, { clock, webhooks: parts.webhooks, due: parts.dueWebhooks }),
       subscriptions: createWebhookService({
         clock,
         random: randomBytes,

@@ -518,6 +518,98 @@ export interface paths {
         readonly patch?: never;
         readonly trace?: never;
     };
+    readonly "/v1/webhooks/{webhookId}/deliveries": {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path: {
+                /** @description The id of a webhook. */
+                readonly webhookId: components["parameters"]["WebhookPath"];
+            };
+            readonly cookie?: never;
+        };
+        /**
+         * Deliveries to a webhook, the newest first
+         * @description Those that have ended are kept for 30 days, the last 10,000 of them. A page may hold fewer than `limit`, even none, and have another
+         *     behind it: how much is looked through at once is bounded.
+         */
+        readonly get: operations["listDeliveries"];
+        readonly put?: never;
+        readonly post?: never;
+        readonly delete?: never;
+        readonly options?: never;
+        readonly head?: never;
+        readonly patch?: never;
+        readonly trace?: never;
+    };
+    readonly "/v1/webhooks/{webhookId}/replay": {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path: {
+                /** @description The id of a webhook. */
+                readonly webhookId: components["parameters"]["WebhookPath"];
+            };
+            readonly cookie?: never;
+        };
+        readonly get?: never;
+        readonly put?: never;
+        /**
+         * Send many deliveries of a webhook again
+         * @description Deliveries that have ended and that the filter lets through are due again, under the same `webhook-id` and with all attempts before them;
+         *     they are sent at the webhook's own rate and concurrency. One request looks through a bounded number, the newest first. Ask again with
+         *     `nextCursor` until it is null: what was broken off goes on where it was.
+         */
+        readonly post: operations["replayDeliveries"];
+        readonly delete?: never;
+        readonly options?: never;
+        readonly head?: never;
+        readonly patch?: never;
+        readonly trace?: never;
+    };
+    readonly "/v1/deliveries/{deliveryId}": {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path: {
+                /** @description The id of a delivery. */
+                readonly deliveryId: components["parameters"]["DeliveryPath"];
+            };
+            readonly cookie?: never;
+        };
+        /** A delivery, with its attempts */
+        readonly get: operations["getDelivery"];
+        readonly put?: never;
+        readonly post?: never;
+        readonly delete?: never;
+        readonly options?: never;
+        readonly head?: never;
+        readonly patch?: never;
+        readonly trace?: never;
+    };
+    readonly "/v1/deliveries/{deliveryId}/replay": {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path: {
+                /** @description The id of a delivery. */
+                readonly deliveryId: components["parameters"]["DeliveryPath"];
+            };
+            readonly cookie?: never;
+        };
+        readonly get?: never;
+        readonly put?: never;
+        /**
+         * Send a delivery again
+         * @description It is due at once, with all attempts before it. 409 while it is pending, or its webhook is disabled.
+         */
+        readonly post: operations["replayDelivery"];
+        readonly delete?: never;
+        readonly options?: never;
+        readonly head?: never;
+        readonly patch?: never;
+        readonly trace?: never;
+    };
     readonly "/v1/parse": {
         readonly parameters: {
             readonly query?: never;
@@ -1256,6 +1348,79 @@ export interface components {
             readonly webhook: components["schemas"]["Webhook"];
             /** @description `whsec_` and 32 bytes in base64. Shown this once. */
             readonly secret: string;
+        };
+        readonly DeliveryId: string;
+        readonly DeliveryCursor: string;
+        /**
+         * @description `missed`: it happened while popbridge had the webhook disabled. `failed`: given up after the last attempt, on 410, or as the message was deleted.
+         * @enum {string}
+         */
+        readonly DeliveryState: "pending" | "delivered" | "failed" | "missed";
+        readonly DeliveryAttempt: {
+            /** Format: date-time */
+            readonly at: string;
+            /** @description The HTTP status, or null where there was none. */
+            readonly status: number | null;
+            /** @description The beginning of the answer, or why there is none. */
+            readonly detail: string;
+            /** @description Milliseconds; null for what was not there, as on a connection that was kept. */
+            readonly phases: {
+                readonly dnsMs: number | null;
+                readonly connectMs: number | null;
+                readonly tlsMs: number | null;
+                readonly firstByteMs: number | null;
+                readonly totalMs: number;
+            };
+            readonly remoteAddress: string | null;
+        };
+        readonly Delivery: {
+            readonly id: components["schemas"]["DeliveryId"];
+            readonly webhookId: components["schemas"]["WebhookId"];
+            readonly eventId: components["schemas"]["EventId"];
+            readonly eventType: string;
+            /** @description The id of what the event is about. */
+            readonly subject: string;
+            readonly mailboxId: components["schemas"]["MailboxId"] | null;
+            readonly state: components["schemas"]["DeliveryState"];
+            /** Format: date-time */
+            readonly createdAt: string;
+            /**
+             * Format: date-time
+             * @description At the earliest; null where nothing more is sent.
+             */
+            readonly nextAttemptAt: string | null;
+            /** @description The last 20. */
+            readonly attempts: readonly components["schemas"]["DeliveryAttempt"][];
+        };
+        readonly DeliveryPage: {
+            readonly items: readonly components["schemas"]["Delivery"][];
+            readonly nextCursor: components["schemas"]["DeliveryCursor"] | null;
+        };
+        readonly Replay: {
+            /**
+             * @description What is sent again; what is pending is sent anyway.
+             * @default [
+             *       "failed",
+             *       "missed"
+             *     ]
+             */
+            readonly states: readonly ("delivered" | "failed" | "missed")[];
+            readonly type?: components["schemas"]["EventPattern"];
+            /**
+             * Format: date-time
+             * @description Begun at this time or later.
+             */
+            readonly since?: string;
+            /**
+             * Format: date-time
+             * @description Begun at this time or before.
+             */
+            readonly until?: string;
+            readonly cursor?: components["schemas"]["DeliveryCursor"];
+        };
+        readonly Replayed: {
+            readonly replayed: number;
+            readonly nextCursor: components["schemas"]["DeliveryCursor"] | null;
         };
         /**
          * @description When a message is deleted upstream, which is never before popbridge has it on disk: `never`; `stored`, as soon as that is so;
@@ -2507,6 +2672,8 @@ export interface components {
         /** @description The id of a fetch. */
         readonly FetchId: components["schemas"]["FetchId"];
         readonly MailboxId: components["schemas"]["MailboxId"];
+        /** @description The id of a delivery. */
+        readonly DeliveryPath: components["schemas"]["DeliveryId"];
         /** @description The id of a webhook. */
         readonly WebhookPath: components["schemas"]["WebhookId"];
         /** @description The id of a message. */
@@ -3565,6 +3732,138 @@ export interface operations {
             readonly 409: components["responses"]["Conflict"];
             readonly 413: components["responses"]["BodyTooLarge"];
             readonly 415: components["responses"]["UnsupportedMediaType"];
+            readonly 500: components["responses"]["InternalError"];
+            readonly 503: components["responses"]["Unavailable"];
+        };
+    };
+    readonly listDeliveries: {
+        readonly parameters: {
+            readonly query?: {
+                readonly state?: components["schemas"]["DeliveryState"];
+                /** @description Of the event. */
+                readonly type?: components["schemas"]["EventPattern"];
+                /** @description Begun at this time or later. */
+                readonly since?: string;
+                /** @description Begun at this time or before. */
+                readonly until?: string;
+                /** @description How many deliveries a page holds at most. */
+                readonly limit?: number;
+                /** @description The `nextCursor` of the page before. */
+                readonly cursor?: components["schemas"]["DeliveryCursor"];
+            };
+            readonly header?: never;
+            readonly path: {
+                /** @description The id of a webhook. */
+                readonly webhookId: components["parameters"]["WebhookPath"];
+            };
+            readonly cookie?: never;
+        };
+        readonly requestBody?: never;
+        readonly responses: {
+            /** @description A page of deliveries. */
+            readonly 200: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/json": components["schemas"]["DeliveryPage"];
+                };
+            };
+            readonly 400: components["responses"]["BadRequest"];
+            readonly 401: components["responses"]["Unauthorized"];
+            readonly 404: components["responses"]["NotFound"];
+            readonly 500: components["responses"]["InternalError"];
+            readonly 503: components["responses"]["Unavailable"];
+        };
+    };
+    readonly replayDeliveries: {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path: {
+                /** @description The id of a webhook. */
+                readonly webhookId: components["parameters"]["WebhookPath"];
+            };
+            readonly cookie?: never;
+        };
+        readonly requestBody: {
+            readonly content: {
+                readonly "application/json": components["schemas"]["Replay"];
+            };
+        };
+        readonly responses: {
+            /** @description So many are due again. */
+            readonly 200: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/json": components["schemas"]["Replayed"];
+                };
+            };
+            readonly 400: components["responses"]["BadRequest"];
+            readonly 401: components["responses"]["Unauthorized"];
+            readonly 404: components["responses"]["NotFound"];
+            readonly 409: components["responses"]["Conflict"];
+            readonly 413: components["responses"]["BodyTooLarge"];
+            readonly 415: components["responses"]["UnsupportedMediaType"];
+            readonly 500: components["responses"]["InternalError"];
+            readonly 503: components["responses"]["Unavailable"];
+        };
+    };
+    readonly getDelivery: {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path: {
+                /** @description The id of a delivery. */
+                readonly deliveryId: components["parameters"]["DeliveryPath"];
+            };
+            readonly cookie?: never;
+        };
+        readonly requestBody?: never;
+        readonly responses: {
+            /** @description The delivery. */
+            readonly 200: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/json": components["schemas"]["Delivery"];
+                };
+            };
+            readonly 400: components["responses"]["BadRequest"];
+            readonly 401: components["responses"]["Unauthorized"];
+            readonly 404: components["responses"]["NotFound"];
+            readonly 500: components["responses"]["InternalError"];
+            readonly 503: components["responses"]["Unavailable"];
+        };
+    };
+    readonly replayDelivery: {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path: {
+                /** @description The id of a delivery. */
+                readonly deliveryId: components["parameters"]["DeliveryPath"];
+            };
+            readonly cookie?: never;
+        };
+        readonly requestBody?: never;
+        readonly responses: {
+            /** @description It is due. */
+            readonly 200: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/json": components["schemas"]["Delivery"];
+                };
+            };
+            readonly 400: components["responses"]["BadRequest"];
+            readonly 401: components["responses"]["Unauthorized"];
+            readonly 404: components["responses"]["NotFound"];
+            readonly 409: components["responses"]["Conflict"];
             readonly 500: components["responses"]["InternalError"];
             readonly 503: components["responses"]["Unavailable"];
         };

@@ -26,6 +26,7 @@ import { toProblem } from './problem.ts';
 import { createRoom } from './room.ts';
 import { bindRoutes } from './route.ts';
 import { verificationHandlers, type VerificationHandlerPorts } from './verification.ts';
+import { deliveryHandlers, type DeliveryPorts } from './deliveries.ts';
 import { webhookHandlers, type WebhookPorts } from './webhooks.ts';
 import { serviceHandlers, type ServicePorts } from './service.ts';
 
@@ -38,8 +39,10 @@ export interface HttpPorts
     Omit<MessageLinkPorts, 'links'>,
     ParsePorts,
     WebhookPorts,
+    DeliveryPorts,
     Omit<ServicePorts, 'document'> {
   webhooks: FetchPorts['webhooks'];
+  subscriptions: WebhookPorts['subscriptions'];
   fetches: FetchPorts['fetches'];
   messages: FetchPorts['messages'] &
     MessagePorts['messages'] &
@@ -114,6 +117,7 @@ export function createHttpApp(ports: HttpPorts, only?: (path: string) => boolean
       ...messageListHandlers(ports),
       ...messageLinkHandlers(ports),
       ...webhookHandlers(ports),
+      ...deliveryHandlers(ports),
       ...parseHandlers({ ...ports, sanitizer }),
       ...serviceHandlers({ ...ports, document }),
     },

@@ -77,3 +77,5 @@ export const slowedPauseMs = 1_000;
 export const slowedPauseMsMax = 15 * 60 * 1000;
 /** A webhook that has acknowledged nothing for so long is disabled. */
 export const disabledAfterMs = 5 * 24 * 60 * 60 * 1000;
+/** Deliveries that one request looks through. */
+export const lookedThroughMax = 500;

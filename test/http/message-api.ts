@@ -120,6 +120,7 @@ export async function startMessageApi(options: MessageApiOptions = {}): Promise<
     } as HttpPorts['fetches'],
     webhooks: {} as HttpPorts['webhooks'],
     subscriptions: {} as HttpPorts['subscriptions'],
+    deliveries: {} as HttpPorts['deliveries'],
     mailboxes: {} as HttpPorts['mailboxes'],
     mailboxFetches: {} as HttpPorts['mailboxFetches'],
     schedule: {} as HttpPorts['schedule'],

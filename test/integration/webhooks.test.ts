@@ -77,3 +77,55 @@ it('each event comes signed and by the contract, thin without text; what all hav
   await expect.poll(pending, { timeout: WAIT_MS }).toEqual([]);
   expect((await fetch()).asFetch()).toMatchObject({ state: 'succeeded', counts: { deleted: 1 } });
 }, 90_000);
+
+it('deliveries are on record with every attempt, and are sent again under the same id: one, and many', async () => {
+  const { webhook } = await subscribe({ events: ['fetch.*'], headers: { 'x-who': 'replayed' } });
+  const source = { host: pop3.host, port: pop3.port, tls: 'none', username: 'bob', password: 'secret' };
+  for (let count = 0; count < 3; count += 1) {
+    await service.api('POST', '/v1/fetches', { body: { source }, headers: { prefer: 'wait=30' } });
+  }
+  type Page = components['schemas']['DeliveryPage'];
+  const path = `/v1/webhooks/${webhook.id}/deliveries`;
+  const list = async (query: string): Promise<Page> => (await service.api('GET', `${path}?${query}`)).json() as Page;
+  await expect.poll(async () => (await list('state=delivered')).items.length, { timeout: WAIT_MS }).toBe(3);
+
+  const first = await list('limit=2&type=fetch.*');
+  const second = await list(`limit=2&type=fetch.*&cursor=${first.nextCursor}`);
+  expect([first.items.length, second.items.length, second.nextCursor]).toEqual([2, 1, null]);
+  const all = [...first.items, ...second.items];
+  expect(all.map(({ createdAt }) => createdAt)).toEqual(
+    all
+      .map(({ createdAt }) => createdAt)
+      .sort()
+      .toReversed(),
+  );
+  const [{ id, eventId }] = all as [components['schemas']['Delivery']];
+  expect((await list('type=message.*')).items).toEqual([]);
+  expect((await list('state=failed')).items).toEqual([]);
+  expect((await list('until=2020-01-01T00:00:00Z')).items).toEqual([]);
+
+  const get = async () =>
+    (await service.api('GET', `/v1/deliveries/${id}`)).json() as components['schemas']['Delivery'];
+  expect(await get()).toMatchObject({ webhookId: webhook.id, state: 'delivered', attempts: [{ status: 204 }] });
+  const sent = () => receiver.received.filter(({ headers }) => headers['x-who'] === 'replayed');
+  expect(sent()).toHaveLength(3);
+  expect((await service.api('POST', `/v1/deliveries/${id}/replay`)).status).toBe(200);
+  await expect.poll(async () => (await get()).attempts.length, { timeout: WAIT_MS }).toBe(2);
+  expect(sent().at(-1)!.headers['webhook-id']).toBe(eventId);
+
+  const replay = (body: object) => service.api('POST', `/v1/webhooks/${webhook.id}/replay`, { body });
+  expect((await replay({})).json()).toEqual({ replayed: 0, nextCursor: null });
+  await expect.poll(async () => (await get()).state, { timeout: WAIT_MS }).toBe('delivered');
+  expect((await replay({ states: ['delivered'] })).json()).toEqual({ replayed: 3, nextCursor: null });
+  await expect.poll(() => sent().length, { timeout: WAIT_MS }).toBe(7);
+
+  await service.api('PATCH', `/v1/webhooks/${webhook.id}`, { body: { disabled: true } });
+  expect((await replay({})).asProblem()).toMatchObject({ status: 409, code: 'conflict' });
+  expect((await service.api('POST', `/v1/deliveries/${id}/replay`)).asProblem()).toMatchObject({ status: 409 });
+  const nothing = `dlv_${'0'.repeat(58)}`;
+  expect((await service.api('GET', `/v1/deliveries/${nothing}`)).asProblem()).toMatchObject({ status: 404 });
+  expect((await service.api('POST', `/v1/deliveries/${nothing}/replay`)).asProblem()).toMatchObject({ status: 404 });
+  expect((await service.api('GET', `/v1/webhooks/whk_${'0'.repeat(26)}/deliveries`)).asProblem()).toMatchObject({
+    status: 404,
+  });
+}, 90_000);
