@@ -31,14 +31,22 @@ import { createHttpApp } from './http/app.ts';
 import { startHttpServer } from './http/server.ts';
 import type { MailboxRef } from './mailbox/mailbox.ts';
 import { createMailboxService } from './mailbox/service.ts';
+import { withoutBodies } from './message/without-bodies.ts';
 import { messageBytesMaxOf } from './message/blobs/blob-store-choice.ts';
 import { createSweeper } from './message/sweeper.ts';
 import { toPublicMessage } from './mime/public-message.ts';
 import { type MimePool } from './mime/pool.ts';
 import { isRedisUnavailable } from './redis/connection.ts';
 import { createDurability } from './redis/durability.ts';
+import { acknowledgeMessage } from './webhook/acknowledgement.ts';
 import { abandonDelivery, attemptDelivery, type DeliveryPorts } from './webhook/delivery.ts';
-import { createSender } from './webhook/sender.ts';
+import { createDeliveryService } from './webhook/delivery-service.ts';
+import { startDispatcher, type Dispatcher } from './webhook/dispatcher.ts';
+import { drainWebhook, type DrainPorts } from './webhook/drain.ts';
+import { createLanes } from './webhook/lanes.ts';
+import { slowAnswerMs } from './webhook/limits.ts';
+import { createSender, type Sender } from './webhook/sender.ts';
+import { createWebhookService } from './webhook/webhook-service.ts';
 import { createWebhookWorker } from './webhook/worker.ts';
 import { buildParts, readKeys, USER_AGENT, type AppOptions, type Closer, type Parts } from './parts.ts';
 
@@ -143,9 +151,46 @@ async function startWorkers(parts: Parts): Promise<void> {
     logger,
   });
   onDrain(() => webhookWorker.close(config.shutdownMs));
+  const dispatcher = startWebhooks(parts, sender);
+  onDrain(() => dispatcher.close(config.shutdownMs));
 
   checks.set('fetchWorker', async () => (fetchWorker.isRunning() ? 'ok' : 'not running'));
-  checks.set('webhookWorker', async () => (webhookWorker.isRunning() ? 'ok' : 'not running'));
+  checks.set('webhookWorker', async () => (webhookWorker.isRunning() && dispatcher.isRunning() ? 'ok' : 'not running'));
+}
+
+/** Deliveries to the webhooks of tenants. */
+function startWebhooks(parts: Parts, sender: Sender): Dispatcher {
+  const { config, logger, clock, webhooks, deliveries, messages } = parts;
+  const sleepUntil = async (ms: number, signal?: AbortSignal): Promise<void> => sleep(ms, undefined, { signal });
+  const drainPorts: DrainPorts = {
+    clock: { now: clock.now, sleep: sleepUntil },
+    random: Math.random,
+    retryDelaysMs: config.webhookRetryDelaysMs,
+    buildPayload: (event, form) => buildPayload(form === 'thin' ? withoutBodies(messages) : messages, event),
+    post: sender.post,
+    webhooks,
+    deliveries,
+    lanes: createLanes({
+      max: config.webhookConcurrency,
+      slowAfterMs: slowAnswerMs,
+      after(ms, call) {
+        const timer = setTimeout(call, ms);
+        return () => clearTimeout(timer);
+      },
+    }),
+    announce: (event) => parts.announcer.announce(event.tenant, [event]),
+    onDelivered: (delivery) =>
+      acknowledgeMessage({ webhooks, deliveries, acknowledge: messages.acknowledge }, delivery),
+    uniqueId: randomUUID,
+    logger,
+  };
+  return startDispatcher({
+    due: parts.dueWebhooks,
+    drain: (ref, signal) => drainWebhook(drainPorts, ref, signal),
+    clock: drainPorts.clock,
+    isStorageAway: isRedisUnavailable,
+    logger,
+  });
 }
 
 /** Mailboxes that are due: the tick makes jobs of them, and a worker runs these. */
@@ -244,6 +289,15 @@ async function startApi(parts: Parts, access: Access): Promise<string> {
       events: createEventFeed({ log: parts.eventLog, news: createNews(parts.openBlocking()), clock }),
       consumers: createConsumerStore(redis),
       renderEvent: (event) => buildEnvelope(messages, event),
+      deliveries: createDeliveryService(redis, { clock, webhooks: parts.webhooks, due: parts.dueWebhooks }),
+      subscriptions: createWebhookService({
+        clock,
+        random: randomBytes,
+        webhooks: parts.webhooks,
+        deliveries: parts.deliveries,
+        due: parts.dueWebhooks,
+        checkUrl: egress.checkWebhookUrl,
+      }),
       messages,
       parser: {
         parse: async (source, signal) =>

@@ -573,6 +573,174 @@ export interface paths {
         readonly patch?: never;
         readonly trace?: never;
     };
+    readonly "/v1/webhooks": {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path?: never;
+            readonly cookie?: never;
+        };
+        /** All webhooks, the oldest first */
+        readonly get: operations["listWebhooks"];
+        readonly put?: never;
+        /**
+         * Subscribe a URL to events
+         * @description Each event of the tenant that `events` and `mailboxes` let through is sent to the URL, by the rules of Standard Webhooks. The
+         *     answer has the secret that the signatures are made with, which is shown this once. Extra `headers` are kept as secrets are:
+         *     their values are not shown again. The URL is held against the egress policy now, and at each connection.
+         */
+        readonly post: operations["createWebhook"];
+        readonly delete?: never;
+        readonly options?: never;
+        readonly head?: never;
+        readonly patch?: never;
+        readonly trace?: never;
+    };
+    readonly "/v1/webhooks/{webhookId}": {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path: {
+                /** @description The id of a webhook. */
+                readonly webhookId: components["parameters"]["WebhookPath"];
+            };
+            readonly cookie?: never;
+        };
+        /** Settings and state of a webhook */
+        readonly get: operations["getWebhook"];
+        readonly put?: never;
+        readonly post?: never;
+        /**
+         * Delete a webhook
+         * @description Nothing is sent to it any more. What was to be delivered is not.
+         */
+        readonly delete: operations["deleteWebhook"];
+        readonly options?: never;
+        readonly head?: never;
+        /**
+         * Change a webhook
+         * @description What is given is changed, and the rest stays; `headers` are replaced as a whole. `"disabled": false` also enables a webhook that
+         *     popbridge has disabled.
+         */
+        readonly patch: operations["updateWebhook"];
+        readonly trace?: never;
+    };
+    readonly "/v1/webhooks/{webhookId}/secret/rotate": {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path: {
+                /** @description The id of a webhook. */
+                readonly webhookId: components["parameters"]["WebhookPath"];
+            };
+            readonly cookie?: never;
+        };
+        readonly get?: never;
+        readonly put?: never;
+        /**
+         * Give a webhook another secret
+         * @description Signatures are made with both secrets while the overlap lasts, so that the receiver can change over at any time in it.
+         *     `"overlapSeconds": 0` revokes all earlier secrets at once.
+         */
+        readonly post: operations["rotateWebhookSecret"];
+        readonly delete?: never;
+        readonly options?: never;
+        readonly head?: never;
+        readonly patch?: never;
+        readonly trace?: never;
+    };
+    readonly "/v1/webhooks/{webhookId}/deliveries": {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path: {
+                /** @description The id of a webhook. */
+                readonly webhookId: components["parameters"]["WebhookPath"];
+            };
+            readonly cookie?: never;
+        };
+        /**
+         * Deliveries to a webhook, the newest first
+         * @description Those that have ended are kept for 30 days, the last 10,000 of them. A page may hold fewer than `limit`, even none, and have another
+         *     behind it: how much is looked through at once is bounded.
+         */
+        readonly get: operations["listDeliveries"];
+        readonly put?: never;
+        readonly post?: never;
+        readonly delete?: never;
+        readonly options?: never;
+        readonly head?: never;
+        readonly patch?: never;
+        readonly trace?: never;
+    };
+    readonly "/v1/webhooks/{webhookId}/replay": {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path: {
+                /** @description The id of a webhook. */
+                readonly webhookId: components["parameters"]["WebhookPath"];
+            };
+            readonly cookie?: never;
+        };
+        readonly get?: never;
+        readonly put?: never;
+        /**
+         * Send many deliveries of a webhook again
+         * @description Deliveries that have ended and that the filter lets through are due again, under the same `webhook-id` and with all attempts before them;
+         *     they are sent at the webhook's own rate and concurrency. One request looks through a bounded number, the newest first. Ask again with
+         *     `nextCursor` until it is null: what was broken off goes on where it was.
+         */
+        readonly post: operations["replayDeliveries"];
+        readonly delete?: never;
+        readonly options?: never;
+        readonly head?: never;
+        readonly patch?: never;
+        readonly trace?: never;
+    };
+    readonly "/v1/deliveries/{deliveryId}": {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path: {
+                /** @description The id of a delivery. */
+                readonly deliveryId: components["parameters"]["DeliveryPath"];
+            };
+            readonly cookie?: never;
+        };
+        /** A delivery, with its attempts */
+        readonly get: operations["getDelivery"];
+        readonly put?: never;
+        readonly post?: never;
+        readonly delete?: never;
+        readonly options?: never;
+        readonly head?: never;
+        readonly patch?: never;
+        readonly trace?: never;
+    };
+    readonly "/v1/deliveries/{deliveryId}/replay": {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path: {
+                /** @description The id of a delivery. */
+                readonly deliveryId: components["parameters"]["DeliveryPath"];
+            };
+            readonly cookie?: never;
+        };
+        readonly get?: never;
+        readonly put?: never;
+        /**
+         * Send a delivery again
+         * @description It is due at once, with all attempts before it. 409 while it is pending, or its webhook is disabled.
+         */
+        readonly post: operations["replayDelivery"];
+        readonly delete?: never;
+        readonly options?: never;
+        readonly head?: never;
+        readonly patch?: never;
+        readonly trace?: never;
+    };
     readonly "/v1/parse": {
         readonly parameters: {
             readonly query?: never;
@@ -1133,6 +1301,257 @@ export interface components {
             readonly url: string;
             /** @description `whsec_` and 24 to 64 bytes in base64, by Standard Webhooks. */
             readonly secret: string;
+        };
+        /** @example whk_01kb4t0n7hq3x8v5c2e9m6r1aw */
+        readonly WebhookId: string;
+        /**
+         * @example *
+         * @example message.*
+         * @example message.received
+         */
+        readonly EventPattern: string;
+        readonly NewWebhook: {
+            /**
+             * Format: uri
+             * @description https, unless `POPBRIDGE_EGRESS_ALLOW` names the host and port.
+             * @example https://example.com/hook
+             */
+            readonly url: string;
+            /**
+             * @description For people; popbridge makes nothing of it.
+             * @default null
+             */
+            readonly description: string | null;
+            /**
+             * @description What is sent, by type; `*` stands for all, `message.*` for all of messages.
+             * @default [
+             *       "*"
+             *     ]
+             */
+            readonly events: readonly components["schemas"]["EventPattern"][];
+            /**
+             * @description Only events of these mailboxes; all events where it is null.
+             * @default null
+             */
+            readonly mailboxes: readonly components["schemas"]["MailboxId"][] | null;
+            /**
+             * @description Sent with each request, for gateways that want them. No hop-by-hop fields, and none that popbridge sets itself.
+             * @default {}
+             */
+            readonly headers: {
+                readonly [key: string]: string;
+            };
+            /**
+             * @description `thin`: what a message is, without its text. `full`: with text and HTML, up to a bound.
+             * @default thin
+             * @enum {string}
+             */
+            readonly payload: "thin" | "full";
+            /**
+             * @description Requests in a second at most; null for no limit.
+             * @default null
+             */
+            readonly ratePerSecond: number | null;
+            /**
+             * @description Requests under way at once at most.
+             * @default 5
+             */
+            readonly concurrency: number;
+            /**
+             * @description The events of a mailbox in their order, and one request at a time; one that fails holds up those of its mailbox behind it.
+             * @default false
+             */
+            readonly ordered: boolean;
+            /**
+             * @description What one attempt may take, from the look-up of the name to the end of the answer.
+             * @default 15
+             */
+            readonly timeoutSeconds: number;
+            /**
+             * @description Whether requests have an Ed25519 signature (`v1a`) as well, which `publicKey` verifies without any secret.
+             * @default false
+             */
+            readonly ed25519: boolean;
+            /**
+             * @description Nothing is sent while it is.
+             * @default false
+             */
+            readonly disabled: boolean;
+        };
+        readonly WebhookChange: {
+            /**
+             * Format: uri
+             * @description https, unless `POPBRIDGE_EGRESS_ALLOW` names the host and port.
+             * @example https://example.com/hook
+             */
+            readonly url?: string;
+            /** @description For people; popbridge makes nothing of it. */
+            readonly description?: string | null;
+            /** @description What is sent, by type; `*` stands for all, `message.*` for all of messages. */
+            readonly events?: readonly components["schemas"]["EventPattern"][];
+            /** @description Only events of these mailboxes; all events where it is null. */
+            readonly mailboxes?: readonly components["schemas"]["MailboxId"][] | null;
+            /** @description Sent with each request, for gateways that want them. No hop-by-hop fields, and none that popbridge sets itself. */
+            readonly headers?: {
+                readonly [key: string]: string;
+            };
+            /**
+             * @description `thin`: what a message is, without its text. `full`: with text and HTML, up to a bound.
+             * @enum {string}
+             */
+            readonly payload?: "thin" | "full";
+            /** @description Requests in a second at most; null for no limit. */
+            readonly ratePerSecond?: number | null;
+            /** @description Requests under way at once at most. */
+            readonly concurrency?: number;
+            /** @description The events of a mailbox in their order, and one request at a time; one that fails holds up those of its mailbox behind it. */
+            readonly ordered?: boolean;
+            /** @description What one attempt may take, from the look-up of the name to the end of the answer. */
+            readonly timeoutSeconds?: number;
+            /** @description Whether requests have an Ed25519 signature (`v1a`) as well, which `publicKey` verifies without any secret. */
+            readonly ed25519?: boolean;
+            /** @description Nothing is sent while it is. */
+            readonly disabled?: boolean;
+        };
+        readonly Webhook: {
+            readonly id: components["schemas"]["WebhookId"];
+            /**
+             * Format: uri
+             * @description https, unless `POPBRIDGE_EGRESS_ALLOW` names the host and port.
+             * @example https://example.com/hook
+             */
+            readonly url: string;
+            /** @description For people; popbridge makes nothing of it. */
+            readonly description: string | null;
+            /** @description What is sent, by type; `*` stands for all, `message.*` for all of messages. */
+            readonly events: readonly components["schemas"]["EventPattern"][];
+            /** @description Only events of these mailboxes; all events where it is null. */
+            readonly mailboxes: readonly components["schemas"]["MailboxId"][] | null;
+            /** @description Of the extra headers; their values are not shown. */
+            readonly headerNames: readonly string[];
+            /**
+             * @description `thin`: what a message is, without its text. `full`: with text and HTML, up to a bound.
+             * @enum {string}
+             */
+            readonly payload: "thin" | "full";
+            /** @description Requests in a second at most; null for no limit. */
+            readonly ratePerSecond: number | null;
+            /** @description Requests under way at once at most. */
+            readonly concurrency: number;
+            /** @description The events of a mailbox in their order, and one request at a time; one that fails holds up those of its mailbox behind it. */
+            readonly ordered: boolean;
+            /** @description What one attempt may take, from the look-up of the name to the end of the answer. */
+            readonly timeoutSeconds: number;
+            /** @description Whether requests have an Ed25519 signature (`v1a`) as well, which `publicKey` verifies without any secret. */
+            readonly ed25519: boolean;
+            /** @description Nothing is sent while it is. */
+            readonly disabled: boolean;
+            /** @description `owner`: by a request. `gone`: it answered 410. `failing`: nothing was acknowledged for too long. */
+            readonly disabledReason: ("owner" | "gone" | "failing") | null;
+            /** Format: date-time */
+            readonly disabledAt: string | null;
+            /** @description Verifies `v1a`: `whpk_` and the 32 bytes in base64; null without `ed25519`. */
+            readonly publicKey: string | null;
+            /** @description One for each secret that signs, the newest first; null where it has no end. */
+            readonly secretsValidUntil: readonly (string | null)[];
+            /** Format: date-time */
+            readonly createdAt: string;
+            /** Format: date-time */
+            readonly updatedAt: string;
+        };
+        readonly CreatedWebhook: {
+            readonly webhook: components["schemas"]["Webhook"];
+            /** @description `whsec_` and 32 bytes in base64. Shown this once. */
+            readonly secret: string;
+        };
+        readonly WebhookPage: {
+            readonly items: readonly components["schemas"]["Webhook"][];
+            readonly nextCursor: components["schemas"]["WebhookId"] | null;
+        };
+        readonly SecretRotation: {
+            /**
+             * @description How long the secret before this one signs as well.
+             * @default 86400
+             */
+            readonly overlapSeconds: number;
+        };
+        readonly RotatedSecret: {
+            readonly webhook: components["schemas"]["Webhook"];
+            /** @description `whsec_` and 32 bytes in base64. Shown this once. */
+            readonly secret: string;
+        };
+        readonly DeliveryId: string;
+        readonly DeliveryCursor: string;
+        /**
+         * @description `missed`: it happened while popbridge had the webhook disabled. `failed`: given up after the last attempt, on 410, or as the message was deleted.
+         * @enum {string}
+         */
+        readonly DeliveryState: "pending" | "delivered" | "failed" | "missed";
+        readonly DeliveryAttempt: {
+            /** Format: date-time */
+            readonly at: string;
+            /** @description The HTTP status, or null where there was none. */
+            readonly status: number | null;
+            /** @description The beginning of the answer, or why there is none. */
+            readonly detail: string;
+            /** @description Milliseconds; null for what was not there, as on a connection that was kept. */
+            readonly phases: {
+                readonly dnsMs: number | null;
+                readonly connectMs: number | null;
+                readonly tlsMs: number | null;
+                readonly firstByteMs: number | null;
+                readonly totalMs: number;
+            };
+            readonly remoteAddress: string | null;
+        };
+        readonly Delivery: {
+            readonly id: components["schemas"]["DeliveryId"];
+            readonly webhookId: components["schemas"]["WebhookId"];
+            readonly eventId: components["schemas"]["EventId"];
+            readonly eventType: string;
+            /** @description The id of what the event is about. */
+            readonly subject: string;
+            readonly mailboxId: components["schemas"]["MailboxId"] | null;
+            readonly state: components["schemas"]["DeliveryState"];
+            /** Format: date-time */
+            readonly createdAt: string;
+            /**
+             * Format: date-time
+             * @description At the earliest; null where nothing more is sent.
+             */
+            readonly nextAttemptAt: string | null;
+            /** @description The last 20. */
+            readonly attempts: readonly components["schemas"]["DeliveryAttempt"][];
+        };
+        readonly DeliveryPage: {
+            readonly items: readonly components["schemas"]["Delivery"][];
+            readonly nextCursor: components["schemas"]["DeliveryCursor"] | null;
+        };
+        readonly Replay: {
+            /**
+             * @description What is sent again; what is pending is sent anyway.
+             * @default [
+             *       "failed",
+             *       "missed"
+             *     ]
+             */
+            readonly states: readonly ("delivered" | "failed" | "missed")[];
+            readonly type?: components["schemas"]["EventPattern"];
+            /**
+             * Format: date-time
+             * @description Begun at this time or later.
+             */
+            readonly since?: string;
+            /**
+             * Format: date-time
+             * @description Begun at this time or before.
+             */
+            readonly until?: string;
+            readonly cursor?: components["schemas"]["DeliveryCursor"];
+        };
+        readonly Replayed: {
+            readonly replayed: number;
+            readonly nextCursor: components["schemas"]["DeliveryCursor"] | null;
         };
         /**
          * @description When a message is deleted upstream, which is never before popbridge has it on disk: `never`; `stored`, as soon as that is so;
@@ -2458,6 +2877,10 @@ export interface components {
         /** @description The id of a fetch. */
         readonly FetchId: components["schemas"]["FetchId"];
         readonly MailboxId: components["schemas"]["MailboxId"];
+        /** @description The id of a delivery. */
+        readonly DeliveryPath: components["schemas"]["DeliveryId"];
+        /** @description The id of a webhook. */
+        readonly WebhookPath: components["schemas"]["WebhookId"];
         /** @description The id of a message. */
         readonly MessageId: components["schemas"]["MessageId"];
         /** @description `wait=N` (RFC 7240): answer when the fetch has ended, or after N seconds, 60 at most. Other preferences are ignored. */
@@ -3593,6 +4016,325 @@ export interface operations {
             readonly 401: components["responses"]["Unauthorized"];
             readonly 404: components["responses"]["NotFound"];
             readonly 416: components["responses"]["RangeNotSatisfiable"];
+            readonly 500: components["responses"]["InternalError"];
+            readonly 503: components["responses"]["Unavailable"];
+        };
+    };
+    readonly listWebhooks: {
+        readonly parameters: {
+            readonly query?: {
+                /** @description How many webhooks a page holds at most. */
+                readonly limit?: number;
+                /** @description The `nextCursor` of the page before. */
+                readonly cursor?: components["schemas"]["WebhookId"];
+            };
+            readonly header?: never;
+            readonly path?: never;
+            readonly cookie?: never;
+        };
+        readonly requestBody?: never;
+        readonly responses: {
+            /** @description A page of webhooks. */
+            readonly 200: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/json": components["schemas"]["WebhookPage"];
+                };
+            };
+            readonly 400: components["responses"]["BadRequest"];
+            readonly 401: components["responses"]["Unauthorized"];
+            readonly 500: components["responses"]["InternalError"];
+            readonly 503: components["responses"]["Unavailable"];
+        };
+    };
+    readonly createWebhook: {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path?: never;
+            readonly cookie?: never;
+        };
+        readonly requestBody: {
+            readonly content: {
+                readonly "application/json": components["schemas"]["NewWebhook"];
+            };
+        };
+        readonly responses: {
+            /** @description The webhook, and its secret. */
+            readonly 201: {
+                headers: {
+                    readonly Location: components["headers"]["Location"];
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/json": components["schemas"]["CreatedWebhook"];
+                };
+            };
+            readonly 400: components["responses"]["BadRequest"];
+            readonly 401: components["responses"]["Unauthorized"];
+            readonly 409: components["responses"]["Conflict"];
+            readonly 413: components["responses"]["BodyTooLarge"];
+            readonly 415: components["responses"]["UnsupportedMediaType"];
+            readonly 422: components["responses"]["EgressBlocked"];
+            readonly 500: components["responses"]["InternalError"];
+            readonly 503: components["responses"]["Unavailable"];
+        };
+    };
+    readonly getWebhook: {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path: {
+                /** @description The id of a webhook. */
+                readonly webhookId: components["parameters"]["WebhookPath"];
+            };
+            readonly cookie?: never;
+        };
+        readonly requestBody?: never;
+        readonly responses: {
+            /** @description The webhook. */
+            readonly 200: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/json": components["schemas"]["Webhook"];
+                };
+            };
+            readonly 400: components["responses"]["BadRequest"];
+            readonly 401: components["responses"]["Unauthorized"];
+            readonly 404: components["responses"]["NotFound"];
+            readonly 500: components["responses"]["InternalError"];
+            readonly 503: components["responses"]["Unavailable"];
+        };
+    };
+    readonly deleteWebhook: {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path: {
+                /** @description The id of a webhook. */
+                readonly webhookId: components["parameters"]["WebhookPath"];
+            };
+            readonly cookie?: never;
+        };
+        readonly requestBody?: never;
+        readonly responses: {
+            /** @description It is gone. */
+            readonly 204: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content?: never;
+            };
+            readonly 400: components["responses"]["BadRequest"];
+            readonly 401: components["responses"]["Unauthorized"];
+            readonly 404: components["responses"]["NotFound"];
+            readonly 500: components["responses"]["InternalError"];
+            readonly 503: components["responses"]["Unavailable"];
+        };
+    };
+    readonly updateWebhook: {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path: {
+                /** @description The id of a webhook. */
+                readonly webhookId: components["parameters"]["WebhookPath"];
+            };
+            readonly cookie?: never;
+        };
+        readonly requestBody: {
+            readonly content: {
+                readonly "application/json": components["schemas"]["WebhookChange"];
+            };
+        };
+        readonly responses: {
+            /** @description The webhook as it is now. */
+            readonly 200: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/json": components["schemas"]["Webhook"];
+                };
+            };
+            readonly 400: components["responses"]["BadRequest"];
+            readonly 401: components["responses"]["Unauthorized"];
+            readonly 404: components["responses"]["NotFound"];
+            readonly 409: components["responses"]["Conflict"];
+            readonly 413: components["responses"]["BodyTooLarge"];
+            readonly 415: components["responses"]["UnsupportedMediaType"];
+            readonly 422: components["responses"]["EgressBlocked"];
+            readonly 500: components["responses"]["InternalError"];
+            readonly 503: components["responses"]["Unavailable"];
+        };
+    };
+    readonly rotateWebhookSecret: {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path: {
+                /** @description The id of a webhook. */
+                readonly webhookId: components["parameters"]["WebhookPath"];
+            };
+            readonly cookie?: never;
+        };
+        readonly requestBody: {
+            readonly content: {
+                readonly "application/json": components["schemas"]["SecretRotation"];
+            };
+        };
+        readonly responses: {
+            /** @description The new secret, shown this once. */
+            readonly 200: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/json": components["schemas"]["RotatedSecret"];
+                };
+            };
+            readonly 400: components["responses"]["BadRequest"];
+            readonly 401: components["responses"]["Unauthorized"];
+            readonly 404: components["responses"]["NotFound"];
+            readonly 409: components["responses"]["Conflict"];
+            readonly 413: components["responses"]["BodyTooLarge"];
+            readonly 415: components["responses"]["UnsupportedMediaType"];
+            readonly 500: components["responses"]["InternalError"];
+            readonly 503: components["responses"]["Unavailable"];
+        };
+    };
+    readonly listDeliveries: {
+        readonly parameters: {
+            readonly query?: {
+                readonly state?: components["schemas"]["DeliveryState"];
+                /** @description Of the event. */
+                readonly type?: components["schemas"]["EventPattern"];
+                /** @description Begun at this time or later. */
+                readonly since?: string;
+                /** @description Begun at this time or before. */
+                readonly until?: string;
+                /** @description How many deliveries a page holds at most. */
+                readonly limit?: number;
+                /** @description The `nextCursor` of the page before. */
+                readonly cursor?: components["schemas"]["DeliveryCursor"];
+            };
+            readonly header?: never;
+            readonly path: {
+                /** @description The id of a webhook. */
+                readonly webhookId: components["parameters"]["WebhookPath"];
+            };
+            readonly cookie?: never;
+        };
+        readonly requestBody?: never;
+        readonly responses: {
+            /** @description A page of deliveries. */
+            readonly 200: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/json": components["schemas"]["DeliveryPage"];
+                };
+            };
+            readonly 400: components["responses"]["BadRequest"];
+            readonly 401: components["responses"]["Unauthorized"];
+            readonly 404: components["responses"]["NotFound"];
+            readonly 500: components["responses"]["InternalError"];
+            readonly 503: components["responses"]["Unavailable"];
+        };
+    };
+    readonly replayDeliveries: {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path: {
+                /** @description The id of a webhook. */
+                readonly webhookId: components["parameters"]["WebhookPath"];
+            };
+            readonly cookie?: never;
+        };
+        readonly requestBody: {
+            readonly content: {
+                readonly "application/json": components["schemas"]["Replay"];
+            };
+        };
+        readonly responses: {
+            /** @description So many are due again. */
+            readonly 200: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/json": components["schemas"]["Replayed"];
+                };
+            };
+            readonly 400: components["responses"]["BadRequest"];
+            readonly 401: components["responses"]["Unauthorized"];
+            readonly 404: components["responses"]["NotFound"];
+            readonly 409: components["responses"]["Conflict"];
+            readonly 413: components["responses"]["BodyTooLarge"];
+            readonly 415: components["responses"]["UnsupportedMediaType"];
+            readonly 500: components["responses"]["InternalError"];
+            readonly 503: components["responses"]["Unavailable"];
+        };
+    };
+    readonly getDelivery: {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path: {
+                /** @description The id of a delivery. */
+                readonly deliveryId: components["parameters"]["DeliveryPath"];
+            };
+            readonly cookie?: never;
+        };
+        readonly requestBody?: never;
+        readonly responses: {
+            /** @description The delivery. */
+            readonly 200: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/json": components["schemas"]["Delivery"];
+                };
+            };
+            readonly 400: components["responses"]["BadRequest"];
+            readonly 401: components["responses"]["Unauthorized"];
+            readonly 404: components["responses"]["NotFound"];
+            readonly 500: components["responses"]["InternalError"];
+            readonly 503: components["responses"]["Unavailable"];
+        };
+    };
+    readonly replayDelivery: {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path: {
+                /** @description The id of a delivery. */
+                readonly deliveryId: components["parameters"]["DeliveryPath"];
+            };
+            readonly cookie?: never;
+        };
+        readonly requestBody?: never;
+        readonly responses: {
+            /** @description It is due. */
+            readonly 200: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/json": components["schemas"]["Delivery"];
+                };
+            };
+            readonly 400: components["responses"]["BadRequest"];
+            readonly 401: components["responses"]["Unauthorized"];
+            readonly 404: components["responses"]["NotFound"];
+            readonly 409: components["responses"]["Conflict"];
             readonly 500: components["responses"]["InternalError"];
             readonly 503: components["responses"]["Unavailable"];
         };

@@ -8,6 +8,9 @@ import { domainToASCII } from 'node:url';
 /** Crockford's base 32 in lower case: no i, l, o, u. */
 const ALPHABET = '0123456789abcdefghjkmnpqrstvwxyz';
 const DERIVED_CHARS = 32;
+const ULID_CHARS = 26;
+/** Three letters and a line. */
+const ID_PREFIX_CHARS = 4;
 const POP3_PORTS = new Set([110, 995]);
 
 /**
@@ -64,12 +67,31 @@ export function eventId(type: string, ...subject: string[]): string {
   return derive('evt', type, ...subject);
 }
 
-/** Sorts by time: 48 bits of milliseconds, 80 random bits, as in ULID. */
 export function fetchId(nowMs: number, random: (bytes: number) => Buffer): string {
+  return `fch_${ulid(nowMs, random)}`;
+}
+
+export function webhookId(nowMs: number, random: (bytes: number) => Buffer): string {
+  return `whk_${ulid(nowMs, random)}`;
+}
+
+/** Says of which webhook and event it is, so that nothing has to be looked up by it. */
+export function deliveryId(webhook: string, event: string): string {
+  return `dlv_${webhook.slice(ID_PREFIX_CHARS)}${event.slice(ID_PREFIX_CHARS)}`;
+}
+
+/** What `deliveryId` was made of. */
+export function readDeliveryId(id: string): { webhookId: string; eventId: string } {
+  const both = id.slice(ID_PREFIX_CHARS);
+  return { webhookId: `whk_${both.slice(0, ULID_CHARS)}`, eventId: `evt_${both.slice(ULID_CHARS)}` };
+}
+
+/** Sorts by time: 48 bits of milliseconds, 80 random bits. */
+function ulid(nowMs: number, random: (bytes: number) => Buffer): string {
   const bytes = Buffer.alloc(16);
   bytes.writeUIntBE(nowMs, 0, 6);
   random(10).copy(bytes, 6);
-  return `fch_${base32(bytes, 26)}`;
+  return base32(bytes, ULID_CHARS);
 }
 
 /** Never used before: a blob is written once. It spreads evenly by its first characters. */

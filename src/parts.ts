@@ -32,8 +32,12 @@ import { connectRedis, openBlockingRedis, openRedis } from './redis/connection.t
 import { startEmbeddedRedis } from './redis/embedded.ts';
 import { findRedisServer } from './redis/server-binary.ts';
 import { checkServer } from './redis/server-facts.ts';
+import { announceToWebhooks } from './webhook/announce.ts';
+import { createDeliveryStore, type DeliveryStore } from './webhook/delivery-store.ts';
+import { createDueWebhooks, type DueWebhooks } from './webhook/due-webhooks.ts';
 import { createWebhookQueue } from './webhook/queue.ts';
 import { createSubscriptionStore, type SubscriptionStore } from './webhook/subscription-store.ts';
+import { createWebhookStore, type WebhookStore } from './webhook/webhook-store.ts';
 
 export interface AppOptions {
   config: Config;
@@ -79,6 +83,9 @@ export interface Parts extends Lifecycle {
   due: DueIndex;
   messages: MessageStore;
   subscriptions: SubscriptionStore;
+  webhooks: WebhookStore;
+  deliveries: DeliveryStore;
+  dueWebhooks: DueWebhooks;
   eventLog: EventLog;
   announcer: Announcer;
   mime: MimePool;
@@ -128,7 +135,18 @@ export async function buildParts(options: AppOptions, keys: Keys, lifecycle: Lif
   const subscriptions = createSubscriptionStore(redis, sealer);
   const webhookQueue = await createWebhookQueue(redis, subscriptions, logger);
   onClose(() => webhookQueue.close());
+  const webhooks = createWebhookStore(redis, sealer);
+  const deliveries = createDeliveryStore(redis);
+  const dueWebhooks = createDueWebhooks(redis, Math.random);
   const eventLog = createEventLog(redis, config.eventLog);
+  const announcer = createAnnouncer({
+    log: eventLog,
+    async deliver(event) {
+      await webhookQueue.announce(event);
+      await announceToWebhooks({ clock, webhooks, deliveries, due: dueWebhooks }, event);
+    },
+    clock,
+  });
   const mime = createMimePool({
     threads: Math.min(availableParallelism(), parserThreadsMax),
     // An API may never be asked to parse or sanitise.
@@ -174,8 +192,11 @@ export async function buildParts(options: AppOptions, keys: Keys, lifecycle: Lif
       onReleased: (message) => mailboxLedger.release(message, message.id),
     }),
     subscriptions,
+    webhooks,
+    deliveries,
+    dueWebhooks,
     eventLog,
-    announcer: createAnnouncer({ log: eventLog, deliver: webhookQueue.announce, clock }),
+    announcer,
     mime,
     links: createSignedLinks(parseMasterKeys(keys.master.value, keys.master.place), clock),
     checks: new Map([

@@ -15,11 +15,13 @@ const password = canary();
 /** In characters that an encoding may change on their way out and back. */
 const wrongPassword = `${canary()}-äß€-${canary()}`;
 const masterKey = randomBytes(32);
+const gatewayToken = canary();
 const webhookKey = randomBytes(32);
 const SECRETS: Readonly<Record<string, readonly Buffer[]>> = {
   'operator key': [Buffer.from(operatorKey)],
   'master key': [masterKey, Buffer.from(masterKey.toString('base64'))],
   password: [Buffer.from(password)],
+  'extra header': [Buffer.from(gatewayToken)],
   'wrong password': wrongPassword.split('-äß€-').map((half) => Buffer.from(half)),
   'webhook secret': [webhookKey, Buffer.from(webhookKey.toString('base64'))],
 };
@@ -102,6 +104,13 @@ it('planted secrets appear in no output, answer, webhook, Redis key or file', as
     body: { source: { password, host: [password] }, limits: password },
   });
   await call('GET', '/v1/mailboxes');
+
+  // The extra headers of a webhook are as secret as what signs it.
+  const hook = await call('POST', '/v1/webhooks', { body: { url: receiver.url, headers: { 'x-key': gatewayToken } } });
+  const { webhook: subscribed } = hook.json() as { webhook: { id: string } };
+  await call('PATCH', `/v1/webhooks/${subscribed.id}`, { body: { headers: { 'x-key': `${gatewayToken}\n` } } });
+  await call('GET', '/v1/webhooks');
+  await call('POST', `/v1/webhooks/${subscribed.id}/secret/rotate`, { body: {} });
 
   // Every way to be refused.
   await call('POST', '/v1/fetches', { body: JSON.stringify(fetchWith(password)).slice(0, -5) });

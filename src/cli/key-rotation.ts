@@ -49,6 +49,7 @@ const COLUMNS = {
   mailbox: 'mailboxes',
   credentials: 'credentials',
   webhook: 'webhooks',
+  webhookSecrets: 'webhooks',
   dataKeys: 'dataKeys',
 } as const;
 

@@ -9,6 +9,7 @@ import type { SealedKey } from '../redis/keys.ts';
 import { scanSealedKeys } from '../redis/sealed-keys.ts';
 import type { SealedValue } from '../redis/sealed-value.ts';
 import { createSubscriptionStore } from '../webhook/subscription-store.ts';
+import { createWebhookStore } from '../webhook/webhook-store.ts';
 
 export interface SealedPlaces {
   /** What is there all the time is found at least once; what is made meanwhile may be missed. */
@@ -22,10 +23,12 @@ export function createSealedPlaces(redis: Redis, blobs: BlobStore, sealer: Seale
   // Nothing is put there: how long it would be kept does not matter.
   const credentials = createCredentialStore(redis, sealer, 1);
   const subscriptions = createSubscriptionStore(redis, sealer);
+  const webhooks = createWebhookStore(redis, sealer);
   return {
     scan: () => scanSealedKeys(redis),
     list({ kind, tenant, id }) {
       if (kind === 'mailbox') return mailboxes.listSealed({ tenant, mailbox: id });
+      if (kind === 'webhookSecrets') return webhooks.listSealed(tenant);
       if (kind === 'dataKeys') return listSealedDataKeys(redis, blobs, tenant);
       return (kind === 'webhook' ? subscriptions : credentials).listSealed({ tenant, id });
     },

@@ -42,6 +42,7 @@ export interface Config {
   readonly redisServer: string | undefined;
   readonly fetchConcurrency: number;
   readonly webhookConcurrency: number;
+  readonly webhookRetryDelaysMs: readonly number[];
   /** What is asked of one upstream host; `exceptions` as POPBRIDGE_HOST_LIMITS has them. */
   readonly hostLimits: { readonly connections: number; readonly loginsPerSecond: number; readonly exceptions: string };
   readonly messageBytesMax: number;
@@ -101,6 +102,7 @@ function toConfig(settings: Settings): Config {
     redisServer: settings.POPBRIDGE_REDIS_SERVER,
     fetchConcurrency: settings.POPBRIDGE_FETCH_CONCURRENCY,
     webhookConcurrency: settings.POPBRIDGE_WEBHOOK_CONCURRENCY,
+    webhookRetryDelaysMs: settings.POPBRIDGE_WEBHOOK_RETRIES.split(',').map(toMs),
     hostLimits: {
       connections: settings.POPBRIDGE_HOST_CONNECTIONS,
       loginsPerSecond: settings.POPBRIDGE_HOST_LOGINS_PER_SECOND,
@@ -125,6 +127,12 @@ function toConfig(settings: Settings): Config {
     shutdownMs: settings.POPBRIDGE_SHUTDOWN_SECONDS * 1000,
     logLevel: settings.POPBRIDGE_LOG_LEVEL,
   });
+}
+
+/** Of `90s`, `5m` or `2h`. */
+function toMs(written: string): number {
+  const unitMs = { s: 1_000, m: 60_000, h: 3_600_000 }[written.slice(-1)] ?? 0;
+  return Number(written.slice(0, -1)) * unitMs;
 }
 
 function toBlobs(settings: Settings): BlobSettings {

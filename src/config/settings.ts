@@ -17,6 +17,7 @@ export const settingsSchema = {
     'POPBRIDGE_REDIS_REPLICAS',
     'POPBRIDGE_FETCH_CONCURRENCY',
     'POPBRIDGE_WEBHOOK_CONCURRENCY',
+    'POPBRIDGE_WEBHOOK_RETRIES',
     'POPBRIDGE_HOST_CONNECTIONS',
     'POPBRIDGE_HOST_LOGINS_PER_SECOND',
     'POPBRIDGE_HOST_LIMITS',
@@ -165,7 +166,14 @@ export const settingsSchema = {
       minimum: 1,
       maximum: 1000,
       default: 20,
-      description: 'How many webhooks a worker sends at once.',
+      description: 'How many webhooks a worker sends at once; and as many again to endpoints that are slow or fail.',
+    },
+    POPBRIDGE_WEBHOOK_RETRIES: {
+      type: 'string',
+      pattern: '^[0-9]{1,5}[smh](,[0-9]{1,5}[smh]){0,29}$',
+      default: '5s,5m,30m,2h,5h,10h,14h,20h,24h',
+      description:
+        'The pauses between the attempts of a delivery, a fifth longer or shorter each; after the last one it has failed.',
     },
     POPBRIDGE_HOST_CONNECTIONS: {
       type: 'integer',

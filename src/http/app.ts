@@ -28,6 +28,8 @@ import { toProblem } from './problem.ts';
 import { createRoom } from './room.ts';
 import { bindRoutes } from './route.ts';
 import { verificationHandlers, type VerificationHandlerPorts } from './verification.ts';
+import { deliveryHandlers, type DeliveryPorts } from './deliveries.ts';
+import { webhookHandlers, type WebhookPorts } from './webhooks.ts';
 import { serviceHandlers, type ServicePorts } from './service.ts';
 
 export interface HttpPorts
@@ -39,8 +41,11 @@ export interface HttpPorts
     EventConsumerPorts,
     Omit<MessageLinkPorts, 'links'>,
     ParsePorts,
+    WebhookPorts,
+    DeliveryPorts,
     Omit<ServicePorts, 'document'> {
   webhooks: FetchPorts['webhooks'];
+  subscriptions: WebhookPorts['subscriptions'];
   fetches: FetchPorts['fetches'];
   messages: FetchPorts['messages'] &
     MessagePorts['messages'] &
@@ -116,6 +121,8 @@ export function createHttpApp(ports: HttpPorts, only?: (path: string) => boolean
       ...messageHandlers({ ...ports, sanitizer }),
       ...messageListHandlers(ports),
       ...messageLinkHandlers(ports),
+      ...webhookHandlers(ports),
+      ...deliveryHandlers(ports),
       ...parseHandlers({ ...ports, sanitizer }),
       ...serviceHandlers({ ...ports, document }),
     },

@@ -87,6 +87,57 @@ export function maildropKey(tenant: string, maildropId: string): string {
   return `${PREFIX}:{${tenant}/${maildropId}}:maildrop`;
 }
 
+export interface WebhooksKeys {
+  /** Hash: webhook id to its settings and state. */
+  records: string;
+  /** Hash: webhook id to its sealed secrets. */
+  secrets: string;
+}
+
+/** All webhooks of a tenant: each event is held against all of them. */
+export function webhooksKeys(tenant: string): WebhooksKeys {
+  const tag = `${PREFIX}:{${tenant}}`;
+  return { records: `${tag}:webhooks`, secrets: `${tag}:webhookSecrets` };
+}
+
+export interface WebhookKeys {
+  /** Hash: event id to the delivery of it. */
+  deliveries: string;
+  /** Sorted set: event ids of all these deliveries, by when they were begun. Times are epoch milliseconds. */
+  log: string;
+  /** Sorted set: those of them that have ended, by when. */
+  ended: string;
+  /** Sorted set: event ids, or lines, by when their next attempt is due. */
+  queue: string;
+  /** String: how the endpoint has fared. */
+  health: string;
+  /** String: the worker that delivers to it. */
+  drainer: string;
+}
+
+/** Of the deliveries to one webhook. */
+export function webhookKeys(tenant: string, webhookId: string): WebhookKeys {
+  const tag = `${PREFIX}:{${tenant}/${webhookId}}`;
+  return {
+    deliveries: `${tag}:sent`,
+    log: `${tag}:log`,
+    ended: `${tag}:ended`,
+    queue: `${tag}:queue`,
+    health: `${tag}:health`,
+    drainer: `${tag}:drainer`,
+  };
+}
+
+/** List: event ids of a mailbox that are delivered in their order, to one webhook. */
+export function webhookLineKey(tenant: string, webhookId: string, line: string): string {
+  return `${PREFIX}:{${tenant}/${webhookId}}:line:${line}`;
+}
+
+/** Sorted set: `tenant/webhook id` by when a delivery to it is due, in epoch milliseconds, of one shard of the webhooks of all tenants. */
+export function dueWebhooksKey(shard: number): string {
+  return `${PREFIX}:{hooks/${shard}}:due`;
+}
+
 export interface EventKeys {
   /** Stream: the tenant's events, by when and as which they came: `milliseconds-place`. */
   log: string;
@@ -134,16 +185,18 @@ export function dataKeysKey(tenant: string): string {
 }
 
 export interface SealedKey {
-  /** What is sealed there: credentials of a stored mailbox or of a fetch, the secret of a fetch's webhook, data keys. */
-  kind: 'mailbox' | 'credentials' | 'webhook' | 'dataKeys';
+  /** What is sealed there: credentials of a stored mailbox or of a fetch, the secret of a fetch's webhook, those of all the tenant's webhooks, data keys. */
+  kind: 'mailbox' | 'credentials' | 'webhook' | 'webhookSecrets' | 'dataKeys';
   tenant: string;
-  /** Of the mailbox or the fetch; empty for data keys. */
+  /** Of the mailbox or the fetch; empty for what is the tenant's. */
   id: string;
 }
 
 /** What holds something sealed under a master key, and as little else as a pattern can say: the many messages are not in it. */
 export const SEALED_KEYS_PATTERN = `${PREFIX}:{*}:[cdmw]*[ksx]`;
-const SEALED_KEY = new RegExp(`^${PREFIX}:\\{([^/{}]+)(?:/([^{}]+))?\\}:(mailbox|credentials|webhook|dataKeys)$`);
+const SEALED_KEY = new RegExp(
+  `^${PREFIX}:\\{([^/{}]+)(?:/([^{}]+))?\\}:(mailbox|credentials|webhook|webhookSecrets|dataKeys)$`,
+);
 
 /** Null where it is another key. Whoever seals something under a master key at a new place has it found here. */
 export function parseSealedKey(key: string): SealedKey | null {

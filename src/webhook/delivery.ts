@@ -3,8 +3,9 @@
  * queue: it says whether, and when, the next attempt is due.
  */
 import type { EventRef } from '../event/event.ts';
-import { attemptsMax, jitterRatio, retryDelaysMs } from './limits.ts';
-import type { Answer } from './sender.ts';
+import type { Answer } from './answer.ts';
+import { retryDelaysMs } from './limits.ts';
+import { judge, nextDelayMs } from './outcome.ts';
 import { signWebhook } from './signing.ts';
 import type { SubscriptionStore } from './subscription-store.ts';
 
@@ -15,7 +16,11 @@ export interface DeliveryPorts {
   subscriptions: SubscriptionStore;
   /** The body of the event; null when what it is about has been deleted. */
   buildPayload(event: EventRef): Promise<string | null>;
-  post(url: string, headers: Record<string, string>, body: Buffer): Promise<Answer>;
+  post(
+    url: string,
+    headers: Record<string, string>,
+    body: Buffer,
+  ): Promise<Pick<Answer, 'status' | 'detail' | 'retryAfter'>>;
 }
 
 /** Null: the delivery has ended. */
@@ -38,13 +43,19 @@ export async function attemptDelivery(ports: DeliveryPorts, event: EventRef, att
     return null;
   }
   const body = Buffer.from(payload);
-  const headers = signWebhook(subscription.secret, event.id, Math.floor(clock.now() / 1000), body);
+  const headers = signWebhook(
+    { secrets: [subscription.secret], ed25519Key: null },
+    event.id,
+    Math.floor(clock.now() / 1000),
+    body,
+  );
   const answer = await ports.post(subscription.url, { ...headers }, body);
-  if (answer.status !== null && answer.status >= 200 && answer.status < 300) {
+  const outcome = judge(answer, clock.now());
+  if (outcome.kind === 'delivered') {
     await subscriptions.settle(ref, event.id, 'delivered');
     return null;
   }
-  const delayMs = isGone(answer) ? null : nextDelay(attempt, ports.random());
+  const delayMs = outcome.kind === 'gone' ? null : nextDelayMs(retryDelaysMs, attempt, ports.random(), outcome.floorMs);
   // The reason first: who sees a delivery as failed finds why.
   await note(answer.detail, answer.status, delayMs);
   if (delayMs === null) await subscriptions.settle(ref, event.id, 'failed');
@@ -80,14 +91,4 @@ export async function abandonDelivery(
     nextAttemptAt: null,
   });
   await subscriptions.settle(ref, event.id, 'failed');
-}
-
-/** 410 Gone: the endpoint asks never to be called again. */
-function isGone({ status }: Answer): boolean {
-  return status === 410;
-}
-
-function nextDelay(attempt: number, random: number): number | null {
-  const delayMs = attempt < attemptsMax ? retryDelaysMs[attempt - 1] : undefined;
-  return delayMs === undefined ? null : Math.round(delayMs * (1 + jitterRatio * (2 * random - 1)));
 }

@@ -17,14 +17,14 @@ export const attemptsMax = retryDelaysMs.length + 1;
 export const jitterRatio = 0.2;
 /** DNS, connect, TLS, request and answer of one attempt. */
 export const attemptTimeoutMs = 15_000;
-/** Bytes of an answer that are read. */
+/** Bytes of an answer, decompressed, that are read. */
 export const answerBytesMax = 16 * 1024;
 /** Characters of an answer that are kept. */
 export const detailCharsMax = 500;
 /** Seals and delivery states outlive the last attempt. */
 export const subscriptionTtlMs = 5 * 24 * 60 * 60 * 1000;
 /** Sockets to one endpoint. */
-export const connectionsPerHostMax = 8;
+export const connectionsPerHostMax = 32;
 export const jobLockMs = 30_000;
 export const stalledCheckMs = 5_000;
 /** BullMQ: how often a delivery may be taken up, crashes and our own faults included. */
@@ -35,3 +35,47 @@ export const ownFaultDelayMs = 2_000;
 export const ownFaultDelayMsMax = 300_000;
 export const jobKeep = { age: 3600, count: 1000 } as const;
 export const eventsMax = 100;
+/** Webhooks of a tenant: each event is held against all of them. */
+export const webhooksMax = 1_000;
+/** Bytes of a secret, and secrets that sign at once. */
+export const secretBytes = 32;
+export const secretsMax = 3;
+/** How often a change is tried anew where another came between. */
+export const changesMax = 20;
+/** `Retry-After` is honoured up to this. */
+export const retryAfterMsMax = 24 * 60 * 60 * 1000;
+/** Sorted sets over which the webhooks of all tenants are spread by when something is due to them. */
+export const webhookShards = 4;
+/** How often a worker looks for what is due, and for how long what it takes is put off should it die. */
+export const tickEveryMs = 200;
+export const tickFaultMs = 2_000;
+export const claimMs = 5_000;
+/** How long a worker has a webhook to itself, and how often it says that it still is there. */
+export const drainerMs = 15_000;
+export const drainerRenewMs = 5_000;
+/** How often it looks for more while requests to it are under way. */
+export const drainEveryMs = 100;
+/** Webhooks that a worker delivers to at once: each that hangs has its place here, and takes none of the others'. */
+export const drainsMax = 1_000;
+/** An attempt that takes longer than this goes on among the slow ones, and makes room for the others. */
+export const slowAnswerMs = 250;
+/** What a fault of ours puts a delivery off by. It costs the endpoint no attempt. */
+export const faultDelayMs = 5_000;
+/** Attempts of a delivery that are kept. */
+export const attemptsKept = 20;
+/** Deliveries of a webhook that have ended are kept up to this number, and for so long. */
+export const endedMax = 10_000;
+export const endedAgeMs = 30 * 24 * 60 * 60 * 1000;
+/** The breaker looks at so many results, opens at this share of failures of at least so many, and stays open for twice as long each time. */
+export const breakerResults = 20;
+export const breakerResultsMin = 10;
+export const breakerShare = 0.7;
+export const breakerOpenMs = 30_000;
+export const breakerOpenMsMax = 15 * 60 * 1000;
+/** How long an endpoint that has too much to do is left alone, where it does not say; and at most, whatever it says. */
+export const slowedPauseMs = 1_000;
+export const slowedPauseMsMax = 15 * 60 * 1000;
+/** A webhook that has acknowledged nothing for so long is disabled. */
+export const disabledAfterMs = 5 * 24 * 60 * 60 * 1000;
+/** Deliveries that one request looks through. */
+export const lookedThroughMax = 500;

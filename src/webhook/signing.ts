@@ -1,5 +1,5 @@
-/** Signatures by Standard Webhooks: HMAC-SHA256 over `id.timestamp.body`, the exact bytes that are sent. */
-import { createHmac } from 'node:crypto';
+/** Signatures by Standard Webhooks, over `id.timestamp.body`, the exact bytes that are sent: HMAC-SHA256 (`v1`) and Ed25519 (`v1a`). */
+import { createHmac, createPrivateKey, sign } from 'node:crypto';
 
 export interface SignedHeaders {
   'webhook-id': string;
@@ -7,9 +7,28 @@ export interface SignedHeaders {
   'webhook-signature': string;
 }
 
-/** @param secret `whsec_` and base64. @param timestampS seconds since 1970, of this attempt. */
-export function signWebhook(secret: string, id: string, timestampS: number, body: Buffer): SignedHeaders {
-  const key = Buffer.from(secret.replace(/^whsec_/, ''), 'base64');
-  const mac = createHmac('sha256', key).update(`${id}.${timestampS}.`).update(body).digest('base64');
-  return { 'webhook-id': id, 'webhook-timestamp': String(timestampS), 'webhook-signature': `v1,${mac}` };
+export interface SigningKeys {
+  /** `whsec_` and base64, each. */
+  secrets: readonly string[];
+  /** PKCS #8 in base64. */
+  ed25519Key: string | null;
+}
+
+/** One signature for each key, in their order. @param timestampS seconds since 1970, of this attempt. */
+export function signWebhook(
+  { secrets, ed25519Key }: SigningKeys,
+  id: string,
+  timestampS: number,
+  body: Buffer,
+): SignedHeaders {
+  const head = `${id}.${timestampS}.`;
+  const signatures = secrets.map((secret) => {
+    const key = Buffer.from(secret.replace(/^whsec_/, ''), 'base64');
+    return `v1,${createHmac('sha256', key).update(head).update(body).digest('base64')}`;
+  });
+  if (ed25519Key !== null) {
+    const key = createPrivateKey({ key: Buffer.from(ed25519Key, 'base64'), type: 'pkcs8', format: 'der' });
+    signatures.push(`v1a,${sign(null, Buffer.concat([Buffer.from(head), body]), key).toString('base64')}`);
+  }
+  return { 'webhook-id': id, 'webhook-timestamp': String(timestampS), 'webhook-signature': signatures.join(' ') };
 }

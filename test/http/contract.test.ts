@@ -55,15 +55,23 @@ it('no request has a secret elsewhere, and what looks like one is marked as one'
         `patch /v1/mailboxes/{mailboxId}/source/${name}`,
       ]),
       'post /v1/fetches/webhook/secret',
+      'post /v1/webhooks/headers',
+      'patch /v1/webhooks/{webhookId}/headers',
     ].sort(),
   );
   const named = Object.values(document.components.schemas).flatMap((schema) =>
     Object.entries((schema as { properties?: Record<string, Schema> }).properties ?? {}).filter(
-      ([name]) => /pass|secret|token|credential|private/i.test(name) && name !== 'tokenEndpoint',
+      ([name]) =>
+        /pass|secret|token|credential|private/i.test(name) && !['tokenEndpoint', 'secretsValidUntil'].includes(name),
     ),
   );
-  expect(named.length).toBeGreaterThan(0);
-  for (const [, schema] of named) {
+  const [shown, kept] = [true, false].map((isShown) =>
+    named.filter(([, schema]) => 'x-shown-once' in schema === isShown),
+  );
+  // Of a webhook, when it is made and when it is given another.
+  expect(shown).toMatchObject(Array.from({ length: 2 }, () => ['secret', { readOnly: true }]));
+  expect(kept!.length).toBeGreaterThan(0);
+  for (const [, schema] of kept!) {
     const [[, marked] = [null, {}]] = secretsOf(schema, '');
     expect(marked).toMatchObject({ 'x-secret': true, writeOnly: true });
   }

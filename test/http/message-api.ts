@@ -122,6 +122,8 @@ export async function startMessageApi(options: MessageApiOptions = {}): Promise<
     consumers: {} as HttpPorts['consumers'],
     renderEvent: () => Promise.reject(new Error('not here')),
     webhooks: {} as HttpPorts['webhooks'],
+    subscriptions: {} as HttpPorts['subscriptions'],
+    deliveries: {} as HttpPorts['deliveries'],
     mailboxes: {} as HttpPorts['mailboxes'],
     mailboxFetches: {} as HttpPorts['mailboxFetches'],
     schedule: {} as HttpPorts['schedule'],

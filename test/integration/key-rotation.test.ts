@@ -12,6 +12,8 @@ import { createCredentialStore } from '../../src/mailbox/credentials.ts';
 import { createMailboxStore } from '../../src/mailbox/mailbox-store.ts';
 import type { Mailbox } from '../../src/mailbox/mailbox.ts';
 import { createSealer } from '../../src/mailbox/sealing.ts';
+import type { Webhook } from '../../src/webhook/webhook.ts';
+import { createWebhookStore } from '../../src/webhook/webhook-store.ts';
 import { createSubscriptionStore } from '../../src/webhook/subscription-store.ts';
 import { startFakePop3 } from '../support/fake-pop3.ts';
 import { startRedis, type TestRedis } from '../support/redis.ts';
@@ -175,6 +177,9 @@ it('a rotation that is killed on its way is gone on with by the next, and one th
   const password = { type: 'password', password: 'inline' } as const;
   await createSubscriptionStore(client, createSealer(OLD)).register(fetch, webhook);
   await createCredentialStore(client, createSealer(OLD), 3_600_000).put(fetch, password);
+  const subscribed = { tenant: 'default', id: 'whk_1' };
+  const secrets = { secrets: [{ secret: 'whsec_y', validUntil: null }], ed25519Key: null, headers: {} };
+  await createWebhookStore(client, createSealer(OLD)).create(subscribed as Webhook, secrets);
   const env = { REDIS_URL: urlOf(redis), POPBRIDGE_MASTER_KEYS: `${NEW},${OLD}` };
 
   const first = start(['keys', 'rotate'], env);
@@ -195,6 +200,7 @@ it('a rotation that is killed on its way is gone on with by the next, and one th
   expect(opened).toEqual(Array.from({ length: MAILBOXES }, (_, n) => ({ type: 'password', password: `pw-${n}` })));
 
   expect(await createSubscriptionStore(client, createSealer(NEW)).find(fetch)).toEqual(webhook);
+  expect(await createWebhookStore(client, createSealer(NEW)).openSecrets(subscribed)).toEqual(secrets);
   expect(await createCredentialStore(client, createSealer(NEW), 1).open(fetch)).toEqual(password);
 
   await store.delete(lost);

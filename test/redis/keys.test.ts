@@ -12,6 +12,9 @@ import {
   messageKey,
   queuePrefix,
   queueWaitKey,
+  webhookKeys,
+  webhookLineKey,
+  webhooksKeys,
 } from '../../src/redis/keys.ts';
 import { startRedis, type TestRedis } from '../support/redis.ts';
 
@@ -43,6 +46,8 @@ test('all keys of a fetch, of a lease and of a queue are in one slot each, so th
     Object.values(fetchKeys('default', 'fch_1')),
     Object.values(leaseKeys('default', 'mbx_1')),
     Object.values(dueKeys(3)),
+    Object.values(webhooksKeys('default')),
+    [...Object.values(webhookKeys('default', 'whk_1')), webhookLineKey('default', 'whk_1', 'mbx_1')],
     Object.values(hostKeys('pop.example.com')),
     [queueWaitKey('webhook'), `${queuePrefix('webhook')}:webhook:meta`],
     [blobDraftKey('1'), blobKeys('other', 'blb_2').blob, ...Object.values(blobKeys('default', 'blb_1'))],

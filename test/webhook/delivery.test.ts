@@ -6,7 +6,6 @@ import { createSealer } from '../../src/mailbox/sealing.ts';
 import { fetchKeys } from '../../src/redis/keys.ts';
 import { abandonDelivery, attemptDelivery, type DeliveryPorts } from '../../src/webhook/delivery.ts';
 import { attemptsMax, jitterRatio, retryDelaysMs, subscriptionTtlMs } from '../../src/webhook/limits.ts';
-import type { Answer } from '../../src/webhook/sender.ts';
 import { createSubscriptionStore, type SubscriptionStore } from '../../src/webhook/subscription-store.ts';
 import { received } from '../support/events.ts';
 import { startRedis, type TestRedis } from '../support/redis.ts';
@@ -18,6 +17,8 @@ const KEYS = fetchKeys('default', 'fch_1');
 const EVENT = received('msg_1');
 const PAYLOAD = '{"type":"message.received"}';
 const masterKeys = `k1:${randomBytes(32).toString('base64')}`;
+
+type Answer = Awaited<ReturnType<DeliveryPorts['post']>>;
 
 interface Sent {
   url: string;
@@ -65,8 +66,8 @@ const summarise = async () => (await subscriptions.summarise(REF))!;
 
 describe('one attempt', () => {
   test('posts the payload, signed for the time of the attempt, under the id of the event', async () => {
-    await attemptDelivery(makePorts({ status: 500, detail: '' }), EVENT, 1);
-    await attemptDelivery(makePorts({ status: 200, detail: '' }), EVENT, 2);
+    await attemptDelivery(makePorts({ status: 500, detail: '', retryAfter: null }), EVENT, 1);
+    await attemptDelivery(makePorts({ status: 200, detail: '', retryAfter: null }), EVENT, 2);
     expect(sent.map(({ url, body }) => ({ url, body }))).toEqual([
       { url: URL, body: PAYLOAD },
       { url: URL, body: PAYLOAD },
@@ -78,7 +79,7 @@ describe('one attempt', () => {
   });
 
   test.each([200, 201, 202, 204, 299])('%i: delivered', async (status) => {
-    expect(await attemptDelivery(makePorts({ status, detail: 'ok' }), EVENT, 1)).toBeNull();
+    expect(await attemptDelivery(makePorts({ status, detail: 'ok', retryAfter: null }), EVENT, 1)).toBeNull();
     expect(await stateOf()).toBe('delivered');
     expect(await summarise()).toEqual({
       url: URL,
@@ -91,7 +92,7 @@ describe('one attempt', () => {
     '%s: due again, and the failure is told',
     async (status) => {
       const nowMs = Date.parse('2026-11-23T12:00:00.000Z');
-      const ports = makePorts({ status, detail: 'busy' }, { clock: { now: () => nowMs } });
+      const ports = makePorts({ status, detail: 'busy', retryAfter: null }, { clock: { now: () => nowMs } });
       expect(await attemptDelivery(ports, EVENT, 2)).toEqual({ delayMs: retryDelaysMs[1] });
       expect(await stateOf()).toBe('pending');
       expect(await summarise()).toEqual({
@@ -110,7 +111,7 @@ describe('one attempt', () => {
   );
 
   test('410 Gone: failed for good at the first attempt', async () => {
-    expect(await attemptDelivery(makePorts({ status: 410, detail: 'gone' }), EVENT, 1)).toBeNull();
+    expect(await attemptDelivery(makePorts({ status: 410, detail: 'gone', retryAfter: null }), EVENT, 1)).toBeNull();
     expect(await summarise()).toMatchObject({
       deliveries: { pending: 0, delivered: 0, failed: 1 },
       lastFailure: { attempt: 1, status: 410, nextAttemptAt: null },
@@ -118,7 +119,7 @@ describe('one attempt', () => {
   });
 
   test('a message that was deleted meanwhile ends the delivery without a request', async () => {
-    const ports = makePorts({ status: 200, detail: '' }, { buildPayload: async () => null });
+    const ports = makePorts({ status: 200, detail: '', retryAfter: null }, { buildPayload: async () => null });
     expect(await attemptDelivery(ports, EVENT, 1)).toBeNull();
     expect(sent).toEqual([]);
     expect(await summarise()).toMatchObject({
@@ -128,16 +129,16 @@ describe('one attempt', () => {
   });
 
   test('what has been delivered, or has no webhook any more, is not sent again', async () => {
-    await attemptDelivery(makePorts({ status: 200, detail: '' }), EVENT, 1);
-    expect(await attemptDelivery(makePorts({ status: 200, detail: '' }), EVENT, 2)).toBeNull();
+    await attemptDelivery(makePorts({ status: 200, detail: '', retryAfter: null }), EVENT, 1);
+    expect(await attemptDelivery(makePorts({ status: 200, detail: '', retryAfter: null }), EVENT, 2)).toBeNull();
     expect(sent).toHaveLength(1);
     await redis.flushall();
-    expect(await attemptDelivery(makePorts({ status: 200, detail: '' }), EVENT, 1)).toBeNull();
+    expect(await attemptDelivery(makePorts({ status: 200, detail: '', retryAfter: null }), EVENT, 1)).toBeNull();
     expect(sent).toHaveLength(1);
   });
 
   test('a worker that dies between sending and recording sends again, under the same id', async () => {
-    const dying = makePorts({ status: 200, detail: '' });
+    const dying = makePorts({ status: 200, detail: '', retryAfter: null });
     const settle = async (): Promise<void> => {
       throw new Error('killed');
     };
@@ -145,7 +146,7 @@ describe('one attempt', () => {
       'killed',
     );
     expect(await stateOf()).toBe('pending');
-    await attemptDelivery(makePorts({ status: 200, detail: '' }), EVENT, 1);
+    await attemptDelivery(makePorts({ status: 200, detail: '', retryAfter: null }), EVENT, 1);
     expect(sent.map(({ headers }) => headers['webhook-id'])).toEqual([EVENT.id, EVENT.id]);
     expect((await summarise()).deliveries).toEqual({ pending: 0, delivered: 1, failed: 0 });
   });
@@ -154,13 +155,19 @@ describe('one attempt', () => {
     ['the payload cannot be read', { buildPayload: () => Promise.reject(new Error('our fault')) }],
     ['the request cannot be made', { post: () => Promise.reject(new Error('our fault')) }],
   ])('a fault of ours is thrown, and leaves the delivery as it was: %s', async (_what, over) => {
-    await expect(attemptDelivery(makePorts({ status: 200, detail: '' }, over), EVENT, 1)).rejects.toThrow('our fault');
+    await expect(
+      attemptDelivery(makePorts({ status: 200, detail: '', retryAfter: null }, over), EVENT, 1),
+    ).rejects.toThrow('our fault');
     expect(await summarise()).toMatchObject({ deliveries: { pending: 1, failed: 0 }, lastFailure: null });
   });
 
   test('a secret that cannot be opened is a fault of ours, and nothing is sent unsigned', async () => {
     const other = createSubscriptionStore(redis, createSealer(`k2:${randomBytes(32).toString('base64')}`));
-    const attempt = attemptDelivery(makePorts({ status: 200, detail: '' }, { subscriptions: other }), EVENT, 1);
+    const attempt = attemptDelivery(
+      makePorts({ status: 200, detail: '', retryAfter: null }, { subscriptions: other }),
+      EVENT,
+      1,
+    );
     await expect(attempt).rejects.toMatchObject({ code: 'credentials_unavailable' });
     expect(sent).toEqual([]);
     expect(await stateOf()).toBe('pending');
@@ -169,7 +176,7 @@ describe('one attempt', () => {
   test('a fetch that is deleted during an attempt stays deleted', async () => {
     const ports = makePorts(async () => {
       await redis.flushall();
-      return { status: 500, detail: '' };
+      return { status: 500, detail: '', retryAfter: null };
     });
     await attemptDelivery(ports, EVENT, 1);
     expect(await redis.keys('*')).toEqual([]);
@@ -186,7 +193,7 @@ describe('the schedule', () => {
       await subscriptions.begin(REF, EVENT.id);
       for (let attempt = 1; ; attempt += 1) {
         const next = await attemptDelivery(
-          makePorts({ status: 503, detail: '' }, { random: () => random }),
+          makePorts({ status: 503, detail: '', retryAfter: null }, { random: () => random }),
           EVENT,
           attempt,
         );

@@ -3,7 +3,8 @@ import { once } from 'node:events';
 import { createServer as createHttpServer, type RequestListener } from 'node:http';
 import { createServer as createTcpServer, type AddressInfo, type Server, type Socket } from 'node:net';
 import { afterEach } from 'vitest';
-import { createSender, type Answer, type Sender } from '../../src/webhook/sender.ts';
+import type { Answer } from '../../src/webhook/answer.ts';
+import { createSender, type Sender } from '../../src/webhook/sender.ts';
 
 export type SenderOptions = Partial<Parameters<typeof createSender>[0]>;
 
@@ -65,5 +66,10 @@ export function useSender(): SenderFixture {
   };
 }
 
-export const post = (sender: Sender, url: string): Promise<Answer> =>
-  sender.post(url, { 'webhook-id': 'evt_1' }, Buffer.from('{"n":1}'));
+export type Said = Pick<Answer, 'status' | 'detail'>;
+
+/** What was said, without how long it took. */
+export async function post(sender: Sender, url: string): Promise<Said> {
+  const { status, detail } = await sender.post(url, { 'webhook-id': 'evt_1' }, Buffer.from('{"n":1}'));
+  return { status, detail };
+}

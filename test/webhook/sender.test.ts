@@ -1,11 +1,11 @@
 import type { IncomingMessage } from 'node:http';
 import type { Socket } from 'node:net';
 import { buffer } from 'node:stream/consumers';
-import { gzipSync } from 'node:zlib';
+import { setImmediate } from 'node:timers/promises';
+import { brotliCompressSync, deflateSync, gzipSync } from 'node:zlib';
 import { describe, expect, test } from 'vitest';
 import { answerBytesMax, connectionsPerHostMax, detailCharsMax } from '../../src/webhook/limits.ts';
-import type { Answer } from '../../src/webhook/sender.ts';
-import { post, useSender, type SenderOptions } from './sender-fixture.ts';
+import { post, useSender, type Said, type SenderOptions } from './sender-fixture.ts';
 
 /** An attempt that is cut off by its time limit ends in this time, on a busy machine too. */
 const BOUND_MS = 3_000;
@@ -69,8 +69,40 @@ describe('what an endpoint answers', () => {
   });
 });
 
+describe('how long each phase took', () => {
+  test('is told for a new connection, and for a kept one without those that were not there', async () => {
+    const { port } = await serveHttp((_request, response) => response.writeHead(503, { 'retry-after': '7' }).end());
+    const sender = makeSender();
+    const attempt = () => sender.post(`http://hook.example.com:${port}/`, {}, Buffer.from('{}'));
+    const ms = expect.any(Number) as number;
+    expect(await attempt()).toEqual({
+      status: 503,
+      detail: '',
+      retryAfter: '7',
+      remoteAddress: '127.0.0.1',
+      phases: { dnsMs: ms, connectMs: ms, tlsMs: null, firstByteMs: ms, totalMs: ms },
+    });
+    // undici has the connection back a turn later.
+    await setImmediate();
+    expect((await attempt()).phases).toEqual({
+      dnsMs: null,
+      connectMs: null,
+      tlsMs: null,
+      firstByteMs: ms,
+      totalMs: ms,
+    });
+  });
+
+  test('is told as far as it came, where no answer came', async () => {
+    const sender = makeSender({ resolve: () => new Promise(() => {}) });
+    const answer = await sender.post('http://hook.example.com/', {}, Buffer.from('{}'), 50);
+    expect(answer).toMatchObject({ status: null, remoteAddress: null, phases: { dnsMs: null, firstByteMs: null } });
+    expect(answer.detail).toBe('No answer within 0.05 s.');
+  });
+});
+
 describe('an endpoint that misbehaves costs one attempt, and no more than its time', () => {
-  const bounded = async (url: string, over?: SenderOptions): Promise<Answer> => {
+  const bounded = async (url: string, over?: SenderOptions): Promise<Said> => {
     const startedAt = performance.now();
     const answer = await post(makeSender(over), url);
     expect(performance.now() - startedAt).toBeLessThan(BOUND_MS);
@@ -153,14 +185,28 @@ describe('an endpoint that misbehaves costs one attempt, and no more than its ti
     expect(sentBytes).toBeLessThan(32_000_000);
   });
 
-  test('a gzip bomb is bytes like others: nothing unpacks it', async () => {
-    const bomb = gzipSync(Buffer.alloc(10_000_000));
+  test.each<[string, (bytes: Buffer) => Buffer]>([
+    ['gzip', gzipSync],
+    ['deflate', deflateSync],
+    ['br', brotliCompressSync],
+  ])('a bomb packed by %s: its beginning is unpacked, and no more', async (encoding, pack) => {
+    const bomb = pack(Buffer.alloc(50_000_000, 'bomb '));
     const { port } = await serveHttp((_request, response) => {
-      response.writeHead(200, { 'content-encoding': 'gzip' }).end(bomb);
+      response.writeHead(500, { 'content-encoding': encoding }).end(bomb);
     });
+    const beforeBytes = process.memoryUsage().arrayBuffers;
     const { status, detail } = await bounded(`http://127.0.0.1:${port}/`);
-    expect(status).toBe(200);
-    expect(detail.length).toBeLessThanOrEqual(detailCharsMax + 3);
+    expect(status).toBe(500);
+    expect(detail).toMatch(/^bomb bomb .*\.\.\.$/);
+    expect(detail).toHaveLength(detailCharsMax + 3);
+    expect(process.memoryUsage().arrayBuffers - beforeBytes).toBeLessThan(10_000_000);
+  });
+
+  test('an answer that is not packed as it says is no worse than an empty one', async () => {
+    const { port } = await serveHttp((_request, response) => {
+      response.writeHead(200, { 'content-encoding': 'gzip' }).end('plain');
+    });
+    expect(await bounded(`http://127.0.0.1:${port}/`)).toEqual({ status: 200, detail: '' });
   });
 
   test.each([
@@ -209,7 +255,7 @@ describe('an endpoint that misbehaves costs one attempt, and no more than its ti
       Array.from({ length: count }, (_, id) => sender.post(url, { 'webhook-id': `evt_${id}` }, Buffer.from('{}'))),
     );
     expect(performance.now() - startedAt).toBeLessThan(BOUND_MS);
-    expect(answers).toEqual(Array.from({ length: count }, () => TOO_LATE));
+    expect(answers).toMatchObject(Array.from({ length: count }, () => TOO_LATE));
     await expect.poll(() => sockets.every(({ closed }) => closed)).toBe(true);
     expect(new Set(ids).size).toBe(ids.length);
     // One may get a connection in the last moment of its time, when those before it have given theirs up. None may later.

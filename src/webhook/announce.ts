@@ -1,0 +1,38 @@
+/** An event becomes one delivery for each webhook that wants it. Announced again, as after a crash, it becomes the same ones. */
+import type { EventRef } from '../event/event.ts';
+import { beginDelivery } from './delivery-record.ts';
+import type { DeliveryStore } from './delivery-store.ts';
+import type { DueWebhooks } from './due-webhooks.ts';
+import { wantsEvent, type Webhook } from './webhook.ts';
+import type { WebhookStore } from './webhook-store.ts';
+
+export interface AnnouncePorts {
+  clock: { now(): number };
+  webhooks: Pick<WebhookStore, 'list'>;
+  deliveries: Pick<DeliveryStore, 'begin'>;
+  due: Pick<DueWebhooks, 'wake'>;
+}
+
+/** Resolves when each delivery is written and will be made. */
+export async function announceToWebhooks(ports: AnnouncePorts, event: EventRef): Promise<void> {
+  const { clock, deliveries, due } = ports;
+  const wanting = (await ports.webhooks.list(event.tenant)).filter((webhook) => isFor(webhook, event));
+  const ids = wanting.map(({ id }) => id);
+  await Promise.all(
+    wanting.map(async (webhook) => {
+      const others = ids.filter((id) => id !== webhook.id);
+      const state = webhook.disabled === null ? 'pending' : 'missed';
+      const nowMs = clock.now();
+      await deliveries.begin(webhook, beginDelivery(webhook, event, state, others, nowMs), webhook.settings.isOrdered);
+      // Also where it was known: whoever began it may have died before it came to this.
+      if (state === 'pending') await due.wake(webhook, nowMs);
+    }),
+  );
+}
+
+/** What an owner has disabled misses nothing. No webhook is told how it fares itself. */
+function isFor({ id, settings, disabled }: Webhook, event: EventRef): boolean {
+  if (disabled?.reason === 'owner' || event.subject === id) return false;
+  if (event.type === 'delivery.exhausted' && event.facts.webhookId === id) return false;
+  return wantsEvent(settings, event);
+}

@@ -1,0 +1,74 @@
+/**
+ * One attempt of a delivery to a webhook: builds the payload from what is stored, signs the very bytes, sends them, and says what came
+ * of it. It writes nothing and knows no queue.
+ */
+import type { EventRef } from '../event/event.ts';
+import type { Answer } from './answer.ts';
+import type { Delivery, DeliveryAttempt } from './delivery-record.ts';
+import { judge, nextDelayMs, type Outcome } from './outcome.ts';
+import { validSecrets } from './secrets.ts';
+import { signWebhook } from './signing.ts';
+import type { Webhook, WebhookSecrets, WebhookSettings } from './webhook.ts';
+
+export interface AttemptPorts {
+  clock: { now(): number };
+  /** 0 to 1. */
+  random(): number;
+  /** The pauses after the first attempt, the second, and so on, in milliseconds. */
+  retryDelaysMs: readonly number[];
+  /** The body of the event; null when what it is about has been deleted. */
+  buildPayload(event: EventRef, form: WebhookSettings['payload']): Promise<string | null>;
+  post(url: string, headers: Record<string, string>, body: Buffer, timeoutMs: number): Promise<Answer>;
+}
+
+export interface Attempted {
+  /** As it is now: ended, or with its next attempt. */
+  delivery: Delivery;
+  /** Null where nothing was sent, as there is nothing to send any more. */
+  outcome: Outcome | null;
+  tookMs: number;
+}
+
+/** @throws for our own faults only, which cost the endpoint no attempt. */
+export async function attempt(
+  ports: AttemptPorts,
+  webhook: Webhook,
+  secrets: WebhookSecrets,
+  delivery: Delivery,
+): Promise<Attempted> {
+  const { clock } = ports;
+  const { settings } = webhook;
+  const payload = await ports.buildPayload(delivery.event, settings.payload);
+  if (payload === null) return { delivery: end(delivery, 'failed'), outcome: null, tookMs: 0 };
+
+  const body = Buffer.from(payload);
+  const nowMs = clock.now();
+  const keys = {
+    secrets: validSecrets(secrets.secrets, nowMs).map(({ secret }) => secret),
+    ed25519Key: settings.hasEd25519 ? secrets.ed25519Key : null,
+  };
+  const signed = signWebhook(keys, delivery.event.id, Math.floor(nowMs / 1000), body);
+  const answer = await ports.post(settings.url, { ...secrets.headers, ...signed }, body, settings.timeoutMs);
+  const outcome = judge(answer, clock.now());
+  const made: DeliveryAttempt = {
+    at: new Date(nowMs).toISOString(),
+    status: answer.status,
+    detail: answer.detail,
+    phases: answer.phases,
+    remoteAddress: answer.remoteAddress,
+  };
+  const tried = { ...delivery, spent: delivery.spent + 1, attempts: [...delivery.attempts, made] };
+  return { delivery: settle(ports, tried, outcome), outcome, tookMs: answer.phases.totalMs };
+}
+
+function settle(ports: AttemptPorts, tried: Delivery, outcome: Outcome): Delivery {
+  if (outcome.kind === 'delivered') return end(tried, 'delivered');
+  if (outcome.kind === 'gone') return end(tried, 'failed');
+  const delayMs = nextDelayMs(ports.retryDelaysMs, tried.spent, ports.random(), outcome.floorMs);
+  if (delayMs === null) return end(tried, 'failed');
+  return { ...tried, nextAttemptAt: new Date(ports.clock.now() + delayMs).toISOString() };
+}
+
+function end(delivery: Delivery, state: 'delivered' | 'failed'): Delivery {
+  return { ...delivery, state, nextAttemptAt: null };
+}

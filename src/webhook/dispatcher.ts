@@ -1,0 +1,77 @@
+/**
+ * The webhook worker: looks for webhooks to which something is due, and delivers to each of them by itself. There is no queue of
+ * deliveries in common that a slow endpoint could hold up, and nothing of a delivery but in the keys of its webhook.
+ */
+import type { Logger } from 'pino';
+import type { DrainEnd } from './drain.ts';
+import type { ClaimedWebhook, DueWebhooks } from './due-webhooks.ts';
+import { drainsMax, tickEveryMs, tickFaultMs } from './limits.ts';
+import type { WebhookRef } from './webhook.ts';
+
+export interface DispatcherPorts {
+  due: Pick<DueWebhooks, 'claim' | 'settle'>;
+  drain(ref: WebhookRef, signal: AbortSignal): Promise<DrainEnd>;
+  clock: { now(): number; sleep(ms: number, signal?: AbortSignal): Promise<void> };
+  /** True for errors that say that Redis is away. */
+  isStorageAway(error: unknown): boolean;
+  logger: Logger;
+}
+
+export interface Dispatcher {
+  isRunning(): boolean;
+  /** Takes nothing more up. An attempt that is still under way after `graceMs` is made again by another worker, under the same id. */
+  close(graceMs: number): Promise<void>;
+}
+
+export function startDispatcher(ports: DispatcherPorts): Dispatcher {
+  const { due, clock, logger } = ports;
+  const stop = new AbortController();
+  const draining = new Map<string, Promise<void>>();
+
+  async function drain(claimed: ClaimedWebhook): Promise<void> {
+    try {
+      const end = await ports.drain(claimed, stop.signal);
+      // Of one that another worker has, the claim runs out, should that one have died.
+      if (end !== 'busy') await due.settle(claimed, end);
+    } catch (error) {
+      if (!ports.isStorageAway(error)) logger.error({ err: error, webhookId: claimed.id }, 'Webhook left for a moment');
+    }
+  }
+
+  async function look(): Promise<void> {
+    const room = drainsMax - draining.size;
+    if (room <= 0) return;
+    for (const claimed of await due.claim(clock.now(), room)) {
+      const key = `${claimed.tenant}/${claimed.id}`;
+      if (draining.has(key)) continue;
+      draining.set(
+        key,
+        drain(claimed).finally(() => draining.delete(key)),
+      );
+    }
+  }
+
+  async function lookOn(): Promise<void> {
+    while (!stop.signal.aborted) {
+      let pauseMs = tickEveryMs;
+      try {
+        await look();
+      } catch (error) {
+        pauseMs = tickFaultMs;
+        if (!ports.isStorageAway(error)) logger.error({ err: error }, 'Looking for due webhooks failed');
+      }
+      await clock.sleep(pauseMs, stop.signal).catch(() => undefined);
+    }
+  }
+  const looking = lookOn();
+
+  return {
+    isRunning: () => !stop.signal.aborted,
+    async close(graceMs) {
+      stop.abort();
+      const late = new AbortController();
+      const ended = looking.then(() => Promise.all(draining.values())).finally(() => late.abort());
+      await Promise.race([ended, clock.sleep(graceMs, late.signal).catch(() => undefined)]);
+    },
+  };
+}

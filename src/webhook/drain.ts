@@ -1,0 +1,167 @@
+/**
+ * Delivers to one webhook what is due to it, for as long as there is something: within its concurrency, its rate, its order and what its
+ * health admits. One worker at a time does so, which is why none of this needs counting in Redis.
+ */
+import type { Logger } from 'pino';
+import { attempt, type AttemptPorts } from './attempt.ts';
+import type { DeliveryStore, DueDelivery } from './delivery-store.ts';
+import { admit, noteResult, paceMs, type Health } from './health.ts';
+import type { Lanes } from './lanes.ts';
+import { drainerRenewMs, drainEveryMs, faultDelayMs } from './limits.ts';
+import { disable, tellExhausted, tellHealth, type NoticePorts } from './notices.ts';
+import type { Webhook, WebhookRef, WebhookSecrets } from './webhook.ts';
+import type { WebhookStore } from './webhook-store.ts';
+
+export interface DrainPorts extends AttemptPorts, NoticePorts {
+  clock: { now(): number; sleep(ms: number): Promise<void> };
+  webhooks: Pick<WebhookStore, 'find' | 'openSecrets' | 'change'>;
+  deliveries: DeliveryStore;
+  lanes: Lanes;
+  /** The webhook has acknowledged it. Called again where that may not have come to its end. */
+  onDelivered(delivery: DueDelivery['delivery']): Promise<void>;
+  uniqueId(): string;
+  logger: Logger;
+}
+
+/** When the next delivery is due, in epoch milliseconds; null where there is none; `busy` where another worker has the webhook. */
+export type DrainEnd = number | null | 'busy';
+
+/** @param signal no new attempts; those under way are waited for. @throws what Redis throws. */
+export async function drainWebhook(ports: DrainPorts, ref: WebhookRef, signal: AbortSignal): Promise<DrainEnd> {
+  const owner = ports.uniqueId();
+  if (!(await ports.deliveries.take(ref, owner))) return 'busy';
+  return new Drain(ports, ref, owner, signal).run();
+}
+
+class Drain {
+  readonly #ports: DrainPorts;
+  readonly #ref: WebhookRef;
+  readonly #owner: string;
+  readonly #signal: AbortSignal;
+  readonly #running = new Map<string, Promise<void>>();
+  #health!: Health;
+  #renewedMs: number;
+  /** Another worker has taken over. */
+  #isLost = false;
+
+  constructor(ports: DrainPorts, ref: WebhookRef, owner: string, signal: AbortSignal) {
+    this.#ports = ports;
+    this.#ref = ref;
+    this.#owner = owner;
+    this.#signal = signal;
+    this.#renewedMs = ports.clock.now();
+  }
+
+  async run(): Promise<DrainEnd> {
+    const { clock, webhooks, deliveries } = this.#ports;
+    this.#health = await deliveries.readHealth(this.#ref);
+    for (;;) {
+      const webhook = await webhooks.find(this.#ref);
+      const secrets = webhook && (await webhooks.openSecrets(this.#ref));
+      if (!webhook || !secrets) {
+        await this.#settle();
+        await deliveries.forget(this.#ref);
+        return null;
+      }
+      const isOver = webhook.disabled !== null || this.#signal.aborted || this.#isLost;
+      const waitMs = isOver ? null : await this.#start(webhook, secrets);
+      if (this.#running.size === 0) {
+        // What waits for a moment only is waited for here.
+        if (waitMs !== null && waitMs <= drainEveryMs && waitMs > 0) await clock.sleep(waitMs);
+        else {
+          const end = await this.#release(webhook, waitMs ?? 0);
+          if (end !== 'more') return end;
+        }
+      } else await Promise.race([...this.#running.values(), clock.sleep(drainEveryMs)]);
+      await this.#renew();
+    }
+  }
+
+  /** Starts what may be started. How long to wait before more may be, as far as that is known. */
+  async #start(webhook: Webhook, secrets: WebhookSecrets): Promise<number> {
+    const { clock, deliveries, lanes } = this.#ports;
+    const { isOrdered, concurrency, ratePerSecond } = webhook.settings;
+    const allowed = isOrdered ? 1 : concurrency;
+    const nowMs = clock.now();
+    const { atOnce, untilMs } = admit(this.#health, allowed, nowMs);
+    if (atOnce === 0) return untilMs - nowMs;
+    const room = atOnce - this.#running.size;
+    if (room <= 0) return 0;
+    for (const due of await deliveries.listDue(this.#ref, nowMs, room, new Set(this.#running.keys()))) {
+      const waitMs = paceMs(this.#health, ratePerSecond, clock.now());
+      if (waitMs > 0) return waitMs;
+      const place = lanes.enter(this.#health.isSlow);
+      if (!place) return drainEveryMs;
+      this.#health = { ...this.#health, sentMs: clock.now() };
+      const work = this.#deliver(webhook, secrets, due).finally(() => {
+        place.leave();
+        this.#running.delete(due.member);
+      });
+      this.#running.set(due.member, work);
+    }
+    return 0;
+  }
+
+  /** Never throws. */
+  async #deliver(webhook: Webhook, secrets: WebhookSecrets, due: DueDelivery): Promise<void> {
+    const { clock, deliveries, logger } = this.#ports;
+    const { event, state } = due.delivery;
+    try {
+      // It was acknowledged, and whoever recorded that died before it was told on.
+      const { delivery, outcome, tookMs } =
+        state === 'pending'
+          ? await attempt(this.#ports, webhook, secrets, due.delivery)
+          : { delivery: { ...due.delivery, nextAttemptAt: null }, outcome: null, tookMs: 0 };
+      const was = this.#health;
+      if (outcome) {
+        const { floorMs, slows } = outcome.kind === 'failed' ? outcome : { floorMs: 0, slows: false };
+        const result = { isSuccess: outcome.kind === 'delivered', floorMs, slows, tookMs };
+        this.#health = noteResult(was, result, webhook.settings.concurrency, clock.now());
+        const noticed = await tellHealth(this.#ports, this.#ref, was, this.#health);
+        if (noticed !== null) this.#health = { ...this.#health, noticed };
+        if (outcome.kind === 'gone') await disable(this.#ports, this.#ref, 'gone', event.id);
+        if (outcome.kind === 'failed' && delivery.state === 'failed') {
+          await tellExhausted(this.#ports, this.#ref, delivery);
+        }
+      }
+      if (delivery.state === 'delivered') await this.#acknowledge({ ...due, delivery });
+      const done = { ...due, delivery };
+      if (!(await deliveries.record(this.#ref, this.#owner, done, this.#health, clock.now()))) this.#isLost = true;
+      logger.debug({ webhookId: webhook.id, eventId: event.id, outcome: outcome?.kind }, 'Delivery attempted');
+    } catch (error) {
+      logger.error({ err: error, webhookId: webhook.id, eventId: event.id }, 'Delivery put off by a fault of ours');
+      await deliveries.putOff(this.#ref, due.member, clock.now() + faultDelayMs).catch(() => clock.sleep(faultDelayMs));
+    }
+  }
+
+  /** The last webhook that has it tells it on. That each has it is written before that is asked: of two at once, one sees the other. */
+  async #acknowledge({ member, delivery }: DueDelivery): Promise<void> {
+    const { clock, deliveries, onDelivered } = this.#ports;
+    if (delivery.others.length > 0) {
+      const kept = { ...delivery, nextAttemptAt: new Date(clock.now()).toISOString() };
+      await deliveries.record(this.#ref, this.#owner, { member, delivery: kept }, this.#health, clock.now());
+    }
+    await onDelivered(delivery);
+  }
+
+  async #release(webhook: Webhook, waitMs: number): Promise<number | null | 'more'> {
+    const { clock, deliveries } = this.#ports;
+    const nowMs = clock.now();
+    const isOver = webhook.disabled !== null || this.#signal.aborted || this.#isLost;
+    // What is stopped has nothing more to look for, whatever is due.
+    const untilMs = isOver ? nowMs + 1 : nowMs + waitMs;
+    const next = await deliveries.release(this.#ref, this.#owner, nowMs, untilMs);
+    return webhook.disabled === null ? next : null;
+  }
+
+  async #renew(): Promise<void> {
+    const { clock, deliveries } = this.#ports;
+    if (clock.now() - this.#renewedMs < drainerRenewMs) return;
+    this.#renewedMs = clock.now();
+    if (!(await deliveries.renew(this.#ref, this.#owner))) this.#isLost = true;
+  }
+
+  async #settle(): Promise<void> {
+    await Promise.all(this.#running.values());
+  }
+}

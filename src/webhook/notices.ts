@@ -1,0 +1,75 @@
+/** What popbridge does about a webhook that fails for long, or wants no more, and the events that tell of it. */
+import { describeEvent, type NewEvent } from '../event/event.ts';
+import type { Delivery } from './delivery-record.ts';
+import { dueNotice, type Health } from './health.ts';
+import type { Disabled, WebhookRef } from './webhook.ts';
+import type { WebhookStore } from './webhook-store.ts';
+
+export interface NoticePorts {
+  clock: { now(): number };
+  webhooks: Pick<WebhookStore, 'change'>;
+  announce(event: NewEvent): Promise<void>;
+}
+
+const iso = (ms: number): string => new Date(ms).toISOString();
+
+/** @returns the share of the time that was told of, in percent; null for nothing. */
+export async function tellHealth(
+  ports: NoticePorts,
+  ref: WebhookRef,
+  was: Health,
+  now: Health,
+): Promise<number | null> {
+  const nowMs = ports.clock.now();
+  if (now.failingSinceMs === null) {
+    if (was.noticed === 0 && !was.isProving) return null;
+    const facts = { failingSince: was.failingSinceMs === null ? null : iso(was.failingSinceMs) };
+    const occasion = facts.failingSince ?? iso(nowMs);
+    await ports.announce(describeEvent('webhook.recovered', about(ref, nowMs, facts), occasion));
+    return null;
+  }
+  const percent = dueNotice(now, nowMs);
+  if (percent === null) return null;
+  const failingSince = iso(now.failingSinceMs);
+  if (percent === 100) await disable(ports, ref, 'failing', failingSince);
+  else {
+    const facts = { failingSince, percent };
+    await ports.announce(describeEvent('webhook.failing', about(ref, nowMs, facts), failingSince, String(percent)));
+  }
+  return percent;
+}
+
+/** Once, however often it is asked for. @param occasion what tells this time from others. */
+export async function disable(
+  ports: NoticePorts,
+  ref: WebhookRef,
+  reason: 'failing' | 'gone',
+  occasion: string,
+): Promise<void> {
+  const nowMs = ports.clock.now();
+  const disabled: Disabled = { reason, at: iso(nowMs) };
+  await ports.webhooks.change(ref, async (webhook) =>
+    webhook.disabled === null ? { webhook: { ...webhook, disabled }, secrets: null } : null,
+  );
+  const facts = { reason, failingSince: reason === 'failing' ? occasion : null };
+  await ports.announce(describeEvent('webhook.disabled', about(ref, nowMs, facts), reason, occasion));
+}
+
+/** Not of what is told of webhooks and deliveries itself: that would have no end. */
+export async function tellExhausted(ports: NoticePorts, ref: WebhookRef, delivery: Delivery): Promise<void> {
+  const { event, attempts, id } = delivery;
+  if (event.type.startsWith('webhook.') || event.type.startsWith('delivery.')) return;
+  const last = attempts.at(-1);
+  const facts = {
+    webhookId: ref.id,
+    eventId: event.id,
+    attempts: delivery.spent,
+    status: last?.status ?? null,
+  };
+  const described = { ...about(ref, ports.clock.now(), facts), subject: id, mailboxId: event.mailboxId };
+  await ports.announce(describeEvent('delivery.exhausted', described, last?.at ?? ''));
+}
+
+function about<Facts>({ tenant, id }: WebhookRef, nowMs: number, facts: Facts) {
+  return { tenant, subject: id, time: iso(nowMs), mailboxId: null, fetchId: null, facts };
+}

@@ -1,0 +1,139 @@
+/** Webhooks as the API sees them: create, look at, change, delete, other secrets. It checks and records; it sends nothing. */
+import { webhookId } from '../identity.ts';
+import type { DeliveryStore } from './delivery-store.ts';
+import type { DueWebhooks } from './due-webhooks.ts';
+import { checkExtraHeaders } from './extra-headers.ts';
+import { emptyHealth } from './health.ts';
+import { makeEd25519Key, makeSecret, publicKeyOf, rotateSecrets } from './secrets.ts';
+import type { Webhook, WebhookRef, WebhookSecrets, WebhookSettings } from './webhook.ts';
+import type { WebhookStore } from './webhook-store.ts';
+
+export interface NewWebhook {
+  settings: WebhookSettings;
+  headers: Readonly<Record<string, string>>;
+  isDisabled: boolean;
+}
+
+/** What is given is changed. */
+export interface WebhookChange {
+  settings: Partial<WebhookSettings>;
+  headers?: Readonly<Record<string, string>>;
+  isDisabled?: boolean;
+}
+
+export interface WebhookServicePorts {
+  clock: { now(): number };
+  random(bytes: number): Buffer;
+  webhooks: WebhookStore;
+  deliveries: Pick<DeliveryStore, 'writeHealth' | 'forget'>;
+  due: Pick<DueWebhooks, 'wake'>;
+  /** @throws AppError `egress_blocked`. */
+  checkUrl(url: string): unknown;
+}
+
+export interface WebhookService {
+  /** The secret is shown this once. @throws AppError `egress_blocked`, `invalid_request`, `conflict`. */
+  create(tenant: string, wanted: NewWebhook): Promise<{ webhook: Webhook; secret: string }>;
+  find(ref: WebhookRef): Promise<Webhook | null>;
+  /** In the order of their ids, from behind `after`. */
+  list(tenant: string, after: string | null, limit: number): Promise<{ items: Webhook[]; next: string | null }>;
+  /** Null where there is none. @throws AppError as `create`. */
+  change(ref: WebhookRef, change: WebhookChange): Promise<Webhook | null>;
+  /** Earlier secrets sign for `overlapMs` at most. Null where there is none. */
+  rotateSecret(ref: WebhookRef, overlapMs: number): Promise<{ webhook: Webhook; secret: string } | null>;
+  delete(ref: WebhookRef): Promise<boolean>;
+}
+
+export function createWebhookService(ports: WebhookServicePorts): WebhookService {
+  const { clock, random, webhooks } = ports;
+
+  return {
+    async create(tenant, { settings, headers, isDisabled }) {
+      ports.checkUrl(settings.url);
+      checkExtraHeaders(headers);
+      const nowMs = clock.now();
+      const now = new Date(nowMs).toISOString();
+      const secret = makeSecret(random);
+      const secrets: WebhookSecrets = {
+        secrets: [{ secret, validUntil: null }],
+        ed25519Key: settings.hasEd25519 ? makeEd25519Key() : null,
+        headers,
+      };
+      const webhook = withFacts(
+        {
+          tenant,
+          id: webhookId(nowMs, random),
+          settings,
+          disabled: isDisabled ? { reason: 'owner', at: now } : null,
+          createdAt: now,
+          updatedAt: now,
+        },
+        secrets,
+      );
+      await webhooks.create(webhook, secrets);
+      return { webhook, secret };
+    },
+    find: webhooks.find,
+    async list(tenant, after, limit) {
+      const all = (await webhooks.list(tenant)).filter(({ id }) => after === null || id > after);
+      const items = all.slice(0, limit);
+      return { items, next: all.length > limit ? (items.at(-1)?.id ?? null) : null };
+    },
+    async change(ref, { settings: wanted, headers, isDisabled }) {
+      let isEnabled = false;
+      const changed = await webhooks.change(ref, async (known, open) => {
+        isEnabled = isDisabled === false && known.disabled !== null;
+        const settings = { ...known.settings, ...wanted };
+        ports.checkUrl(settings.url);
+        if (headers) checkExtraHeaders(headers);
+        const was = await open();
+        // A key that was made stays: whoever has its public half need not get another.
+        const ed25519Key = settings.hasEd25519 ? (was.ed25519Key ?? makeEd25519Key()) : was.ed25519Key;
+        const secrets = { ...was, ed25519Key, ...(headers && { headers }) };
+        const now = new Date(clock.now()).toISOString();
+        const disabled = isDisabled === true ? (known.disabled ?? { reason: 'owner' as const, at: now }) : null;
+        return {
+          webhook: withFacts(
+            { ...known, settings, disabled: isDisabled === undefined ? known.disabled : disabled, updatedAt: now },
+            secrets,
+          ),
+          secrets,
+        };
+      });
+      if (changed && isEnabled) {
+        // How it fared before says nothing of how it is now.
+        await ports.deliveries.writeHealth(ref, { ...emptyHealth, isProving: true });
+        await ports.due.wake(ref, clock.now());
+      }
+      return changed;
+    },
+    async rotateSecret(ref, overlapMs) {
+      const secret = makeSecret(random);
+      const webhook = await webhooks.change(ref, async (known, open) => {
+        const was = await open();
+        const nowMs = clock.now();
+        const secrets = { ...was, secrets: rotateSecrets(was.secrets, secret, overlapMs, nowMs) };
+        return { webhook: withFacts({ ...known, updatedAt: new Date(nowMs).toISOString() }, secrets), secrets };
+      });
+      return webhook && { webhook, secret };
+    },
+    async delete(ref) {
+      const isGone = await webhooks.delete(ref);
+      await ports.deliveries.forget(ref);
+      return isGone;
+    },
+  };
+}
+
+/** What may be shown of its secrets is kept in clear text. */
+function withFacts(
+  webhook: Omit<Webhook, 'headerNames' | 'publicKey' | 'secretsValidUntil'>,
+  { secrets, ed25519Key, headers }: WebhookSecrets,
+): Webhook {
+  return {
+    ...webhook,
+    headerNames: Object.keys(headers),
+    publicKey: webhook.settings.hasEd25519 && ed25519Key !== null ? publicKeyOf(ed25519Key) : null,
+    secretsValidUntil: secrets.map(({ validUntil }) => validUntil),
+  };
+}

@@ -1,0 +1,131 @@
+/** Webhooks of a tenant from end to end: mail on a POP3 server, the real service, and a receiver that verifies what it gets. */
+import { Webhook } from 'standardwebhooks';
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import type { components } from '../../src/contract.gen.ts';
+import { startWebhookReceiver, type WebhookReceiver } from '../../src/sandbox/webhook-receiver.ts';
+import { createContractChecker } from '../support/contract.ts';
+import { startFakePop3, type FakePop3 } from '../support/fake-pop3.ts';
+import { startService, type Service } from '../support/service.ts';
+
+const WAIT_MS = 20_000;
+
+let service: Service;
+let pop3: FakePop3;
+let receiver: WebhookReceiver;
+/** What the receiver answers to what has this in it. */
+const refused = new Map<string, number>();
+
+beforeAll(async () => {
+  receiver = await startWebhookReceiver({
+    answer: ({ body }) => [...refused].find(([text]) => body.toString().includes(text))?.[1] ?? 204,
+  });
+  pop3 = await startFakePop3({
+    // What stands at the end is in no snippet.
+    mails: ['one', 'two'].map((name) => `Subject: ${name}\r\n\r\n${'word '.repeat(200)}the end of ${name}\r\n`),
+  });
+  service = await startService({ env: { POPBRIDGE_WEBHOOK_RETRIES: '1s,1s,1s,1s,1s,1s' } });
+});
+afterAll(async () => {
+  await service?.close();
+  await pop3?.close();
+  await receiver?.close();
+});
+
+const subscribe = async (body: object): Promise<components['schemas']['CreatedWebhook']> =>
+  (await service.api('POST', '/v1/webhooks', { body: { url: receiver.url, ...body } })).json() as never;
+
+it('each event comes signed and by the contract, thin without text; what all have acknowledged counts as acknowledged', async () => {
+  const thin = await subscribe({
+    events: ['message.received', 'fetch.succeeded'],
+    ed25519: true,
+    headers: { 'x-who': 'thin' },
+  });
+  const full = await subscribe({ events: ['message.*'], payload: 'full', headers: { 'x-who': 'full' } });
+  refused.set('the end of two', 500);
+
+  const source = { host: pop3.host, port: pop3.port, tls: 'none', username: 'ann', password: 'secret' };
+  const made = await service.api('POST', '/v1/mailboxes', { body: { source, delete: 'acknowledged' } });
+  const { id: mailbox } = made.json() as { id: string };
+  const fetch = () => service.api('POST', `/v1/mailboxes/${mailbox}/fetches`, { headers: { prefer: 'wait=30' } });
+  expect((await fetch()).asFetch()).toMatchObject({ state: 'succeeded', counts: { retrieved: 2, deleted: 0 } });
+
+  const at = (who: string) => receiver.received.filter(({ headers }) => headers['x-who'] === who);
+  await expect.poll(() => at('thin').length, { timeout: WAIT_MS }).toBe(3);
+  await expect.poll(() => at('full').length, { timeout: WAIT_MS }).toBeGreaterThanOrEqual(3);
+  const { checkWebhook } = createContractChecker();
+  for (const [who, { secret }] of [
+    ['thin', thin],
+    ['full', full],
+  ] as const) {
+    for (const webhook of at(who)) {
+      new Webhook(secret).verify(webhook.body, webhook.headers as Record<string, string>);
+      checkWebhook(webhook);
+      expect(webhook.body.includes('the end of')).toBe(who === 'full');
+    }
+  }
+
+  // The one that was refused is not acknowledged, and stays on the server; the other one goes.
+  const pending = async (): Promise<unknown> => {
+    const page = (await service.api('GET', '/v1/messages?acknowledged=false')).json() as {
+      items: { subject: string }[];
+    };
+    return page.items.map(({ subject }) => subject);
+  };
+  await expect.poll(pending, { timeout: WAIT_MS }).toEqual(['two']);
+  expect((await fetch()).asFetch()).toMatchObject({ state: 'succeeded', counts: { deleted: 1 } });
+  refused.clear();
+  await expect.poll(pending, { timeout: WAIT_MS }).toEqual([]);
+  expect((await fetch()).asFetch()).toMatchObject({ state: 'succeeded', counts: { deleted: 1 } });
+}, 90_000);
+
+it('deliveries are on record with every attempt, and are sent again under the same id: one, and many', async () => {
+  const { webhook } = await subscribe({ events: ['fetch.*'], headers: { 'x-who': 'replayed' } });
+  const source = { host: pop3.host, port: pop3.port, tls: 'none', username: 'bob', password: 'secret' };
+  for (let count = 0; count < 3; count += 1) {
+    await service.api('POST', '/v1/fetches', { body: { source }, headers: { prefer: 'wait=30' } });
+  }
+  type Page = components['schemas']['DeliveryPage'];
+  const path = `/v1/webhooks/${webhook.id}/deliveries`;
+  const list = async (query: string): Promise<Page> => (await service.api('GET', `${path}?${query}`)).json() as Page;
+  await expect.poll(async () => (await list('state=delivered')).items.length, { timeout: WAIT_MS }).toBe(3);
+
+  const first = await list('limit=2&type=fetch.*');
+  const second = await list(`limit=2&type=fetch.*&cursor=${first.nextCursor}`);
+  expect([first.items.length, second.items.length, second.nextCursor]).toEqual([2, 1, null]);
+  const all = [...first.items, ...second.items];
+  expect(all.map(({ createdAt }) => createdAt)).toEqual(
+    all
+      .map(({ createdAt }) => createdAt)
+      .sort()
+      .toReversed(),
+  );
+  const [{ id, eventId }] = all as [components['schemas']['Delivery']];
+  expect((await list('type=message.*')).items).toEqual([]);
+  expect((await list('state=failed')).items).toEqual([]);
+  expect((await list('until=2020-01-01T00:00:00Z')).items).toEqual([]);
+
+  const get = async () =>
+    (await service.api('GET', `/v1/deliveries/${id}`)).json() as components['schemas']['Delivery'];
+  expect(await get()).toMatchObject({ webhookId: webhook.id, state: 'delivered', attempts: [{ status: 204 }] });
+  const sent = () => receiver.received.filter(({ headers }) => headers['x-who'] === 'replayed');
+  expect(sent()).toHaveLength(3);
+  expect((await service.api('POST', `/v1/deliveries/${id}/replay`)).status).toBe(200);
+  await expect.poll(async () => (await get()).attempts.length, { timeout: WAIT_MS }).toBe(2);
+  expect(sent().at(-1)!.headers['webhook-id']).toBe(eventId);
+
+  const replay = (body: object) => service.api('POST', `/v1/webhooks/${webhook.id}/replay`, { body });
+  expect((await replay({})).json()).toEqual({ replayed: 0, nextCursor: null });
+  await expect.poll(async () => (await get()).state, { timeout: WAIT_MS }).toBe('delivered');
+  expect((await replay({ states: ['delivered'] })).json()).toEqual({ replayed: 3, nextCursor: null });
+  await expect.poll(() => sent().length, { timeout: WAIT_MS }).toBe(7);
+
+  await service.api('PATCH', `/v1/webhooks/${webhook.id}`, { body: { disabled: true } });
+  expect((await replay({})).asProblem()).toMatchObject({ status: 409, code: 'conflict' });
+  expect((await service.api('POST', `/v1/deliveries/${id}/replay`)).asProblem()).toMatchObject({ status: 409 });
+  const nothing = `dlv_${'0'.repeat(58)}`;
+  expect((await service.api('GET', `/v1/deliveries/${nothing}`)).asProblem()).toMatchObject({ status: 404 });
+  expect((await service.api('POST', `/v1/deliveries/${nothing}/replay`)).asProblem()).toMatchObject({ status: 404 });
+  expect((await service.api('GET', `/v1/webhooks/whk_${'0'.repeat(26)}/deliveries`)).asProblem()).toMatchObject({
+    status: 404,
+  });
+}, 90_000);
