@@ -45,10 +45,10 @@ import { startDispatcher, type Dispatcher } from './webhook/dispatcher.ts';
 import { drainWebhook, type DrainPorts } from './webhook/drain.ts';
 import { createLanes } from './webhook/lanes.ts';
 import { slowAnswerMs } from './webhook/limits.ts';
-import { createSender, type Sender } from './webhook/sender.ts';
+import { sendTest } from './webhook/test-delivery.ts';
 import { createWebhookService } from './webhook/webhook-service.ts';
 import { createWebhookWorker } from './webhook/worker.ts';
-import { buildParts, readKeys, USER_AGENT, type AppOptions, type Closer, type Parts } from './parts.ts';
+import { buildParts, readKeys, type AppOptions, type Closer, type Parts } from './parts.ts';
 
 export interface App {
   /** Where the API, or a worker's health, listens. */
@@ -133,14 +133,12 @@ async function startWorkers(parts: Parts): Promise<void> {
 
   await startMailboxes(parts, fetchPorts);
 
-  const sender = createSender({ resolve: egress.resolveWebhook, userAgent: USER_AGENT });
-  onClose(() => sender.close());
   const deliveryPorts: DeliveryPorts = {
     clock,
     random: Math.random,
     subscriptions,
     buildPayload: (event) => buildPayload(messages, event),
-    post: sender.post,
+    post: parts.sender.post,
   };
   const webhookWorker = createWebhookWorker({
     blocking: parts.openBlocking(),
@@ -151,7 +149,7 @@ async function startWorkers(parts: Parts): Promise<void> {
     logger,
   });
   onDrain(() => webhookWorker.close(config.shutdownMs));
-  const dispatcher = startWebhooks(parts, sender);
+  const dispatcher = startWebhooks(parts);
   onDrain(() => dispatcher.close(config.shutdownMs));
 
   checks.set('fetchWorker', async () => (fetchWorker.isRunning() ? 'ok' : 'not running'));
@@ -159,7 +157,7 @@ async function startWorkers(parts: Parts): Promise<void> {
 }
 
 /** Deliveries to the webhooks of tenants. */
-function startWebhooks(parts: Parts, sender: Sender): Dispatcher {
+function startWebhooks(parts: Parts): Dispatcher {
   const { config, logger, clock, webhooks, deliveries, messages } = parts;
   const sleepUntil = async (ms: number, signal?: AbortSignal): Promise<void> => sleep(ms, undefined, { signal });
   const drainPorts: DrainPorts = {
@@ -167,7 +165,7 @@ function startWebhooks(parts: Parts, sender: Sender): Dispatcher {
     random: Math.random,
     retryDelaysMs: config.webhookRetryDelaysMs,
     buildPayload: (event, form) => buildPayload(form === 'thin' ? withoutBodies(messages) : messages, event),
-    post: sender.post,
+    post: parts.sender.post,
     webhooks,
     deliveries,
     lanes: createLanes({
@@ -289,6 +287,16 @@ async function startApi(parts: Parts, access: Access): Promise<string> {
       events: createEventFeed({ log: parts.eventLog, news: createNews(parts.openBlocking()), clock }),
       consumers: createConsumerStore(redis),
       renderEvent: (event) => buildEnvelope(messages, event),
+      testWebhook: (ref) =>
+        sendTest(
+          {
+            clock,
+            webhooks: parts.webhooks,
+            buildPayload: (event) => buildPayload(messages, event),
+            post: parts.sender.post,
+          },
+          ref,
+        ),
       deliveries: createDeliveryService(redis, { clock, webhooks: parts.webhooks, due: parts.dueWebhooks }),
       subscriptions: createWebhookService({
         clock,

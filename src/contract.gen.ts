@@ -649,6 +649,30 @@ export interface paths {
         readonly patch?: never;
         readonly trace?: never;
     };
+    readonly "/v1/webhooks/{webhookId}/test": {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path: {
+                /** @description The id of a webhook. */
+                readonly webhookId: components["parameters"]["WebhookPath"];
+            };
+            readonly cookie?: never;
+        };
+        readonly get?: never;
+        readonly put?: never;
+        /**
+         * Send a webhook an event to try it
+         * @description `webhook.test` is sent at once and once, signed as any event, also where the webhook is disabled or does not ask for such events. The
+         *     answer is 200 whatever came of it. It is not put on record, and does not count for how the webhook fares.
+         */
+        readonly post: operations["testWebhook"];
+        readonly delete?: never;
+        readonly options?: never;
+        readonly head?: never;
+        readonly patch?: never;
+        readonly trace?: never;
+    };
     readonly "/v1/webhooks/{webhookId}/deliveries": {
         readonly parameters: {
             readonly query?: never;
@@ -1050,6 +1074,26 @@ export interface webhooks {
         readonly put?: never;
         /** A webhook was disabled */
         readonly post: operations["onWebhookDisabled"];
+        readonly delete?: never;
+        readonly options?: never;
+        readonly head?: never;
+        readonly patch?: never;
+        readonly trace?: never;
+    };
+    readonly "webhook.test": {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path?: never;
+            readonly cookie?: never;
+        };
+        readonly get?: never;
+        readonly put?: never;
+        /**
+         * Somebody tries the webhook
+         * @description Sent by `POST /v1/webhooks/{id}/test` alone. It is in no log.
+         */
+        readonly post: operations["onWebhookTest"];
         readonly delete?: never;
         readonly options?: never;
         readonly head?: never;
@@ -1522,6 +1566,11 @@ export interface components {
             readonly nextAttemptAt: string | null;
             /** @description The last 20. */
             readonly attempts: readonly components["schemas"]["DeliveryAttempt"][];
+        };
+        readonly WebhookTest: {
+            /** @description The answer was 2xx. */
+            readonly acknowledged: boolean;
+            readonly attempt: components["schemas"]["DeliveryAttempt"];
         };
         readonly DeliveryPage: {
             readonly items: readonly components["schemas"]["Delivery"][];
@@ -2675,6 +2724,17 @@ export interface components {
              */
             readonly type: "webhook.disabled";
         });
+        readonly WebhookTestEvent: {
+            /** @constant */
+            readonly type: "webhook.test";
+            readonly data: Record<string, never>;
+        } & (WithRequired<components["schemas"]["EventEnvelope"], "type" | "data"> & {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            readonly type: "webhook.test";
+        });
         readonly WebhookRecoveredEvent: {
             /** @constant */
             readonly type: "webhook.recovered";
@@ -2706,7 +2766,7 @@ export interface components {
              */
             readonly type: "delivery.exhausted";
         });
-        readonly Event: components["schemas"]["MessageReceivedEvent"] | components["schemas"]["MessageSkippedEvent"] | components["schemas"]["MessageDeletedUpstreamEvent"] | components["schemas"]["FetchSucceededEvent"] | components["schemas"]["FetchFailedEvent"] | components["schemas"]["MailboxRecoveredEvent"] | components["schemas"]["MailboxRetryingEvent"] | components["schemas"]["MailboxNeedsCredentialsEvent"] | components["schemas"]["MailboxBlockedEvent"] | components["schemas"]["MailboxPausedEvent"] | components["schemas"]["MailboxWarningEvent"] | components["schemas"]["WebhookFailingEvent"] | components["schemas"]["WebhookDisabledEvent"] | components["schemas"]["WebhookRecoveredEvent"] | components["schemas"]["DeliveryExhaustedEvent"];
+        readonly Event: components["schemas"]["MessageReceivedEvent"] | components["schemas"]["MessageSkippedEvent"] | components["schemas"]["MessageDeletedUpstreamEvent"] | components["schemas"]["FetchSucceededEvent"] | components["schemas"]["FetchFailedEvent"] | components["schemas"]["MailboxRecoveredEvent"] | components["schemas"]["MailboxRetryingEvent"] | components["schemas"]["MailboxNeedsCredentialsEvent"] | components["schemas"]["MailboxBlockedEvent"] | components["schemas"]["MailboxPausedEvent"] | components["schemas"]["MailboxWarningEvent"] | components["schemas"]["WebhookFailingEvent"] | components["schemas"]["WebhookDisabledEvent"] | components["schemas"]["WebhookRecoveredEvent"] | components["schemas"]["WebhookTestEvent"] | components["schemas"]["DeliveryExhaustedEvent"];
         readonly Health: {
             /** @enum {string} */
             readonly status: "ok" | "unavailable";
@@ -4207,6 +4267,34 @@ export interface operations {
             readonly 503: components["responses"]["Unavailable"];
         };
     };
+    readonly testWebhook: {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path: {
+                /** @description The id of a webhook. */
+                readonly webhookId: components["parameters"]["WebhookPath"];
+            };
+            readonly cookie?: never;
+        };
+        readonly requestBody?: never;
+        readonly responses: {
+            /** @description What came of it. */
+            readonly 200: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/json": components["schemas"]["WebhookTest"];
+                };
+            };
+            readonly 400: components["responses"]["BadRequest"];
+            readonly 401: components["responses"]["Unauthorized"];
+            readonly 404: components["responses"]["NotFound"];
+            readonly 500: components["responses"]["InternalError"];
+            readonly 503: components["responses"]["Unavailable"];
+        };
+    };
     readonly listDeliveries: {
         readonly parameters: {
             readonly query?: {
@@ -4760,6 +4848,30 @@ export interface operations {
         readonly requestBody: {
             readonly content: {
                 readonly "application/json": components["schemas"]["WebhookDisabledEvent"];
+            };
+        };
+        readonly responses: {
+            readonly 204: components["responses"]["WebhookAcknowledged"];
+            readonly "4XX": components["responses"]["WebhookNotAcknowledged"];
+        };
+    };
+    readonly onWebhookTest: {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header: {
+                /** @description The event's id; the same over retries, so that a receiver can tell what it has seen. */
+                readonly "webhook-id": components["parameters"]["WebhookId"];
+                /** @description When this attempt was signed, in seconds since 1970. */
+                readonly "webhook-timestamp": components["parameters"]["WebhookTimestamp"];
+                /** @description `v1,` and the base64 HMAC-SHA256 of `id.timestamp.body`, the exact bytes sent, under the secret. */
+                readonly "webhook-signature": components["parameters"]["WebhookSignature"];
+            };
+            readonly path?: never;
+            readonly cookie?: never;
+        };
+        readonly requestBody: {
+            readonly content: {
+                readonly "application/json": components["schemas"]["WebhookTestEvent"];
             };
         };
         readonly responses: {

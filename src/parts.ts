@@ -36,6 +36,7 @@ import { announceToWebhooks } from './webhook/announce.ts';
 import { createDeliveryStore, type DeliveryStore } from './webhook/delivery-store.ts';
 import { createDueWebhooks, type DueWebhooks } from './webhook/due-webhooks.ts';
 import { createWebhookQueue } from './webhook/queue.ts';
+import { createSender, type Sender } from './webhook/sender.ts';
 import { createSubscriptionStore, type SubscriptionStore } from './webhook/subscription-store.ts';
 import { createWebhookStore, type WebhookStore } from './webhook/webhook-store.ts';
 
@@ -88,6 +89,7 @@ export interface Parts extends Lifecycle {
   dueWebhooks: DueWebhooks;
   eventLog: EventLog;
   announcer: Announcer;
+  sender: Sender;
   mime: MimePool;
   links: SignedLinks;
   /** What readiness asks, by name: `ok`, or what is wrong. */
@@ -156,6 +158,8 @@ export async function buildParts(options: AppOptions, keys: Keys, lifecycle: Lif
     onFailure: (error) => logger.warn({ err: error }, 'A message ended its parser thread'),
   });
   onClose(() => mime.close());
+  const sender = createSender({ resolve: egress.resolveWebhook, userAgent: USER_AGENT });
+  onClose(() => sender.close());
   const forms = createFormPost({ resolve: egress.resolveWebhook, userAgent: USER_AGENT });
   onClose(() => forms.close());
   const records = createFetchStore(redis);
@@ -197,6 +201,7 @@ export async function buildParts(options: AppOptions, keys: Keys, lifecycle: Lif
     dueWebhooks,
     eventLog,
     announcer,
+    sender,
     mime,
     links: createSignedLinks(parseMasterKeys(keys.master.value, keys.master.place), clock),
     checks: new Map([

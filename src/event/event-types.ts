@@ -16,6 +16,7 @@ const TYPES: Readonly<Record<EventType, true>> = {
   'webhook.failing': true,
   'webhook.disabled': true,
   'webhook.recovered': true,
+  'webhook.test': true,
   'delivery.exhausted': true,
 };
 

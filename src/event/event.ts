@@ -50,6 +50,8 @@ export interface EventFacts {
   'webhook.failing': { failingSince: string; percent: 50 | 70 | 90 };
   'webhook.disabled': { reason: 'failing' | 'gone'; failingSince: string | null };
   'webhook.recovered': { failingSince: string | null };
+  /** For trying; it is in no log. */
+  'webhook.test': object;
   /** Subject: the delivery. */
   'delivery.exhausted': { webhookId: string; eventId: string; attempts: number; status: number | null };
 }

@@ -1,7 +1,8 @@
 /** `/v1/webhooks`: what the contract says of it, in terms of the webhook domain. */
 import type { components } from '../contract.gen.ts';
 import { AppError } from '../errors.ts';
-import type { Webhook, WebhookSettings } from '../webhook/webhook.ts';
+import type { TestDelivery } from '../webhook/test-delivery.ts';
+import type { Webhook, WebhookRef, WebhookSettings } from '../webhook/webhook.ts';
 import type { WebhookService } from '../webhook/webhook-service.ts';
 import type { Call, Handlers } from './route.ts';
 
@@ -9,6 +10,8 @@ type WebhookBody = components['schemas']['Webhook'];
 
 export interface WebhookPorts {
   subscriptions: WebhookService;
+  /** Null where there is no such webhook. */
+  testWebhook(ref: WebhookRef): Promise<TestDelivery | null>;
   clock: { now(): number };
 }
 
@@ -16,10 +19,16 @@ type CallOfOne = Pick<Call<'getWebhook'>, 'principal' | 'path'>;
 
 type WebhookHandlers = Pick<
   Handlers,
-  'createWebhook' | 'listWebhooks' | 'getWebhook' | 'updateWebhook' | 'deleteWebhook' | 'rotateWebhookSecret'
+  | 'createWebhook'
+  | 'listWebhooks'
+  | 'getWebhook'
+  | 'updateWebhook'
+  | 'deleteWebhook'
+  | 'rotateWebhookSecret'
+  | 'testWebhook'
 >;
 
-export function webhookHandlers({ subscriptions, clock }: WebhookPorts): WebhookHandlers {
+export function webhookHandlers({ subscriptions, testWebhook, clock }: WebhookPorts): WebhookHandlers {
   const toBody = (webhook: Webhook): WebhookBody => render(webhook, clock.now());
   const refOf = ({ principal, path }: CallOfOne) => ({ tenant: principal.tenant, id: path.webhookId });
 
@@ -61,6 +70,12 @@ export function webhookHandlers({ subscriptions, clock }: WebhookPorts): Webhook
     async deleteWebhook(call) {
       if (!(await subscriptions.delete(refOf(call)))) throw noWebhook(call.path.webhookId);
       return new Response(null, { status: 204 });
+    },
+
+    async testWebhook(call) {
+      const tested = await testWebhook(refOf(call));
+      if (!tested) throw noWebhook(call.path.webhookId);
+      return { status: 200, body: { acknowledged: tested.isAcknowledged, attempt: tested.attempt } };
     },
 
     async rotateWebhookSecret(call) {

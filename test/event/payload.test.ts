@@ -156,6 +156,7 @@ describe('an event of each type', () => {
     'webhook.failing': { failingSince: TIME, percent: 50 },
     'webhook.disabled': { reason: 'gone', failingSince: null },
     'webhook.recovered': { failingSince: TIME },
+    'webhook.test': {},
     'delivery.exhausted': { webhookId: 'whk_1', eventId: EVENT.id, attempts: 10, status: null },
   };
 

@@ -123,6 +123,7 @@ export async function startMessageApi(options: MessageApiOptions = {}): Promise<
     renderEvent: () => Promise.reject(new Error('not here')),
     webhooks: {} as HttpPorts['webhooks'],
     subscriptions: {} as HttpPorts['subscriptions'],
+    testWebhook: async () => null,
     deliveries: {} as HttpPorts['deliveries'],
     mailboxes: {} as HttpPorts['mailboxes'],
     mailboxFetches: {} as HttpPorts['mailboxFetches'],

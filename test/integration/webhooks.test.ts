@@ -129,3 +129,27 @@ it('deliveries are on record with every attempt, and are sent again under the sa
     status: 404,
   });
 }, 90_000);
+
+it('can be tried, whatever it is subscribed to, and disabled as it is; that is on no record', async () => {
+  const { webhook, secret } = await subscribe({ events: ['mailbox.*'], headers: { 'x-who': 'tried' } });
+  const path = `/v1/webhooks/${webhook.id}`;
+  const send = async () => (await service.api('POST', `${path}/test`)).json();
+  expect(await send()).toMatchObject({ acknowledged: true, attempt: { status: 204, remoteAddress: '127.0.0.1' } });
+  const [sent] = receiver.received.filter(({ headers }) => headers['x-who'] === 'tried');
+  const { checkWebhook } = createContractChecker();
+  checkWebhook(sent!);
+  expect(new Webhook(secret).verify(sent!.body, sent!.headers as Record<string, string>)).toMatchObject({
+    type: 'webhook.test',
+    subject: webhook.id,
+  });
+
+  refused.set('webhook.test', 410);
+  await service.api('PATCH', path, { body: { disabled: true } });
+  expect(await send()).toMatchObject({ acknowledged: false, attempt: { status: 410 } });
+  refused.clear();
+  expect((await service.api('GET', `${path}/deliveries`)).json()).toMatchObject({ items: [] });
+  expect((await service.api('GET', path)).json()).toMatchObject({ disabledReason: 'owner' });
+  expect((await service.api('POST', `/v1/webhooks/whk_${'0'.repeat(30)}/test`)).asProblem().status).toBeOneOf([
+    400, 404,
+  ]);
+});
