@@ -11,7 +11,9 @@ import { type MadeKey } from './config/keys.ts';
 import { createConsumerStore } from './event/consumer-store.ts';
 import { createEventFeed } from './event/feed.ts';
 import { createNews } from './event/news.ts';
-import { buildEnvelope, buildPayload } from './event/payload.ts';
+import { inlineAttachments } from './event/inline-attachments.ts';
+import { linkSeconds } from './event/limits.ts';
+import { buildEnvelope, buildPayload, type Enclosures } from './event/payload.ts';
 import { AppError } from './errors.ts';
 import type { FetchRef } from './fetch/fetch.ts';
 import { createLeases } from './fetch/lease.ts';
@@ -27,6 +29,7 @@ import { abandonMailbox, runMailbox, type RunMailboxPorts } from './fetch/run-ma
 import { startTicker } from './fetch/tick.ts';
 import { verifyMailbox } from './fetch/verification.ts';
 import { createFetchWorker } from './fetch/worker.ts';
+import { linkMessage } from './http/message-links.ts';
 import { createHttpApp } from './http/app.ts';
 import { startHttpServer } from './http/server.ts';
 import type { MailboxRef } from './mailbox/mailbox.ts';
@@ -133,11 +136,12 @@ async function startWorkers(parts: Parts): Promise<void> {
 
   await startMailboxes(parts, fetchPorts);
 
+  const enclosures = enclosuresOf(parts);
   const deliveryPorts: DeliveryPorts = {
     clock,
     random: Math.random,
     subscriptions,
-    buildPayload: (event) => buildPayload(messages, event),
+    buildPayload: (event) => buildPayload(messages, event, enclosures.thin),
     post: parts.sender.post,
   };
   const webhookWorker = createWebhookWorker({
@@ -156,15 +160,23 @@ async function startWorkers(parts: Parts): Promise<void> {
   checks.set('webhookWorker', async () => (webhookWorker.isRunning() && dispatcher.isRunning() ? 'ok' : 'not running'));
 }
 
+function enclosuresOf({ config, clock, links, messages }: Parts): Record<'thin' | 'full', Enclosures> {
+  const by = { links, clock, publicUrl: config.publicUrl ?? null };
+  const thin: Enclosures = { links: (tenant, message) => linkMessage(by, tenant, message, linkSeconds) };
+  return { thin, full: { ...thin, attachments: (tenant, message) => inlineAttachments(messages, tenant, message) } };
+}
+
 /** Deliveries to the webhooks of tenants. */
 function startWebhooks(parts: Parts): Dispatcher {
   const { config, logger, clock, webhooks, deliveries, messages } = parts;
+  const enclosures = enclosuresOf(parts);
   const sleepUntil = async (ms: number, signal?: AbortSignal): Promise<void> => sleep(ms, undefined, { signal });
   const drainPorts: DrainPorts = {
     clock: { now: clock.now, sleep: sleepUntil },
     random: Math.random,
     retryDelaysMs: config.webhookRetryDelaysMs,
-    buildPayload: (event, form) => buildPayload(form === 'thin' ? withoutBodies(messages) : messages, event),
+    buildPayload: (event, form) =>
+      buildPayload(form === 'thin' ? withoutBodies(messages) : messages, event, enclosures[form]),
     post: parts.sender.post,
     webhooks,
     deliveries,

@@ -1386,7 +1386,7 @@ export interface components {
                 readonly [key: string]: string;
             };
             /**
-             * @description `thin`: what a message is, without its text. `full`: with text and HTML, up to a bound.
+             * @description `thin`: what a message is, a snippet, and links that expire. `full`: with text, HTML and attachments, each up to a bound.
              * @default thin
              * @enum {string}
              */
@@ -1440,7 +1440,7 @@ export interface components {
                 readonly [key: string]: string;
             };
             /**
-             * @description `thin`: what a message is, without its text. `full`: with text and HTML, up to a bound.
+             * @description `thin`: what a message is, a snippet, and links that expire. `full`: with text, HTML and attachments, each up to a bound.
              * @enum {string}
              */
             readonly payload?: "thin" | "full";
@@ -1474,7 +1474,7 @@ export interface components {
             /** @description Of the extra headers; their values are not shown. */
             readonly headerNames: readonly string[];
             /**
-             * @description `thin`: what a message is, without its text. `full`: with text and HTML, up to a bound.
+             * @description `thin`: what a message is, a snippet, and links that expire. `full`: with text, HTML and attachments, each up to a bound.
              * @enum {string}
              */
             readonly payload: "thin" | "full";
@@ -1604,7 +1604,8 @@ export interface components {
         };
         /**
          * @description When a message is deleted upstream, which is never before popbridge has it on disk: `never`; `stored`, as soon as that is so;
-         *     `acknowledged`, in the first fetch after `POST /v1/messages/{messageId}/ack`, or after it was deleted here; so many days after it was
+         *     `acknowledged`, in the first fetch after all its webhooks have answered 2xx, after `POST /v1/messages/{messageId}/ack`, or after it
+         *     was deleted here; so many days after it was
          *     stored; or when the maildrop holds so many newer ones that are stored.
          */
         readonly MailboxDeletePolicy: ("never" | "stored" | "acknowledged") | {
@@ -2550,6 +2551,13 @@ export interface components {
                  *     deleted since; webhooks do not send that.
                  */
                 readonly message: components["schemas"]["Message"] | null;
+                /** @description In what a webhook is sent; anew in each attempt, for a day. */
+                readonly links?: components["schemas"]["MessageLinks"];
+                /** @description In what a webhook with the payload `full` is sent: the bytes of those that fit into 1 MiB together. `links` has all of them. */
+                readonly attachments?: readonly {
+                    readonly id: string;
+                    readonly content: string;
+                }[];
             };
         } & (WithRequired<components["schemas"]["EventEnvelope"], "type" | "mailbox" | "fetch" | "sequence" | "data"> & {
             /**

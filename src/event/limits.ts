@@ -2,6 +2,10 @@
 
 /** Characters of text, and of HTML, that an event carries. */
 export const bodyCharsMax = 64 * 1024;
+/** Of attachments whose bytes an event carries, all together, decoded. */
+export const inlineBytesMax = 1024 * 1024;
+/** For how long the links of an event open what they lead to. */
+export const linkSeconds = 24 * 60 * 60;
 /** Events whose ids are known, so that one that happens again is not appended again; twice as many for a while. */
 export const recentMax = 5_000;
 export const recentMs = 60 * 60 * 1000;

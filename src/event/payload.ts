@@ -5,6 +5,7 @@
 import type { components } from '../contract.gen.ts';
 import type { Message } from '../message/message.ts';
 import type { EventRef } from './event.ts';
+import type { InlineAttachment } from './inline-attachments.ts';
 import { bodyCharsMax } from './limits.ts';
 
 export type EventEnvelope = components['schemas']['Event'];
@@ -13,16 +14,30 @@ export interface MessageReader {
   find(tenant: string, id: string): Promise<Message | null>;
 }
 
+/** What is sent to who may have no key, beside the event as it is read. */
+export interface Enclosures {
+  links(tenant: string, message: Message): components['schemas']['MessageLinks'];
+  attachments?(tenant: string, message: Message): Promise<InlineAttachment[]>;
+}
+
 /** Digits of a sequence, which sorts as text, too. */
 const SEQUENCE_DIGITS = 12;
 
 /** The envelope as JSON. Null for a message that has been deleted since. */
-export async function buildPayload(messages: MessageReader, event: EventRef): Promise<string | null> {
-  const envelope = await buildEnvelope(messages, event);
+export async function buildPayload(
+  messages: MessageReader,
+  event: EventRef,
+  enclosures?: Enclosures,
+): Promise<string | null> {
+  const envelope = await buildEnvelope(messages, event, enclosures);
   return envelope.type === 'message.received' && envelope.data.message === null ? null : JSON.stringify(envelope);
 }
 
-export async function buildEnvelope(messages: MessageReader, event: EventRef): Promise<EventEnvelope> {
+export async function buildEnvelope(
+  messages: MessageReader,
+  event: EventRef,
+  enclosures?: Enclosures,
+): Promise<EventEnvelope> {
   const { id, type, tenant, subject, time, mailboxId, fetchId, sequence } = event;
   // Which data belongs to which type is in the contract, and a test holds every type against it.
   return {
@@ -37,15 +52,20 @@ export async function buildEnvelope(messages: MessageReader, event: EventRef): P
     ...(mailboxId !== null && { mailbox: mailboxId }),
     ...(fetchId !== null && { fetch: fetchId }),
     ...(sequence !== null && { sequence: String(sequence).padStart(SEQUENCE_DIGITS, '0') }),
-    data: await dataOf(messages, event),
+    data: await dataOf(messages, event, enclosures),
   } as EventEnvelope;
 }
 
-async function dataOf(messages: MessageReader, event: EventRef): Promise<object> {
+async function dataOf(messages: MessageReader, event: EventRef, enclosures: Enclosures | undefined): Promise<object> {
   if (event.type === 'message.deleted_upstream') return { messageId: event.subject };
   if (event.type !== 'message.received') return event.facts;
   const message = await messages.find(event.tenant, event.subject);
-  return { message: message && { ...message, ...cutBodies(message) } };
+  if (!message) return { message: null };
+  return {
+    message: { ...message, ...cutBodies(message) },
+    ...(enclosures && { links: enclosures.links(event.tenant, message) }),
+    ...(enclosures?.attachments && { attachments: await enclosures.attachments(event.tenant, message) }),
+  };
 }
 
 /** An event is a notice: long bodies are cut, marked as such, and whole at `GET /v1/messages/{id}`. */

@@ -21,7 +21,25 @@ beforeAll(async () => {
   });
   pop3 = await startFakePop3({
     // What stands at the end is in no snippet.
-    mails: ['one', 'two'].map((name) => `Subject: ${name}\r\n\r\n${'word '.repeat(200)}the end of ${name}\r\n`),
+    mails: ['one', 'two'].map((name) =>
+      [
+        `Subject: ${name}`,
+        'MIME-Version: 1.0',
+        'Content-Type: multipart/mixed; boundary=b',
+        '',
+        '--b',
+        '',
+        `${'word '.repeat(200)}the end of ${name}`,
+        '--b',
+        'Content-Type: application/octet-stream',
+        'Content-Disposition: attachment; filename=file.bin',
+        'Content-Transfer-Encoding: base64',
+        '',
+        Buffer.from('the file').toString('base64'),
+        '--b--',
+        '',
+      ].join('\r\n'),
+    ),
   });
   service = await startService({ env: { POPBRIDGE_WEBHOOK_RETRIES: '1s,1s,1s,1s,1s,1s' } });
 });
@@ -61,6 +79,15 @@ it('each event comes signed and by the contract, thin without text; what all hav
       new Webhook(secret).verify(webhook.body, webhook.headers as Record<string, string>);
       checkWebhook(webhook);
       expect(webhook.body.includes('the end of')).toBe(who === 'full');
+      const { type, data } = JSON.parse(webhook.body.toString()) as components['schemas']['MessageReceivedEvent'];
+      if (type !== 'message.received') continue;
+      // Whoever has the notice needs no key to read the message.
+      const linked = await service.api('GET', data.links!.message, { key: null });
+      expect(linked.asMessage().id).toBe(data.message!.id);
+      const attached = Buffer.from('the file').toString('base64');
+      expect(data.attachments).toEqual(
+        who === 'full' ? [{ id: expect.any(String) as string, content: attached }] : undefined,
+      );
     }
   }
 
@@ -135,7 +162,7 @@ it('can be tried, whatever it is subscribed to, and disabled as it is; that is o
   const path = `/v1/webhooks/${webhook.id}`;
   const send = async () => (await service.api('POST', `${path}/test`)).json();
   expect(await send()).toMatchObject({ acknowledged: true, attempt: { status: 204, remoteAddress: '127.0.0.1' } });
-  const [sent] = receiver.received.filter(({ headers }) => headers['x-who'] === 'tried');
+  const sent = receiver.received.find(({ headers }) => headers['x-who'] === 'tried');
   const { checkWebhook } = createContractChecker();
   checkWebhook(sent!);
   expect(new Webhook(secret).verify(sent!.body, sent!.headers as Record<string, string>)).toMatchObject({
