@@ -11,8 +11,11 @@ export interface DnsServer {
   close(): Promise<void>;
 }
 
-/** By `SRV name` or `MX name`: records, or `silent` for no answer. Any other name does not exist. */
-export type Zone = Readonly<Record<string, readonly object[] | 'silent'>>;
+/** An address, or what a record of another kind has. */
+type RecordData = string | object;
+
+/** By `SRV name`, `MX name` or `A name`: records, what makes them for each question, or `silent` for no answer. Any other name does not exist. */
+export type Zone = Readonly<Record<string, readonly RecordData[] | (() => readonly RecordData[]) | 'silent'>>;
 
 export async function startDnsServer(zone: Zone): Promise<DnsServer> {
   const socket = createSocket('udp4');
@@ -23,8 +26,9 @@ export async function startDnsServer(zone: Zone): Promise<DnsServer> {
     if (!question) return;
     const key = `${question.type} ${question.name.toLowerCase()}`;
     asked.push(key);
-    const records = zone[key];
-    if (records === 'silent') return;
+    const known = zone[key];
+    if (known === 'silent') return;
+    const records = typeof known === 'function' ? known() : known;
     const answers = (records ?? []).map((data) => ({ type: question.type, name: question.name, ttl: 1, data }));
     const flags = packet.AUTHORITATIVE_ANSWER | (records ? 0 : 3);
     const answer = { type: 'response', id: query.id, flags, questions: [question], answers };

@@ -1,0 +1,55 @@
+/** A name whose answers change between the check and the connection, asked of a real name server and called by the real sender. */
+import { Resolver } from 'node:dns/promises';
+import { expect, onTestFinished, test } from 'vitest';
+import { parseEgressAllow } from '../../src/egress/allow-rule.ts';
+import { createEgressPolicy } from '../../src/egress/policy.ts';
+import { startDnsServer } from '../support/dns-server.ts';
+import { useSender } from '../webhook/sender-fixture.ts';
+
+const { serveHttp, makeSender } = useSender();
+
+/** @param answers to one question after the other; the last one stands. */
+async function set(allow: string, answers: string[]) {
+  const dns = await startDnsServer({
+    'A rebind.example': () => [answers.length > 1 ? (answers.shift() ?? '') : (answers[0] ?? '')],
+  });
+  onTestFinished(() => dns.close());
+  const resolver = new Resolver();
+  resolver.setServers([dns.address]);
+  const policy = createEgressPolicy({
+    allow: parseEgressAllow(allow),
+    resolve: async (host) => (await resolver.resolve4(host)).map((address) => ({ address })),
+  });
+  const served = await serveHttp((_request, response) => void response.writeHead(204, { connection: 'close' }).end());
+  const sender = makeSender({ resolve: policy.resolveWebhook, timeoutMs: 5_000 });
+  const url = `http://rebind.example:${served.port}/hook`;
+  return { dns, policy, served, post: () => sender.post(url, {}, Buffer.from('{}')), url };
+}
+
+test('is not followed to this machine, whatever it was when it was checked', async () => {
+  const { dns, policy, served, post } = await set('8.8.8.8/32:*', ['8.8.8.8', '127.0.0.1']);
+  expect(await policy.resolveWebhook('rebind.example', 443)).toEqual([{ address: '8.8.8.8', family: 4 }]);
+  const answer = await post();
+  expect(answer.status).toBeNull();
+  expect(answer.detail).toContain('POPBRIDGE_EGRESS_ALLOW');
+  expect(answer.detail).not.toContain('127.0.0.1');
+  expect(served.sockets).toHaveLength(0);
+  expect(dns.asked).toEqual(['A rebind.example', 'A rebind.example']);
+});
+
+test('leads to the address that was checked, as no second question is asked on the way to the connection', async () => {
+  const { dns, served, post } = await set('127.0.0.1/32:*', ['127.0.0.1', '10.0.0.1']);
+  expect((await post()).status).toBe(204);
+  expect(served.sockets).toHaveLength(1);
+  expect(dns.asked).toEqual(['A rebind.example']);
+  // And is judged anew for the next one.
+  expect((await post()).status).toBeNull();
+  expect(dns.asked).toEqual(['A rebind.example', 'A rebind.example']);
+  expect(served.sockets).toHaveLength(1);
+});
+
+test('to the metadata of a cloud is refused even where the name is allowed', async () => {
+  const { served, post } = await set('rebind.example:*', ['169.254.169.254']);
+  expect((await post()).status).toBeNull();
+  expect(served.sockets).toHaveLength(0);
+});
