@@ -48,7 +48,7 @@ import { startDispatcher, type Dispatcher } from './webhook/dispatcher.ts';
 import { drainWebhook, type DrainPorts } from './webhook/drain.ts';
 import { createLanes } from './webhook/lanes.ts';
 import { slowAnswerMs } from './webhook/limits.ts';
-import { sendTest } from './webhook/test-delivery.ts';
+import { sendTest } from './webhook/trial.ts';
 import { createWebhookService } from './webhook/webhook-service.ts';
 import { createWebhookWorker } from './webhook/worker.ts';
 import { buildParts, readKeys, type AppOptions, type Closer, type Parts } from './parts.ts';

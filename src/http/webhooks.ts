@@ -1,7 +1,7 @@
 /** `/v1/webhooks`: what the contract says of it, in terms of the webhook domain. */
 import type { components } from '../contract.gen.ts';
 import { AppError } from '../errors.ts';
-import type { TestDelivery } from '../webhook/test-delivery.ts';
+import type { TestDelivery } from '../webhook/trial.ts';
 import type { Webhook, WebhookRef, WebhookSettings } from '../webhook/webhook.ts';
 import type { WebhookService } from '../webhook/webhook-service.ts';
 import type { Call, Handlers } from './route.ts';
