@@ -2,7 +2,7 @@
  * npm run bench:mailboxes, second part: what a stored mailbox takes in Redis, all in; what a fetch of it costs that finds nothing new; and
  * what a ledger of 100,000 unique-ids takes, to be read, held against a listing, and written. Prints a table and the bounds that are kept.
  *
- *     --mailboxes 10000   --polls 4000   --entries 100000   --concurrency 20
+ *     --mailboxes 40000   --polls 40000   --entries 100000   --concurrency 20
  */
 import { spawn } from 'node:child_process';
 import { randomBytes, randomUUID } from 'node:crypto';
@@ -40,8 +40,8 @@ import { startRedis } from '../../support/redis.ts';
 
 const { values: options } = parseArgs({
   options: {
-    mailboxes: { type: 'string', default: '10000' },
-    polls: { type: 'string', default: '4000' },
+    mailboxes: { type: 'string', default: '40000' },
+    polls: { type: 'string', default: '40000' },
     entries: { type: 'string', default: '100000' },
     concurrency: { type: 'string', default: '20' },
   },
