@@ -1,13 +1,12 @@
 /** `GET /v1/events` and its stream: the event log, for consumers that have no URL of their own to be called at. */
-import { Readable } from 'node:stream';
 import type { components, operations } from '../contract.gen.ts';
 import { AppError } from '../errors.ts';
 import type { EventFeed, EventFilter, FeedQuery } from '../event/feed.ts';
 import type { EventRef } from '../event/event.ts';
 import { isTypePattern } from '../event/event-types.ts';
 import { formatPlace, parsePlace, type LoggedEvent, type Place } from '../event/log-codec.ts';
-import { respondWithStream } from './byte-response.ts';
 import { invalidRequest } from './contract.ts';
+import { createEventStreams } from './event-stream.ts';
 import { eventStreamsAtOnceMax, heartbeatMs, pageCharsMax, pollsAtOnceMax } from './limits.ts';
 import { createRoom } from './room.ts';
 import type { Handlers } from './route.ts';
@@ -28,27 +27,22 @@ const STREAM_PAGE = 25;
 
 export function eventHandlers(ports: EventPorts): Pick<Handlers, 'listEvents' | 'streamEvents'> {
   const inRoom = createRoom(pollsAtOnceMax, 'callers', 'kept waiting');
-  let open = 0;
+  const respond = createEventStreams(eventStreamsAtOnceMax, 'streams are open');
 
   async function* follow(tenant: string, query: FeedQuery, signal: AbortSignal): AsyncGenerator<string, void> {
-    open += 1;
-    try {
-      let after = query.after ?? (await ports.events.end(tenant));
-      // Whoever connects again before anything has happened goes on from here.
-      yield `id: ${formatPlace(after)}\n\n`;
-      while (!signal.aborted) {
-        const page = await ports.events.read(tenant, { ...query, after }, signal);
-        // The log has gone by too fast. Whoever connects again is told so.
-        if (!page) return;
-        for (const { place, event } of page.events) {
-          yield `id: ${formatPlace(place)}\ndata: ${JSON.stringify(await ports.renderEvent(event))}\n\n`;
-        }
-        after = page.end;
-        // The comment is seen on the wire, and the id spares whoever comes again what they do not want.
-        if (!signal.aborted && page.events.length === 0) yield `:\nid: ${formatPlace(after)}\n\n`;
+    let after = query.after ?? (await ports.events.end(tenant));
+    // Whoever connects again before anything has happened goes on from here.
+    yield `id: ${formatPlace(after)}\n\n`;
+    while (!signal.aborted) {
+      const page = await ports.events.read(tenant, { ...query, after }, signal);
+      // The log has gone by too fast. Whoever connects again is told so.
+      if (!page) return;
+      for (const { place, event } of page.events) {
+        yield `id: ${formatPlace(place)}\ndata: ${JSON.stringify(await ports.renderEvent(event))}\n\n`;
       }
-    } finally {
-      open -= 1;
+      after = page.end;
+      // The comment is seen on the wire, and the id spares whoever comes again what they do not want.
+      if (!signal.aborted && page.events.length === 0) yield `:\nid: ${formatPlace(after)}\n\n`;
     }
   }
 
@@ -68,13 +62,7 @@ export function eventHandlers(ports: EventPorts): Pick<Handlers, 'listEvents' | 
       const wanted = { ...readFilter(query), after, limit: STREAM_PAGE, waitMs: heartbeatMs };
       // Answered as an error while it still can be.
       if (!(await ports.events.read(tenant, { ...wanted, limit: 1, waitMs: 0 }, signal))) throw eventsMissed();
-      if (open >= eventStreamsAtOnceMax) {
-        const text = `${eventStreamsAtOnceMax} streams are open, which is as many as can be at once. Try again.`;
-        throw new AppError('busy', text);
-      }
-      const init = { headers: { 'content-type': 'text/event-stream', 'cache-control': 'no-store' } };
-      if (method !== 'GET') return new Response(null, init);
-      return respondWithStream(Readable.from(follow(tenant, wanted, AbortSignal.any([signal, ports.shutdown]))), init);
+      return respond(method, () => follow(tenant, wanted, AbortSignal.any([signal, ports.shutdown])));
     },
   };
 }

@@ -1,8 +1,6 @@
 /** `GET /v1/fetches/{id}/stream`: a fetch as it goes on, by server-sent events (HTML Living Standard §9.2). */
-import { Readable } from 'node:stream';
-import { AppError } from '../errors.ts';
 import { hasEnded, type FetchRef } from '../fetch/fetch.ts';
-import { respondWithStream } from './byte-response.ts';
+import { createEventStreams } from './event-stream.ts';
 import { noFetch, renderFetch, type FetchReplyPorts } from './fetch-reply.ts';
 import { heartbeatMs, streamEveryMs, streamsAtOnceMax } from './limits.ts';
 import type { Handlers } from './route.ts';
@@ -15,27 +13,22 @@ export interface FetchStreamPorts {
 }
 
 export function fetchStreamHandlers(ports: FetchStreamPorts): Pick<Handlers, 'streamFetch'> {
-  let open = 0;
+  const respond = createEventStreams(streamsAtOnceMax, 'fetches are being followed');
 
   async function* follow(ref: FetchRef, signal: AbortSignal): AsyncGenerator<string, void> {
-    open += 1;
-    try {
-      let last = '';
-      let heartbeatDueMs = ports.clock.now() + heartbeatMs;
-      while (!signal.aborted) {
-        const fetch = await ports.fetches.waitForEnd(ref, last === '' ? 0 : streamEveryMs, signal);
-        if (!fetch) return; // It was deleted.
-        const body = JSON.stringify(await renderFetch(ports, fetch));
-        const isOver = hasEnded(fetch.state);
-        if (body !== last) yield `event: ${isOver ? 'end' : 'progress'}\ndata: ${body}\n\n`;
-        else if (ports.clock.now() >= heartbeatDueMs) yield ':\n\n';
-        else continue;
-        if (isOver) return;
-        last = body;
-        heartbeatDueMs = ports.clock.now() + heartbeatMs;
-      }
-    } finally {
-      open -= 1;
+    let last = '';
+    let heartbeatDueMs = ports.clock.now() + heartbeatMs;
+    while (!signal.aborted) {
+      const fetch = await ports.fetches.waitForEnd(ref, last === '' ? 0 : streamEveryMs, signal);
+      if (!fetch) return; // It was deleted.
+      const body = JSON.stringify(await renderFetch(ports, fetch));
+      const isOver = hasEnded(fetch.state);
+      if (body !== last) yield `event: ${isOver ? 'end' : 'progress'}\ndata: ${body}\n\n`;
+      else if (ports.clock.now() >= heartbeatDueMs) yield ':\n\n';
+      else continue;
+      if (isOver) return;
+      last = body;
+      heartbeatDueMs = ports.clock.now() + heartbeatMs;
     }
   }
 
@@ -43,14 +36,7 @@ export function fetchStreamHandlers(ports: FetchStreamPorts): Pick<Handlers, 'st
     async streamFetch({ method, principal, path, signal }) {
       const ref = { tenant: principal.tenant, id: path.fetchId };
       if (!(await ports.fetches.find(ref))) throw noFetch(ref.id);
-      if (open >= streamsAtOnceMax) {
-        const text = `${streamsAtOnceMax} fetches are being followed, which is as many as can be at once. Try again.`;
-        throw new AppError('busy', text);
-      }
-      const init = { headers: { 'content-type': 'text/event-stream', 'cache-control': 'no-store' } };
-      if (method !== 'GET') return new Response(null, init);
-      const events = Readable.from(follow(ref, AbortSignal.any([signal, ports.shutdown])));
-      return respondWithStream(events, init);
+      return respond(method, () => follow(ref, AbortSignal.any([signal, ports.shutdown])));
     },
   };
 }
