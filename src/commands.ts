@@ -13,6 +13,7 @@ import { createBlobStore } from './message/blobs/blob-store-choice.ts';
 import { createMessageStore, type MessageStorePorts } from './message/message-store.ts';
 import { startEmbedded, type AppOptions, type Closer } from './parts.ts';
 import { connectRedis, openRedis } from './redis/connection.ts';
+import { openData } from './redis/data-version.ts';
 import { createDurability } from './redis/durability.ts';
 
 /**
@@ -74,6 +75,7 @@ async function withStores<T>(options: AppOptions, work: (stores: Stores) => Prom
     const redis = openRedis(address, logger);
     closers.push(() => redis.disconnect());
     await connectRedis(redis, config.redisUrl ? new URL(config.redisUrl).host : address);
+    await openData(redis, logger);
     const blobs = createBlobStore(config.blobs, { redis, dataDir: config.dataDir });
     return await work({ redis, blobs, sealer, options });
   } finally {

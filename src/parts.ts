@@ -31,6 +31,7 @@ import { createMimePool, type MimePool } from './mime/pool.ts';
 import { connectRedis, openBlockingRedis, openRedis } from './redis/connection.ts';
 import { startEmbeddedRedis } from './redis/embedded.ts';
 import { findRedisServer } from './redis/server-binary.ts';
+import { checkData, openData } from './redis/data-version.ts';
 import { checkServer } from './redis/server-facts.ts';
 import { announceToWebhooks } from './webhook/announce.ts';
 import { createDeliveryStore, type DeliveryStore } from './webhook/delivery-store.ts';
@@ -128,6 +129,7 @@ export async function buildParts(options: AppOptions, keys: Keys, lifecycle: Lif
   };
   const redis = await openStore();
   await checkServer(redis, logger);
+  await openData(redis, logger);
   const openBlocking = (): Redis => {
     const blocking = openBlockingRedis(address, logger);
     onClose(() => blocking.disconnect());
@@ -206,6 +208,7 @@ export async function buildParts(options: AppOptions, keys: Keys, lifecycle: Lif
     links: createSignedLinks(parseMasterKeys(keys.master.value, keys.master.place), clock),
     checks: new Map([
       ['redis', async () => ((await redis.ping().catch(() => '')) === 'PONG' ? 'ok' : 'Redis does not answer')],
+      ['data', async () => checkData(redis).catch(() => 'Redis does not answer')],
     ]),
     ...lifecycle,
   };

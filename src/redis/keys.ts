@@ -314,6 +314,9 @@ export function blobDraftKey(draftId: string): string {
 /** String: written and gone again when the server is asked what is on its disk. Of no tenant, as it says nothing. */
 export const durabilityKey = `${PREFIX}:{durability}:mark`;
 
+/** Hash: the version of all data here. Of no tenant. */
+export const dataKey = `${PREFIX}:{data}:version`;
+
 /** BullMQ puts the queue's name behind its prefix; the tag keeps all keys of one queue on one slot. */
 export function queuePrefix(queue: string): string {
   return `${PREFIX}:{queue/${queue}}`;

@@ -34,6 +34,8 @@ export interface ServiceOptions {
   readonly env?: Readonly<Record<string, string | undefined>>;
   /** The caller's, and not removed. A new one in the temporary folder, removed by `close`, unless given. */
   readonly dataDir?: string;
+  /** Of the program: this checkout unless given. */
+  readonly root?: string;
   /** Instead of the embedded Redis. */
   readonly redis?: Pick<TestRedis, 'socketPath'>;
 }
@@ -107,7 +109,11 @@ export async function startService(options: ServiceOptions = {}): Promise<Servic
   const dataDir = options.dataDir ?? (await mkdtemp(join(tmpdir(), 'popbridge-service-')));
   const env = { ...serviceEnv(dataDir, options.redis), ...options.env };
   const operatorKey = env['POPBRIDGE_OPERATOR_KEY'] ?? OPERATOR_KEY;
-  const child = spawn(process.execPath, ['src/main.ts'], { cwd: ROOT, env, stdio: ['ignore', 'pipe', 'pipe'] });
+  const child = spawn(process.execPath, ['src/main.ts'], {
+    cwd: options.root ?? ROOT,
+    env,
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
   const killChild = (): void => void child.kill('SIGKILL');
   process.once('exit', killChild);
 
