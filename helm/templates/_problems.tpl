@@ -93,6 +93,11 @@
 {{- if not (include "popbridge.secretRef" (dict "root" $ "name" "valkeyPassword")) -}}
 {{- $problems = append $problems "valkey.password is missing: set it (openssl rand -hex 24), or valkey.existingSecret" -}}
 {{- end -}}
+{{- $units := dict "b" 1 "k" 1000 "kb" 1024 "m" 1000000 "mb" 1048576 "g" 1000000000 "gb" 1073741824 -}}
+{{- $bytes := mul (regexFind "^[0-9]+" .maxmemory | int64) (get $units (regexFind "[a-z]+$" .maxmemory)) -}}
+{{- if and (eq $.Values.blobs.store "redis") (gt (mul 4 (int64 $.Values.blobs.redis.bytesMax)) (mul 3 $bytes)) -}}
+{{- $problems = append $problems (printf "blobs.redis.bytesMax is %d, more than three quarters of valkey.maxmemory (%s): mail would leave no room for the rest. Raise that, or lower it" (int64 $.Values.blobs.redis.bytesMax) .maxmemory) -}}
+{{- end -}}
 {{- range $directive, $value := .config -}}
 {{- $name := lower $directive -}}
 {{- if and (eq $name "maxmemory-policy") (ne (toString $value) "noeviction") -}}

@@ -240,6 +240,19 @@ it('master keys are mounted as a file that others of the machine cannot read', (
   });
 });
 
+it('only popbridge has the account that may have a role in the cloud', () => {
+  const accounts = podsOf(objectsOf('trying out')).map(({ pod }) => [
+    pod.metadata?.labels?.['app.kubernetes.io/component'],
+    pod.spec?.serviceAccountName,
+  ]);
+  expect(Object.fromEntries(accounts)).toEqual({
+    api: 'mail-popbridge',
+    worker: 'mail-popbridge',
+    valkey: undefined,
+    test: undefined,
+  });
+});
+
 it('workers have no part in the Service of the API', async () => {
   expect(find(await render(MINIMAL), 'Service', 'mail-popbridge')['spec']).toMatchObject({
     selector: { 'app.kubernetes.io/component': 'api' },

@@ -59,6 +59,10 @@ const CONTRADICTIONS: Readonly<Record<string, [values: object, says: string | re
   ],
   'a CA without TLS': [{ ...MINIMAL, redis: { ...HOSTS, ca: { existingSecret: 'a' } } }, 'redis.tls=true'],
   'Valkey with several pods': [{ ...TRY_OUT, valkey: { ...TRY_OUT.valkey, replicas: 3 } }, 'valkey.replicas is 3'],
+  'mail that leaves Valkey no room': [
+    { ...TRY_OUT, valkey: { ...TRY_OUT.valkey, maxmemory: '300mb' } },
+    'more than three quarters of valkey.maxmemory (300mb)',
+  ],
   'Valkey without a password': [{ ...TRY_OUT, valkey: { enabled: true } }, 'valkey.password is missing'],
   'Valkey that evicts': [
     { ...TRY_OUT, valkey: { ...TRY_OUT.valkey, config: { 'maxmemory-policy': 'allkeys-lru' } } },
