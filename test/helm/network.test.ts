@@ -166,7 +166,7 @@ it('what is public to a policy is public to popbridge, and the other way round',
 });
 
 it('tunnels are not reached at all', () => {
-  for (const text of ['2002:808:808::1', '2001:0:4136:e378:8000:63bf:3fff:fdd2']) {
+  for (const text of ['2002:808:808::1', '2002:c0a8:101::1', '2001:0:4136:e378:8000:63bf:3fff:fdd2']) {
     expect(reaches(objectsOf('minimal'), 'worker', text, 995)).toBe(false);
   }
 });

@@ -121,6 +121,9 @@ it('large numbers are written out', () => {
     'bridge',
   )['data'] as Record<string, string>;
   expect([POPBRIDGE_MESSAGE_BYTES_MAX, POPBRIDGE_QUOTA_BYTES]).toEqual(['104857600', '1000000000000']);
+  expect(find(objectsOf('trying out'), 'ConfigMap', 'mail-popbridge')['data']).toMatchObject({
+    POPBRIDGE_REDIS_BLOBS_BYTES_MAX: '268435456',
+  });
 });
 
 it.each([
