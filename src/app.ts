@@ -286,11 +286,7 @@ async function startApi(parts: Parts, access: Access): Promise<string> {
       verify: (tenant, request, signal) =>
         verifyMailbox({ ...common, resolve: egress.resolvePop3, logins: parts.logins }, tenant, request, signal),
       findSettings: (email, signal) =>
-        findSettings(
-          { createDns: createDnsResolver, resolveHttps: egress.resolveWebhook, checkPop3: egress.checkPop3 },
-          email,
-          signal,
-        ),
+        findSettings({ createDns: createDnsResolver, https: parts.https, checkPop3: egress.checkPop3 }, email, signal),
       webhooks: {
         register: subscriptions.register,
         summarise: subscriptions.summarise,

@@ -664,7 +664,8 @@ export interface paths {
         /**
          * Send a webhook an event to try it
          * @description `webhook.test` is sent at once and once, signed as any event, also where the webhook is disabled or does not ask for such events. The
-         *     answer is 200 whatever came of it. It is not put on record, and does not count for how the webhook fares.
+         *     answer is 200 whatever came of it; 503 (`egress_unavailable`) where popbridge's own egress proxy is at fault, and nothing was sent. It is
+         *     not put on record, and does not count for how the webhook fares.
          */
         readonly post: operations["testWebhook"];
         readonly delete?: never;
@@ -2790,7 +2791,7 @@ export interface components {
             readonly title: string;
             readonly status: number;
             /** @enum {string} */
-            readonly code: "invalid_request" | "invalid_json" | "unsupported_media_type" | "body_too_large" | "range_not_satisfiable" | "unauthorized" | "link_expired" | "not_found" | "method_not_allowed" | "conflict" | "egress_blocked" | "storage_unavailable" | "busy" | "events_missed" | "internal_error";
+            readonly code: "invalid_request" | "invalid_json" | "unsupported_media_type" | "body_too_large" | "range_not_satisfiable" | "unauthorized" | "link_expired" | "not_found" | "method_not_allowed" | "conflict" | "egress_blocked" | "storage_unavailable" | "egress_unavailable" | "busy" | "events_missed" | "internal_error";
             readonly detail: string;
             /** @description The same as in the log. */
             readonly requestId?: string;

@@ -5,7 +5,7 @@
 import { subscribe, unsubscribe } from 'node:diagnostics_channel';
 import type { Socket } from 'node:net';
 import { Agent, request } from 'undici';
-import { createCheckedConnector, type ConnectTimes, type ResolveAddresses } from '../egress/connector.ts';
+import { createCheckedConnector, type Connected, type ConnectorPorts } from '../egress/connector.ts';
 import { untilAborted } from '../egress/lookup.ts';
 import { AppError, toError } from '../errors.ts';
 import { readStart, type Answer, type Phases } from './answer.ts';
@@ -13,16 +13,16 @@ import { attemptTimeoutMs, connectionsPerHostMax, detailCharsMax } from './limit
 
 export interface Sender {
   /**
-   * Never throws for what the endpoint or the network does, and always resolves within the time limit.
+   * Never throws for what the endpoint or the network does, and always settles within the time limit.
    * @param timeoutMs of this attempt; the sender's own unless given.
+   * @throws AppError `egress_unavailable`: the operator's proxy is at fault, and the endpoint was not reached.
    */
   post(url: string, headers: Record<string, string>, body: Buffer, timeoutMs?: number): Promise<Answer>;
   /** Call when no attempt is under way: those that are end without an answer. */
   close(): Promise<void>;
 }
 
-export interface SenderPorts {
-  resolve: ResolveAddresses;
+export interface SenderPorts extends Pick<ConnectorPorts, 'resolve' | 'proxy'> {
   userAgent: string;
   /** Of one attempt; `attemptTimeoutMs` unless set. */
   timeoutMs?: number;
@@ -36,9 +36,14 @@ interface Sent {
 
 const SEND_HEADERS = 'undici:client:sendHeaders';
 
-export function createSender({ resolve, userAgent, timeoutMs: usualMs = attemptTimeoutMs }: SenderPorts): Sender {
-  /** Until the first request is sent on them. */
-  const times = new WeakMap<Socket, ConnectTimes>();
+export function createSender({
+  resolve,
+  proxy,
+  userAgent,
+  timeoutMs: usualMs = attemptTimeoutMs,
+}: SenderPorts): Sender {
+  /** How each connection was made: told of the first request on it, but for where it leads. */
+  const made = new WeakMap<Socket, Connected & { isTold: boolean }>();
   /** By the body, which is one attempt's alone: undici says on which socket a request goes out nowhere but here. */
   const sent = new WeakMap<object, Sent>();
   const noteSent = (message: unknown): void => {
@@ -49,7 +54,12 @@ export function createSender({ resolve, userAgent, timeoutMs: usualMs = attemptT
   const agent = new Agent({
     connections: connectionsPerHostMax,
     pipelining: 1,
-    connect: createCheckedConnector(resolve, usualMs, (socket, taken) => times.set(socket, taken)),
+    connect: createCheckedConnector({
+      resolve,
+      proxy,
+      timeoutMs: usualMs,
+      observe: (socket, connected) => made.set(socket, { ...connected, isTold: false }),
+    }),
   });
 
   function describe(
@@ -58,8 +68,9 @@ export function createSender({ resolve, userAgent, timeoutMs: usualMs = attemptT
     firstByteAtMs: number | null,
   ): Pick<Answer, 'phases' | 'remoteAddress'> {
     const { socket, sentMs } = sent.get(body) ?? {};
-    const taken = socket && times.get(socket);
-    if (socket) times.delete(socket);
+    const connected = socket && made.get(socket);
+    const taken = connected?.isTold === false ? connected : null;
+    if (connected) connected.isTold = true;
     const phases: Phases = {
       dnsMs: round(taken?.dnsMs),
       connectMs: round(taken?.connectMs),
@@ -67,7 +78,7 @@ export function createSender({ resolve, userAgent, timeoutMs: usualMs = attemptT
       firstByteMs: firstByteAtMs === null || sentMs === undefined ? null : round(firstByteAtMs - sentMs),
       totalMs: round(performance.now() - fromMs) ?? 0,
     };
-    return { phases, remoteAddress: socket?.remoteAddress ?? null };
+    return { phases, remoteAddress: connected?.address ?? null };
   }
 
   return {
@@ -93,6 +104,9 @@ export function createSender({ resolve, userAgent, timeoutMs: usualMs = attemptT
           ...describe(body, fromMs, firstByteAtMs),
         };
       } catch (error) {
+        if (isProxyFault(error)) throw error;
+        // It may wait for a shorter time than what else waits for the proxy.
+        if (signal.aborted && !sent.has(body) && proxy?.isAwaited(new URL(url).host)) throw proxyUnanswered();
         const detail = explain(toError(error), timeoutMs);
         return { status: null, detail, retryAfter: null, ...describe(body, fromMs, null) };
       }
@@ -106,6 +120,17 @@ export function createSender({ resolve, userAgent, timeoutMs: usualMs = attemptT
 
 function headerOf(value: string | string[] | undefined): string | null {
   return (Array.isArray(value) ? value[0] : value) ?? null;
+}
+
+function isProxyFault(error: unknown): error is AppError {
+  return error instanceof AppError && error.code === 'egress_unavailable';
+}
+
+function proxyUnanswered(): AppError {
+  return new AppError(
+    'egress_unavailable',
+    'The egress proxy did not answer in time. What goes through it is tried again later.',
+  );
 }
 
 /** To tenths. */
