@@ -295,6 +295,7 @@ async function startApi(parts: Parts, access: Access): Promise<string> {
       events: createEventFeed({ log: parts.eventLog, news: createNews(parts.openBlocking()), clock }),
       consumers: createConsumerStore(redis),
       renderEvent: (event) => buildEnvelope(messages, event),
+      countMissed: parts.deliveries.countMissed,
       testWebhook: (ref) =>
         sendTest(
           {
@@ -305,7 +306,12 @@ async function startApi(parts: Parts, access: Access): Promise<string> {
           },
           ref,
         ),
-      deliveries: createDeliveryService(redis, { clock, webhooks: parts.webhooks, due: parts.dueWebhooks }),
+      deliveries: createDeliveryService(redis, {
+        clock,
+        webhooks: parts.webhooks,
+        deliveries: parts.deliveries,
+        due: parts.dueWebhooks,
+      }),
       subscriptions: createWebhookService({
         clock,
         random: randomBytes,

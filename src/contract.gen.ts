@@ -713,8 +713,8 @@ export interface paths {
         /**
          * Send many deliveries of a webhook again
          * @description Deliveries that have ended and that the filter lets through are due again, under the same `webhook-id` and with all attempts before them;
-         *     they are sent at the webhook's own rate and concurrency. One request looks through a bounded number, the newest first. Ask again with
-         *     `nextCursor` until it is null: what was broken off goes on where it was.
+         *     they are sent at the webhook's own rate and concurrency, and by an ordered one in their order. One request looks through a bounded number,
+         *     the oldest first. Ask again with `nextCursor` until it is null: what was broken off goes on where it was.
          */
         readonly post: operations["replayDeliveries"];
         readonly delete?: never;
@@ -1495,6 +1495,11 @@ export interface components {
             readonly disabledReason: ("owner" | "gone" | "failing") | null;
             /** Format: date-time */
             readonly disabledAt: string | null;
+            /**
+             * @description Events that happened while popbridge had it disabled, and were not sent since. `POST /v1/webhooks/{webhookId}/replay` sends them
+             *     once it is enabled again.
+             */
+            readonly missed: number;
             /** @description Verifies `v1a`: `whpk_` and the 32 bytes in base64; null without `ed25519`. */
             readonly publicKey: string | null;
             /** @description One for each secret that signs, the newest first; null where it has no end. */

@@ -9,7 +9,7 @@ import { createCheckedConnector, type Connected, type ConnectorPorts } from '../
 import { untilAborted } from '../egress/lookup.ts';
 import { AppError, toError } from '../errors.ts';
 import { readStart, type Answer, type Phases } from './answer.ts';
-import { attemptTimeoutMs, connectionsPerHostMax, detailCharsMax } from './limits.ts';
+import { attemptTimeoutMs, connectionsAgeMsMax, connectionsPerHostMax, detailCharsMax } from './limits.ts';
 
 export interface Sender {
   /**
@@ -26,6 +26,8 @@ export interface SenderPorts extends Pick<ConnectorPorts, 'resolve' | 'proxy'> {
   userAgent: string;
   /** Of one attempt; `attemptTimeoutMs` unless set. */
   timeoutMs?: number;
+  /** Of the connections that are kept; `connectionsAgeMsMax` unless set. */
+  ageMsMax?: number;
 }
 
 /** Of one attempt, once its head has been written. */
@@ -36,12 +38,8 @@ interface Sent {
 
 const SEND_HEADERS = 'undici:client:sendHeaders';
 
-export function createSender({
-  resolve,
-  proxy,
-  userAgent,
-  timeoutMs: usualMs = attemptTimeoutMs,
-}: SenderPorts): Sender {
+export function createSender(ports: SenderPorts): Sender {
+  const { resolve, proxy, userAgent, timeoutMs: usualMs = attemptTimeoutMs, ageMsMax = connectionsAgeMsMax } = ports;
   /** How each connection was made: told of the first request on it, but for where it leads. */
   const made = new WeakMap<Socket, Connected & { isTold: boolean }>();
   /** By the body, which is one attempt's alone: undici says on which socket a request goes out nowhere but here. */
@@ -51,16 +49,28 @@ export function createSender({
     if (Buffer.isBuffer(going.body)) sent.set(going.body, { socket, sentMs: performance.now() });
   };
   subscribe(SEND_HEADERS, noteSent);
-  const agent = new Agent({
-    connections: connectionsPerHostMax,
-    pipelining: 1,
-    connect: createCheckedConnector({
-      resolve,
-      proxy,
-      timeoutMs: usualMs,
-      observe: (socket, connected) => made.set(socket, { ...connected, isTold: false }),
-    }),
+  const connect = createCheckedConnector({
+    resolve,
+    proxy,
+    timeoutMs: usualMs,
+    observe: (socket, connected) => made.set(socket, { ...connected, isTold: false }),
   });
+  const makeAgent = (): Agent => new Agent({ connections: connectionsPerHostMax, pipelining: 1, connect });
+  let agent = makeAgent();
+  let agentSinceMs = performance.now();
+  /** Those that finish what is under way on them. */
+  const leaving = new Set<Agent>();
+
+  /** A connection that is kept for ever would stay where its name has led once. */
+  function currentAgent(): Agent {
+    if (performance.now() - agentSinceMs <= ageMsMax) return agent;
+    const old = agent;
+    leaving.add(old);
+    void old.close().finally(() => leaving.delete(old));
+    agent = makeAgent();
+    agentSinceMs = performance.now();
+    return agent;
+  }
 
   function describe(
     body: Buffer,
@@ -88,7 +98,7 @@ export function createSender({
       try {
         const going = request(url, {
           method: 'POST',
-          dispatcher: agent,
+          dispatcher: currentAgent(),
           headers: { 'content-type': 'application/json', 'user-agent': userAgent, ...headers },
           body,
           signal,
@@ -111,9 +121,9 @@ export function createSender({
         return { status: null, detail, retryAfter: null, ...describe(body, fromMs, null) };
       }
     },
-    close() {
+    async close() {
       unsubscribe(SEND_HEADERS, noteSent);
-      return agent.destroy();
+      await Promise.all([agent, ...leaving].map((each) => each.destroy()));
     },
   };
 }
