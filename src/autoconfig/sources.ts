@@ -2,10 +2,10 @@
 import { Resolver } from 'node:dns/promises';
 import { Agent, request } from 'undici';
 import { createCheckedConnector, type ConnectorPorts } from '../egress/connector.ts';
-import { untilAborted } from '../egress/lookup.ts';
 import { AppError, toError } from '../errors.ts';
 import type { Provider } from '../mailbox/provider.ts';
 import { providerOfExchange } from '../mailbox/providers.ts';
+import { untilAborted } from '../until-aborted.ts';
 import type { EmailAddress } from './address.ts';
 import { DocumentError, readClientConfig, type DocumentServer } from './client-config.ts';
 import { budgetMs, dnsTimeoutMs, dnsTries, documentBytesMax, recordsMax } from './limits.ts';

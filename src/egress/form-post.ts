@@ -4,9 +4,9 @@
  */
 import { Agent, request } from 'undici';
 import { AppError, toError } from '../errors.ts';
+import { untilAborted } from '../until-aborted.ts';
 import { createCheckedConnector, type ConnectorPorts } from './connector.ts';
 import { formAnswerBytesMax, formConnectionsMax, formTimeoutMs } from './limits.ts';
-import { untilAborted } from './lookup.ts';
 
 export interface FormAnswer {
   status: number;

@@ -6,8 +6,8 @@ import { subscribe, unsubscribe } from 'node:diagnostics_channel';
 import type { Socket } from 'node:net';
 import { Agent, request } from 'undici';
 import { createCheckedConnector, type Connected, type ConnectorPorts } from '../egress/connector.ts';
-import { untilAborted } from '../egress/lookup.ts';
 import { AppError, toError } from '../errors.ts';
+import { untilAborted } from '../until-aborted.ts';
 import { readStart, type Answer, type Phases } from './answer.ts';
 import { attemptTimeoutMs, connectionsAgeMsMax, connectionsPerHostMax, detailCharsMax } from './limits.ts';
 

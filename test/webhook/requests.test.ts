@@ -52,6 +52,26 @@ test('an attempt takes no longer than the webhook says', async () => {
   ]);
 });
 
+test('a Redis that is away as an attempt is recorded costs the endpoint no attempt of its budget: it is sent again under the same id', async () => {
+  const receiver = await receive();
+  const webhook = await it.make(receiver.url);
+  let faults = 1;
+  it.start({
+    deliveries: {
+      ...it.deliveries,
+      async record(...about) {
+        if (faults-- <= 0) return it.deliveries.record(...about);
+        it.clock.aheadMs += 60_000; // What was put off is due.
+        throw new Error('Redis is away');
+      },
+    },
+  });
+  await it.announce(received(1));
+  expect((await it.until(webhook, received(1), 'delivered')).spent).toBe(1);
+  const ids = receiver.received.map(({ headers }) => headers['webhook-id']);
+  expect(ids).toEqual([received(1).id, received(1).id]);
+});
+
 test('each attempt is signed with its own time, under the one id', async () => {
   const answers = [500, 500];
   const receiver = await receive({
