@@ -22,7 +22,8 @@ export interface TunnelTarget {
 export interface EgressProxy {
   /**
    * A socket that leads to the target.
-   * @throws AppError `egress_unavailable` for the proxy, `upstream_unreachable` for what it says of the target; the signal's reason.
+   * @throws AppError `egress_unavailable` for the proxy, `upstream_unreachable` for what it says of the target; the signal's reason, once
+   * the proxy has taken up the connection.
    */
   open(target: TunnelTarget, signal: AbortSignal): Promise<Socket>;
   /** Whether something for that host waits for the proxy to take up its connection. */
@@ -91,6 +92,7 @@ export function createEgressProxy(written: string, connectTimeoutMs = proxyConne
       count(target.host, 1);
       asking
         .once('socket', (socket) => socket.once(proxy.isTls ? 'secureConnect' : 'connect', reach))
+        // Whatever the status: Node takes every answer to CONNECT for this.
         .once('connect', ({ statusCode = 0 }, socket: Socket, head: Buffer) => {
           // Whoever takes it has a listener of its own; until then an error ends it, and nothing else.
           socket.on('error', () => undefined);
@@ -101,13 +103,9 @@ export function createEgressProxy(written: string, connectTimeoutMs = proxyConne
           socket.destroy();
           reject(explainStatus(statusCode));
         })
-        // A proxy that takes CONNECT for another request.
-        .once('response', ({ statusCode }) => {
-          asking.destroy();
-          reject(fault(`answered ${statusCode}`));
-        })
         .once('error', (error) => {
-          if (either.aborted) reject(either.reason as Error);
+          if (closing.signal.aborted || (signal.aborted && isReached)) reject(either.reason as Error);
+          else if (signal.aborted) reject(fault('did not answer in time'));
           else if (error instanceof AppError) reject(error);
           else reject(fault(`${isReached ? 'gave no answer' : 'cannot be reached'} (${codeOf(error)})`));
         })

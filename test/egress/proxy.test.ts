@@ -247,6 +247,10 @@ describe('what is wrong with the proxy is a fault of ours, which no endpoint pay
     const url = `http://127.0.0.1:${hole.port}`;
     expect((await attempt(url, { timeoutMs: 10_000 }, 100)).message).toContain('did not answer within 0.1 s');
     expect((await attempt(url, { timeoutMs: 100 }, 10_000)).message).toContain('did not answer in time');
+    // Where an endpoint has several addresses, each has a part of the time.
+    const target = { address: ELSEWHERE, port: 443, host: 'hook.invalid' };
+    const opening = through(url, 10_000).open(target, AbortSignal.timeout(100));
+    expect((await fault(opening)).message).toContain('did not answer in time');
   });
 
   test('its certificate is not to be trusted', async () => {
