@@ -286,11 +286,7 @@ async function startApi(parts: Parts, access: Access): Promise<string> {
       verify: (tenant, request, signal) =>
         verifyMailbox({ ...common, resolve: egress.resolvePop3, logins: parts.logins }, tenant, request, signal),
       findSettings: (email, signal) =>
-        findSettings(
-          { createDns: createDnsResolver, resolveHttps: egress.resolveWebhook, checkPop3: egress.checkPop3 },
-          email,
-          signal,
-        ),
+        findSettings({ createDns: createDnsResolver, https: parts.https, checkPop3: egress.checkPop3 }, email, signal),
       webhooks: {
         register: subscriptions.register,
         summarise: subscriptions.summarise,
@@ -299,6 +295,7 @@ async function startApi(parts: Parts, access: Access): Promise<string> {
       events: createEventFeed({ log: parts.eventLog, news: createNews(parts.openBlocking()), clock }),
       consumers: createConsumerStore(redis),
       renderEvent: (event) => buildEnvelope(messages, event),
+      countMissed: parts.deliveries.countMissed,
       testWebhook: (ref) =>
         sendTest(
           {
@@ -309,7 +306,12 @@ async function startApi(parts: Parts, access: Access): Promise<string> {
           },
           ref,
         ),
-      deliveries: createDeliveryService(redis, { clock, webhooks: parts.webhooks, due: parts.dueWebhooks }),
+      deliveries: createDeliveryService(redis, {
+        clock,
+        webhooks: parts.webhooks,
+        deliveries: parts.deliveries,
+        due: parts.dueWebhooks,
+      }),
       subscriptions: createWebhookService({
         clock,
         random: randomBytes,

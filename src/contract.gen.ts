@@ -664,7 +664,8 @@ export interface paths {
         /**
          * Send a webhook an event to try it
          * @description `webhook.test` is sent at once and once, signed as any event, also where the webhook is disabled or does not ask for such events. The
-         *     answer is 200 whatever came of it. It is not put on record, and does not count for how the webhook fares.
+         *     answer is 200 whatever came of it; 503 (`egress_unavailable`) where popbridge's own egress proxy is at fault, and nothing was sent. It is
+         *     not put on record, and does not count for how the webhook fares.
          */
         readonly post: operations["testWebhook"];
         readonly delete?: never;
@@ -712,8 +713,8 @@ export interface paths {
         /**
          * Send many deliveries of a webhook again
          * @description Deliveries that have ended and that the filter lets through are due again, under the same `webhook-id` and with all attempts before them;
-         *     they are sent at the webhook's own rate and concurrency. One request looks through a bounded number, the newest first. Ask again with
-         *     `nextCursor` until it is null: what was broken off goes on where it was.
+         *     they are sent at the webhook's own rate and concurrency, and by an ordered one in their order. One request looks through a bounded number,
+         *     the oldest first. Ask again with `nextCursor` until it is null: what was broken off goes on where it was.
          */
         readonly post: operations["replayDeliveries"];
         readonly delete?: never;
@@ -1494,6 +1495,11 @@ export interface components {
             readonly disabledReason: ("owner" | "gone" | "failing") | null;
             /** Format: date-time */
             readonly disabledAt: string | null;
+            /**
+             * @description Events that happened while popbridge had it disabled, and were not sent since. `POST /v1/webhooks/{webhookId}/replay` sends them
+             *     once it is enabled again.
+             */
+            readonly missed: number;
             /** @description Verifies `v1a`: `whpk_` and the 32 bytes in base64; null without `ed25519`. */
             readonly publicKey: string | null;
             /** @description One for each secret that signs, the newest first; null where it has no end. */
@@ -2790,7 +2796,7 @@ export interface components {
             readonly title: string;
             readonly status: number;
             /** @enum {string} */
-            readonly code: "invalid_request" | "invalid_json" | "unsupported_media_type" | "body_too_large" | "range_not_satisfiable" | "unauthorized" | "link_expired" | "not_found" | "method_not_allowed" | "conflict" | "egress_blocked" | "storage_unavailable" | "busy" | "events_missed" | "internal_error";
+            readonly code: "invalid_request" | "invalid_json" | "unsupported_media_type" | "body_too_large" | "range_not_satisfiable" | "unauthorized" | "link_expired" | "not_found" | "method_not_allowed" | "conflict" | "egress_blocked" | "storage_unavailable" | "egress_unavailable" | "busy" | "events_missed" | "internal_error";
             readonly detail: string;
             /** @description The same as in the log. */
             readonly requestId?: string;

@@ -57,6 +57,7 @@ export const REQUEST_CODES = [
   'method_not_allowed',
   'conflict',
   'storage_unavailable',
+  'egress_unavailable',
   'busy',
   'events_missed',
 ] as const;

@@ -9,7 +9,9 @@ import type { Config } from './config/config.ts';
 import { keepOperatorKey, type MadeKey } from './config/keys.ts';
 import { readMasterKeys, type MasterKeys } from './config/master-keys.ts';
 import { parseEgressAllow } from './egress/allow-rule.ts';
+import type { ConnectorPorts } from './egress/connector.ts';
 import { createEgressPolicy, type EgressPolicy } from './egress/policy.ts';
+import { createEgressProxy } from './egress/proxy.ts';
 import { createAnnouncer, type Announcer } from './event/announcer.ts';
 import { createEventLog, type EventLog } from './event/event-log.ts';
 import { createFetchStore, type FetchStore } from './fetch/fetch-store.ts';
@@ -70,6 +72,8 @@ export interface Parts extends Lifecycle {
   logger: Logger;
   clock: { now(): number; sleep(ms: number): Promise<void> };
   egress: EgressPolicy;
+  /** The way of outbound HTTP. */
+  https: Pick<ConnectorPorts, 'resolve' | 'proxy'>;
   redis: Redis;
   /** Another connection like it: WAITAOF blocks all that is sent behind it. */
   openStore(): Promise<Redis>;
@@ -115,6 +119,9 @@ export async function buildParts(options: AppOptions, keys: Keys, lifecycle: Lif
   const { onClose } = lifecycle;
   const { config, logger } = options;
   const egress = createEgressPolicy({ allow: parseEgressAllow(config.egressAllow) });
+  const proxy = config.egressProxy === undefined ? null : createEgressProxy(config.egressProxy);
+  onClose(() => proxy?.close());
+  const https = { resolve: egress.resolveWebhook, proxy };
   const limitsOf = parseHostLimits(config.hostLimits.exceptions, config.hostLimits);
   const sealer = createSealer(keys.master.value, keys.master.place);
   if (keys.master.warning) logger.warn(keys.master.warning);
@@ -160,9 +167,9 @@ export async function buildParts(options: AppOptions, keys: Keys, lifecycle: Lif
     onFailure: (error) => logger.warn({ err: error }, 'A message ended its parser thread'),
   });
   onClose(() => mime.close());
-  const sender = createSender({ resolve: egress.resolveWebhook, userAgent: USER_AGENT });
+  const sender = createSender({ ...https, userAgent: USER_AGENT });
   onClose(() => sender.close());
-  const forms = createFormPost({ resolve: egress.resolveWebhook, userAgent: USER_AGENT });
+  const forms = createFormPost({ ...https, userAgent: USER_AGENT });
   onClose(() => forms.close());
   const records = createFetchStore(redis);
   const mailboxLedger = createMailboxLedger(redis, records);
@@ -172,6 +179,7 @@ export async function buildParts(options: AppOptions, keys: Keys, lifecycle: Lif
     logger,
     clock,
     egress,
+    https,
     redis,
     openStore,
     openBlocking,

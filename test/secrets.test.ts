@@ -7,6 +7,7 @@ import { afterAll, beforeAll, expect, it } from 'vitest';
 import { startWebhookReceiver, type WebhookReceiver } from '../src/sandbox/webhook-receiver.ts';
 import { createContractChecker } from './support/contract.ts';
 import { startFakePop3, type FakePop3 } from './support/fake-pop3.ts';
+import { startProxy, type TestProxy } from './support/proxy.ts';
 import { startService, type ApiOptions, type ApiResponse, type Service } from './support/service.ts';
 
 const canary = (): string => `canary${randomBytes(15).toString('hex')}`;
@@ -17,18 +18,21 @@ const wrongPassword = `${canary()}-äß€-${canary()}`;
 const masterKey = randomBytes(32);
 const gatewayToken = canary();
 const webhookKey = randomBytes(32);
+const proxyPassword = canary();
 const SECRETS: Readonly<Record<string, readonly Buffer[]>> = {
   'operator key': [Buffer.from(operatorKey)],
   'master key': [masterKey, Buffer.from(masterKey.toString('base64'))],
   password: [Buffer.from(password)],
   'extra header': [Buffer.from(gatewayToken)],
   'wrong password': wrongPassword.split('-äß€-').map((half) => Buffer.from(half)),
+  'password of the egress proxy': [Buffer.from(proxyPassword)],
   'webhook secret': [webhookKey, Buffer.from(webhookKey.toString('base64'))],
 };
 
 let service: Service;
 let pop3: FakePop3;
 let receiver: WebhookReceiver;
+let proxy: TestProxy;
 /** Everything that came out, by where. */
 const seen = new Map<string, Buffer>();
 let calls = 0;
@@ -51,8 +55,16 @@ beforeAll(async () => {
       QUIT: () => ({ bytes: `+OK goodbye, ${heard}`, after: 'close' }),
     },
   });
+  // Its first refusals repeat the login that it was shown.
+  let asked = 0;
+  proxy = await startProxy({
+    kind: 'http',
+    account: { user: 'ann', password: proxyPassword },
+    refuse: () => [407, 502, 400][asked++],
+  });
   service = await startService({
     env: {
+      POPBRIDGE_EGRESS_PROXY: `http://ann:${proxyPassword}@127.0.0.1:${proxy.port}`,
       POPBRIDGE_OPERATOR_KEY: operatorKey,
       POPBRIDGE_MASTER_KEYS: `k1:${masterKey.toString('base64')}`,
       POPBRIDGE_LOG_LEVEL: 'trace',
@@ -64,6 +76,7 @@ afterAll(async () => {
   await service?.close();
   await pop3?.close();
   await receiver?.close();
+  await proxy?.close();
 });
 
 it('planted secrets appear in no output, answer, webhook, Redis key or file', async () => {
@@ -112,6 +125,8 @@ it('planted secrets appear in no output, answer, webhook, Redis key or file', as
   await call('GET', '/v1/webhooks');
   await call('POST', `/v1/webhooks/${subscribed.id}/secret/rotate`, { body: {} });
 
+  await call('POST', `/v1/webhooks/${subscribed.id}/test`);
+
   // Every way to be refused.
   await call('POST', '/v1/fetches', { body: JSON.stringify(fetchWith(password)).slice(0, -5) });
   await call('POST', '/v1/fetches', { body: { source: { password: [password] } } });
@@ -122,10 +137,12 @@ it('planted secrets appear in no output, answer, webhook, Redis key or file', as
   await call('GET', '/v1/nowhere', { headers: { authorization: `Basic ${operatorKey}` }, key: null });
   await call('GET', '/readyz');
 
-  for (const [index, webhook] of (await receiver.waitFor(1, 10_000)).entries()) {
+  for (const [index, webhook] of (await receiver.waitFor(1, 20_000)).entries()) {
     createContractChecker().checkWebhook(webhook);
     see(`webhook ${index}`, JSON.stringify(webhook.headers), webhook.body);
   }
+  // Through the proxy, which has refused three times before.
+  expect(proxy.targets.length).toBeGreaterThan(3);
   const after = await dumpRedis('after');
   for (const { id } of [right, wrong]) expect(after).not.toContain(`{default/${id}}:credentials`);
   expect(await service.kill('SIGTERM')).toMatchObject({ code: 0 });

@@ -10,11 +10,19 @@ import { canonicalHost } from '../identity.ts';
 import type { LoginMethod, Provider } from '../mailbox/provider.ts';
 import { providerOfDomain, providerOfHost } from '../mailbox/providers.ts';
 import type { TlsMode } from '../mailbox/source.ts';
-import type { ResolveAddresses } from '../egress/connector.ts';
 import { parseEmailAddress, type EmailAddress } from './address.ts';
 import type { DocumentServer } from './client-config.ts';
 import { budgetMs } from './limits.ts';
-import { askDocument, askMx, askSrv, documentUrls, type DnsResolver, type Outcome, type SrvServer } from './sources.ts';
+import {
+  askDocument,
+  askMx,
+  askSrv,
+  documentUrls,
+  type DnsResolver,
+  type HttpsRoute,
+  type Outcome,
+  type SrvServer,
+} from './sources.ts';
 
 export type Origin = 'provider' | 'autoconfig' | 'srv';
 
@@ -53,7 +61,7 @@ export interface FoundSettings {
 export interface FindSettingsPorts {
   /** Of this search alone: it is called off when the time is up. */
   createDns(): DnsResolver;
-  resolveHttps: ResolveAddresses;
+  https: HttpsRoute;
   /** @throws AppError `egress_blocked`. */
   checkPop3(target: { host: string; port: number }): void;
   /** Of the documents; 443 unless given. */
@@ -114,7 +122,7 @@ async function askDomain(
   const urls = documentUrls(address, ports.httpsPort);
   try {
     const [documents, mx, srv] = await Promise.all([
-      Promise.all(urls.map((url) => askDocument(ports.resolveHttps, url, address, signal))),
+      Promise.all(urls.map((url) => askDocument(ports.https, url, address, signal))),
       askMx(dns, address.domain, signal),
       Promise.all(srvNames.map((name) => askSrv(dns, name, signal))),
     ]);

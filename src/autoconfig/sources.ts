@@ -1,11 +1,11 @@
 /** What a domain itself says: its SRV and MX records, and the documents on its servers. Each answer says how it came about. */
 import { Resolver } from 'node:dns/promises';
 import { Agent, request } from 'undici';
-import { createCheckedConnector, type ResolveAddresses } from '../egress/connector.ts';
-import { untilAborted } from '../egress/lookup.ts';
+import { createCheckedConnector, type ConnectorPorts } from '../egress/connector.ts';
 import { AppError, toError } from '../errors.ts';
 import type { Provider } from '../mailbox/provider.ts';
 import { providerOfExchange } from '../mailbox/providers.ts';
+import { untilAborted } from '../until-aborted.ts';
 import type { EmailAddress } from './address.ts';
 import { DocumentError, readClientConfig, type DocumentServer } from './client-config.ts';
 import { budgetMs, dnsTimeoutMs, dnsTries, documentBytesMax, recordsMax } from './limits.ts';
@@ -87,14 +87,20 @@ export function documentUrls({ text, domain }: EmailAddress, port = 443): URL[] 
   ];
 }
 
-/** No redirect is followed. @param resolve is asked at connect time, and its addresses are the only ones. */
+export type HttpsRoute = Pick<ConnectorPorts, 'resolve' | 'proxy'>;
+
+/** No redirect is followed. */
 export async function askDocument(
-  resolve: ResolveAddresses,
+  route: HttpsRoute,
   url: URL,
   address: EmailAddress,
   signal: AbortSignal,
 ): Promise<Answer<DocumentServer>> {
-  const agent = new Agent({ connections: 1, pipelining: 1, connect: createCheckedConnector(resolve, budgetMs) });
+  const agent = new Agent({
+    connections: 1,
+    pipelining: 1,
+    connect: createCheckedConnector({ ...route, timeoutMs: budgetMs }),
+  });
   try {
     const found = await untilAborted(readDocument(agent, url, signal), signal);
     if (found === null) return { outcome: 'none', found: [], detail: 'There is no such document.' };

@@ -36,6 +36,8 @@ export interface Config {
   readonly dataDir: string;
   readonly blobs: BlobSettings;
   readonly egressAllow: string;
+  /** A URL, with the login to the proxy. */
+  readonly egressProxy: string | undefined;
   readonly redisUrl: string | undefined;
   /** How many replicas must have what is stored before it is deleted upstream. */
   readonly redisReplicas: number;
@@ -97,6 +99,7 @@ function toConfig(settings: Settings): Config {
     dataDir: resolve(settings.POPBRIDGE_DATA_DIR),
     blobs: Object.freeze(toBlobs(settings)),
     egressAllow: settings.POPBRIDGE_EGRESS_ALLOW,
+    egressProxy: settings.POPBRIDGE_EGRESS_PROXY,
     redisUrl: settings.REDIS_URL,
     redisReplicas: settings.POPBRIDGE_REDIS_REPLICAS,
     redisServer: settings.POPBRIDGE_REDIS_SERVER,

@@ -135,6 +135,12 @@ export const settingsSchema = {
       description:
         'Hosts and CIDRs that may be connected to beside public addresses, and on what ports: `127.0.0.0/8:*,mail.internal:110`.',
     },
+    POPBRIDGE_EGRESS_PROXY: {
+      type: 'string',
+      pattern: '^https?://',
+      description:
+        'An HTTP proxy through which webhooks are sent, and access tokens and autoconfig documents asked for: `http://user:password@proxy.internal:3128`, or `https://`. POP3 does not go through it.',
+    },
     REDIS_URL: {
       type: 'string',
       pattern: '^rediss?://',

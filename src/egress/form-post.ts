@@ -4,9 +4,9 @@
  */
 import { Agent, request } from 'undici';
 import { AppError, toError } from '../errors.ts';
-import { createCheckedConnector, type ResolveAddresses } from './connector.ts';
+import { untilAborted } from '../until-aborted.ts';
+import { createCheckedConnector, type ConnectorPorts } from './connector.ts';
 import { formAnswerBytesMax, formConnectionsMax, formTimeoutMs } from './limits.ts';
-import { untilAborted } from './lookup.ts';
 
 export interface FormAnswer {
   status: number;
@@ -19,24 +19,23 @@ export interface FormAnswer {
 export interface FormPost {
   /**
    * @throws AppError `egress_blocked`; `upstream_unreachable`, `upstream_timeout`, or `upstream_protocol_error` for an answer over the
-   * bound; the signal's reason.
+   * bound; `egress_unavailable`; the signal's reason.
    */
   post(url: URL, headers: Record<string, string>, body: string, signal: AbortSignal): Promise<FormAnswer>;
   close(): Promise<void>;
 }
 
-export interface FormPostPorts {
-  resolve: ResolveAddresses;
+export interface FormPostPorts extends Pick<ConnectorPorts, 'resolve' | 'proxy'> {
   userAgent: string;
   /** `formTimeoutMs` unless set. */
   timeoutMs?: number;
 }
 
-export function createFormPost({ resolve, userAgent, timeoutMs = formTimeoutMs }: FormPostPorts): FormPost {
+export function createFormPost({ resolve, proxy, userAgent, timeoutMs = formTimeoutMs }: FormPostPorts): FormPost {
   const agent = new Agent({
     connections: formConnectionsMax,
     pipelining: 1,
-    connect: createCheckedConnector(resolve, timeoutMs),
+    connect: createCheckedConnector({ resolve, proxy, timeoutMs }),
   });
   return {
     async post(url, headers, body, signal) {

@@ -16,3 +16,6 @@ export const allowRulesMax = 1000;
 export const formTimeoutMs = 10_000;
 export const formAnswerBytesMax = 64 * 1024;
 export const formConnectionsMax = 20;
+/** Milliseconds until the egress proxy has to have taken up a connection, and addresses of one endpoint that it is asked for. */
+export const proxyConnectTimeoutMs = 5_000;
+export const tunnelTriesMax = 4;

@@ -1,6 +1,7 @@
 /** Host name to addresses, within a time limit, with failures that tell an unknown name from a resolver in trouble. */
 import { lookup } from 'node:dns/promises';
 import { AppError } from '../errors.ts';
+import { untilAborted } from '../until-aborted.ts';
 import { readAddress } from './address.ts';
 import type { Ip } from './address.ts';
 import { addressesMax, lookupTimeoutMs } from './limits.ts';
@@ -31,15 +32,6 @@ export async function findAddresses(
     .slice(0, addressesMax)
     .map(({ address }) => readAddress(address))
     .filter((address) => address !== null);
-}
-
-/** For work that cannot be called off, such as getaddrinfo, or a request that still waits for its connection: its late answer goes nowhere. */
-export function untilAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
-  const { promise, resolve, reject } = Promise.withResolvers<T>();
-  const abort = (): void => reject(signal.reason as Error);
-  signal.addEventListener('abort', abort, { once: true });
-  void work.then(resolve, reject).finally(() => signal.removeEventListener('abort', abort));
-  return promise;
 }
 
 function lookupFailure(name: string, cause: unknown): AppError {

@@ -20,6 +20,7 @@ const PROBLEMS: Partial<Record<ErrorCode, { status: number; title: string; heade
   egress_blocked: { status: 422, title: 'Blocked by the egress policy' },
   storage_unavailable: unavailable(),
   storage_failed: unavailable(),
+  egress_unavailable: unavailable('The egress proxy is unavailable'),
   busy: unavailable('Too busy'),
   cancelled: unavailable('Stopping'),
 };

@@ -12,6 +12,8 @@ export interface WebhookPorts {
   subscriptions: WebhookService;
   /** Null where there is no such webhook. */
   testWebhook(ref: WebhookRef): Promise<TestDelivery | null>;
+  /** What it has missed while popbridge had it disabled. */
+  countMissed(ref: WebhookRef): Promise<number>;
   clock: { now(): number };
 }
 
@@ -28,8 +30,9 @@ type WebhookHandlers = Pick<
   | 'testWebhook'
 >;
 
-export function webhookHandlers({ subscriptions, testWebhook, clock }: WebhookPorts): WebhookHandlers {
-  const toBody = (webhook: Webhook): WebhookBody => render(webhook, clock.now());
+export function webhookHandlers({ subscriptions, testWebhook, countMissed, clock }: WebhookPorts): WebhookHandlers {
+  const toBody = async (webhook: Webhook): Promise<WebhookBody> =>
+    render(webhook, await countMissed(webhook), clock.now());
   const refOf = ({ principal, path }: CallOfOne) => ({ tenant: principal.tenant, id: path.webhookId });
 
   return {
@@ -41,19 +44,19 @@ export function webhookHandlers({ subscriptions, testWebhook, clock }: WebhookPo
         isDisabled: disabled,
       });
       const location = `/v1/webhooks/${webhook.id}`;
-      return { status: 201, headers: { location }, body: { webhook: toBody(webhook), secret } };
+      return { status: 201, headers: { location }, body: { webhook: await toBody(webhook), secret } };
     },
 
     async listWebhooks({ principal, query }) {
       const { limit = 25, cursor = null } = query;
       const { items, next } = await subscriptions.list(principal.tenant, cursor, limit);
-      return { status: 200, body: { items: items.map(toBody), nextCursor: next } };
+      return { status: 200, body: { items: await Promise.all(items.map(toBody)), nextCursor: next } };
     },
 
     async getWebhook(call) {
       const webhook = await subscriptions.find(refOf(call));
       if (!webhook) throw noWebhook(call.path.webhookId);
-      return { status: 200, body: toBody(webhook) };
+      return { status: 200, body: await toBody(webhook) };
     },
 
     async updateWebhook(call) {
@@ -64,7 +67,7 @@ export function webhookHandlers({ subscriptions, testWebhook, clock }: WebhookPo
         ...(disabled !== undefined && { isDisabled: disabled }),
       });
       if (!changed) throw noWebhook(call.path.webhookId);
-      return { status: 200, body: toBody(changed) };
+      return { status: 200, body: await toBody(changed) };
     },
 
     async deleteWebhook(call) {
@@ -81,7 +84,7 @@ export function webhookHandlers({ subscriptions, testWebhook, clock }: WebhookPo
     async rotateWebhookSecret(call) {
       const rotated = await subscriptions.rotateSecret(refOf(call), call.body.overlapSeconds * 1000);
       if (!rotated) throw noWebhook(call.path.webhookId);
-      return { status: 200, body: { webhook: toBody(rotated.webhook), secret: rotated.secret } };
+      return { status: 200, body: { webhook: await toBody(rotated.webhook), secret: rotated.secret } };
     },
   };
 }
@@ -101,7 +104,7 @@ function toSettings({
   };
 }
 
-function render({ id, settings, disabled, ...webhook }: Webhook, nowMs: number): WebhookBody {
+function render({ id, settings, disabled, ...webhook }: Webhook, missed: number, nowMs: number): WebhookBody {
   const { timeoutMs, isOrdered, hasEd25519, ...rest } = settings;
   const { headerNames, publicKey, secretsValidUntil, createdAt, updatedAt } = webhook;
   return {
@@ -114,6 +117,7 @@ function render({ id, settings, disabled, ...webhook }: Webhook, nowMs: number):
     disabled: disabled !== null,
     disabledReason: disabled?.reason ?? null,
     disabledAt: disabled?.at ?? null,
+    missed,
     publicKey,
     secretsValidUntil: secretsValidUntil.filter((until) => until === null || Date.parse(until) > nowMs),
     createdAt,

@@ -107,6 +107,8 @@ export interface WebhookKeys {
   log: string;
   /** Sorted set: those of them that have ended, by when. */
   ended: string;
+  /** Set: those of these that happened while popbridge had the webhook disabled. */
+  missed: string;
   /** Sorted set: event ids, or lines, by when their next attempt is due. */
   queue: string;
   /** String: how the endpoint has fared. */
@@ -122,6 +124,7 @@ export function webhookKeys(tenant: string, webhookId: string): WebhookKeys {
     deliveries: `${tag}:sent`,
     log: `${tag}:log`,
     ended: `${tag}:ended`,
+    missed: `${tag}:missed`,
     queue: `${tag}:queue`,
     health: `${tag}:health`,
     drainer: `${tag}:drainer`,

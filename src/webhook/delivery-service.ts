@@ -3,11 +3,11 @@ import type { Redis } from 'ioredis';
 import { AppError } from '../errors.ts';
 import { readDeliveryId } from '../identity.ts';
 import { webhookKeys } from '../redis/keys.ts';
-import { defineScript } from '../redis/script.ts';
-import { decodeDelivery, encodeDelivery, type Delivery, type DeliveryState } from './delivery-record.ts';
+import { decodeDelivery, type Delivery, type DeliveryState } from './delivery-record.ts';
+import type { DeliveryStore } from './delivery-store.ts';
 import type { DueWebhooks } from './due-webhooks.ts';
-import { lookedThroughMax } from './limits.ts';
-import { wantsEvent, type WebhookRef } from './webhook.ts';
+import { claimMs, lookedThroughMax } from './limits.ts';
+import { wantsEvent, type Webhook, type WebhookRef } from './webhook.ts';
 import type { WebhookStore } from './webhook-store.ts';
 
 /** What is not given lets all through. Times are epoch milliseconds. */
@@ -30,7 +30,7 @@ export interface DeliveryService {
   list(ref: WebhookRef, filter: DeliveryFilter, cursor: string | null, limit: number): Promise<DeliveryPage>;
   /** Null where there is none. @throws AppError `conflict` while it is pending or its webhook is disabled. */
   replay(tenant: string, id: string): Promise<Delivery | null>;
-  /** Of those that have ended. @throws AppError `conflict` while the webhook is disabled. */
+  /** Of those that have ended, the oldest first. @throws AppError `conflict` while the webhook is disabled. */
   replayMany(
     ref: WebhookRef,
     filter: DeliveryFilter,
@@ -41,16 +41,9 @@ export interface DeliveryService {
 export interface DeliveryServicePorts {
   clock: { now(): number };
   webhooks: Pick<WebhookStore, 'find'>;
+  deliveries: Pick<DeliveryStore, 'requeue'>;
   due: Pick<DueWebhooks, 'wake'>;
 }
-
-/** KEYS: deliveries, queue, ended. ARGV: event id, delivery as it was, as it is to be, now. */
-const requeueOne = defineScript(`
-  if redis.call('HGET', KEYS[1], ARGV[1]) ~= ARGV[2] then return 0 end
-  redis.call('HSET', KEYS[1], ARGV[1], ARGV[3])
-  redis.call('ZADD', KEYS[2], ARGV[4], ARGV[1])
-  redis.call('ZREM', KEYS[3], ARGV[1])
-  return 1`);
 
 export function createDeliveryService(redis: Redis, ports: DeliveryServicePorts): DeliveryService {
   const { clock, webhooks, due } = ports;
@@ -63,14 +56,12 @@ export function createDeliveryService(redis: Redis, ports: DeliveryServicePorts)
     return value === null ? null : decodeDelivery(ref, eventId, value);
   }
 
-  async function list(
+  async function look(
     ref: WebhookRef,
-    filter: DeliveryFilter,
-    cursor: string | null,
-    limit: number,
+    { filter, cursor, limit, order }: { filter: DeliveryFilter; cursor: string | null; limit: number; order: Order },
   ): Promise<DeliveryPage> {
     const { deliveries } = keysOf(ref);
-    const places = await readLog(redis, ref, filter, cursor);
+    const places = await readLog(redis, ref, filter, cursor, order);
     const items: Delivery[] = [];
     for (const [at, place] of places.entries()) {
       const value = await redis.hget(deliveries, place.eventId);
@@ -83,88 +74,101 @@ export function createDeliveryService(redis: Redis, ports: DeliveryServicePorts)
     return { items, next: last && places.length === lookedThroughMax ? cursorOf(last) : null };
   }
 
-  /** False where it has changed meanwhile: then it is being sent. */
-  async function requeue(ref: WebhookRef, delivery: Delivery): Promise<Delivery | null> {
-    const nowMs = clock.now();
-    const { deliveries, queue, ended } = keysOf(ref);
-    const again: Delivery = {
-      ...delivery,
-      state: 'pending',
-      spent: 0,
-      nextAttemptAt: new Date(nowMs).toISOString(),
-    };
-    const args = [delivery.event.id, encodeDelivery(delivery), encodeDelivery(again), nowMs];
-    return (await requeueOne(redis, [deliveries, queue, ended], args)) === 1 ? again : null;
+  /** Null where it has changed meanwhile: then it is being sent. */
+  async function requeue(webhook: Webhook, delivery: Delivery): Promise<Delivery | null> {
+    const nextAttemptAt = new Date(clock.now()).toISOString();
+    const again: Delivery = { ...delivery, state: 'pending', spent: 0, nextAttemptAt };
+    return (await ports.deliveries.requeue(webhook, delivery, again, webhook.settings.isOrdered)) ? again : null;
   }
 
-  async function checkEnabled(ref: WebhookRef): Promise<void> {
+  /** Null where there is none. */
+  async function findEnabled(ref: WebhookRef): Promise<Webhook | null> {
     const webhook = await webhooks.find(ref);
     if (webhook && webhook.disabled !== null) {
       throw new AppError('conflict', 'The webhook is disabled: nothing is sent to it. Enable it first.');
     }
+    return webhook;
+  }
+
+  /** What is put in the queue is sent also where whoever does so dies before it has said that it is there. */
+  async function wakeAround<T>(ref: WebhookRef, queueing: () => Promise<T>): Promise<T> {
+    await due.wake(ref, clock.now() + claimMs);
+    const queued = await queueing();
+    await due.wake(ref, clock.now());
+    return queued;
   }
 
   return {
     find,
-    list,
+    list: (ref, filter, cursor, limit) => look(ref, { filter, cursor, limit, order: 'newest' }),
     async replay(tenant, id) {
-      const ref = { tenant, id: readDeliveryId(id).webhookId };
-      await checkEnabled(ref);
-      const delivery = await find(tenant, id);
-      if (!delivery) return null;
-      const again = delivery.state === 'pending' ? null : await requeue(ref, delivery);
-      if (!again) throw new AppError('conflict', 'The delivery is pending: it is sent anyway.');
-      await due.wake(ref, clock.now());
+      const webhook = await findEnabled({ tenant, id: readDeliveryId(id).webhookId });
+      const delivery = webhook && (await find(tenant, id));
+      if (!webhook || !delivery) return null;
+      const pending = new AppError('conflict', 'The delivery is pending: it is sent anyway.');
+      if (delivery.state === 'pending') throw pending;
+      const again = await wakeAround(webhook, () => requeue(webhook, delivery));
+      if (!again) throw pending;
       return again;
     },
     async replayMany(ref, filter, cursor) {
-      await checkEnabled(ref);
-      const { items, next } = await list(ref, filter, cursor, lookedThroughMax);
-      let replayed = 0;
-      for (const delivery of items) {
-        if (delivery.state !== 'pending' && (await requeue(ref, delivery))) replayed += 1;
-      }
-      await due.wake(ref, clock.now());
-      return { replayed, next };
+      const webhook = await findEnabled(ref);
+      if (!webhook) return { replayed: 0, next: null };
+      const { items, next } = await look(ref, { filter, cursor, limit: lookedThroughMax, order: 'oldest' });
+      const ended = items.filter(({ state }) => state !== 'pending');
+      return wakeAround(ref, async () => {
+        let replayed = 0;
+        // One after the other: they are sent in that order.
+        for (const delivery of ended) if (await requeue(webhook, delivery)) replayed += 1;
+        return { replayed, next };
+      });
     },
   };
 }
+
+type Order = 'newest' | 'oldest';
 
 interface Place {
   eventId: string;
   ms: number;
 }
 
-/** The next places of the log behind the cursor, the newest first. */
+/** The next places of the log behind the cursor. */
 async function readLog(
   redis: Redis,
   { tenant, id }: WebhookRef,
-  { sinceMs, untilMs }: DeliveryFilter,
+  { sinceMs = -Infinity, untilMs = Infinity }: DeliveryFilter,
   cursor: string | null,
+  order: Order,
 ): Promise<Place[]> {
+  const isBackward = order === 'newest';
   const after = cursor === null ? null : placeOf(cursor);
   const { log } = webhookKeys(tenant, id);
-  const from = Math.min(after?.ms ?? Infinity, untilMs ?? Infinity);
+  const min = isBackward || !after ? sinceMs : Math.max(sinceMs, after.ms);
+  const max = isBackward && after ? Math.min(untilMs, after.ms) : untilMs;
   const places: Place[] = [];
   // Many may have begun in the millisecond that the cursor is in.
   for (let offset = 0; places.length < lookedThroughMax; offset += lookedThroughMax) {
-    const found = await redis.zrevrangebyscore(
-      log,
-      from === Infinity ? '+inf' : from,
-      sinceMs ?? '-inf',
-      'WITHSCORES',
-      'LIMIT',
-      offset,
-      lookedThroughMax,
-    );
+    const page = ['WITHSCORES', 'LIMIT', offset, lookedThroughMax] as const;
+    const found = isBackward
+      ? await redis.zrevrangebyscore(log, scoreOf(max), scoreOf(min), ...page)
+      : await redis.zrangebyscore(log, scoreOf(min), scoreOf(max), ...page);
     for (let at = 0; at < found.length; at += 2) {
       const place = { eventId: found[at] ?? '', ms: Number(found[at + 1]) };
-      const isBehind = after === null || place.ms < after.ms || place.eventId < after.eventId;
+      const isBehind = after === null || (isBackward ? isBefore(place, after) : isBefore(after, place));
       if (isBehind && places.length < lookedThroughMax) places.push(place);
     }
     if (found.length < lookedThroughMax * 2) break;
   }
   return places;
+}
+
+function scoreOf(ms: number): string {
+  return Number.isFinite(ms) ? String(ms) : ms > 0 ? '+inf' : '-inf';
+}
+
+function isBefore(place: Place, other: Place): boolean {
+  return place.ms < other.ms || (place.ms === other.ms && place.eventId < other.eventId);
 }
 
 function letsThrough({ states, type }: DeliveryFilter, { state, event }: Delivery): boolean {

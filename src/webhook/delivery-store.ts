@@ -38,54 +38,84 @@ export interface DeliveryStore {
   listDue(ref: WebhookRef, nowMs: number, max: number, except: ReadonlySet<string>): Promise<DueDelivery[]>;
   /** False where another worker has taken over. The delivery's own next attempt, or its end; and how the endpoint has fared. */
   record(ref: WebhookRef, owner: string, due: DueDelivery, health: Health, nowMs: number): Promise<boolean>;
+  /** Sends one that has ended again. False where it has changed meanwhile: then it is being sent. @param isOrdered behind those of its mailbox. */
+  requeue(ref: WebhookRef, was: Delivery, again: Delivery, isOrdered: boolean): Promise<boolean>;
+  /** How many happened while popbridge had the webhook disabled, and were not sent since. */
+  countMissed(ref: WebhookRef): Promise<number>;
   /** Tries it again later, as it is. */
   putOff(ref: WebhookRef, member: string, untilMs: number): Promise<void>;
   /** All of a webhook that is no more. */
   forget(ref: WebhookRef): Promise<void>;
 }
 
-/** KEYS: deliveries, log, queue, ended, line. ARGV: event id, delivery, now, line or nothing, where it belongs (`queue` or `ended`). */
-const beginOne = defineScript(`
+/** KEYS begin with deliveries, log, ended, missed. Forgets what ended first: beyond so many, and before then; a bounded number at once. */
+const TRIM = `
+  local function trim(max, since)
+    local surplus = math.min(redis.call('ZCARD', KEYS[3]) - tonumber(max), 100)
+    local old = redis.call('ZRANGEBYSCORE', KEYS[3], '-inf', since, 'LIMIT', 0, 100)
+    if surplus > #old then old = redis.call('ZRANGE', KEYS[3], 0, surplus - 1) end
+    for _, id in ipairs(old) do
+      redis.call('HDEL', KEYS[1], id)
+      redis.call('ZREM', KEYS[2], id)
+      redis.call('ZREM', KEYS[3], id)
+      redis.call('SREM', KEYS[4], id)
+    end
+  end`;
+
+/**
+ * KEYS: deliveries, log, ended, missed, queue, line.
+ * ARGV: event id, delivery, now, line or nothing, where it belongs (`queue` or `missed`), how many that have ended are kept, since when.
+ */
+const beginOne = defineScript(`${TRIM}
   if redis.call('HSETNX', KEYS[1], ARGV[1], ARGV[2]) == 0 then return 0 end
   redis.call('ZADD', KEYS[2], ARGV[3], ARGV[1])
-  if ARGV[5] == 'ended' then
-    redis.call('ZADD', KEYS[4], ARGV[3], ARGV[1])
-  elseif ARGV[4] == '' then
+  if ARGV[5] == 'missed' then
     redis.call('ZADD', KEYS[3], ARGV[3], ARGV[1])
+    redis.call('SADD', KEYS[4], ARGV[1])
+    trim(ARGV[6], ARGV[7])
+  elseif ARGV[4] == '' then
+    redis.call('ZADD', KEYS[5], ARGV[3], ARGV[1])
+  else
+    redis.call('RPUSH', KEYS[6], ARGV[1])
+    redis.call('ZADD', KEYS[5], 'NX', ARGV[3], ARGV[4])
+  end
+  return 1`);
+
+/** KEYS: deliveries, ended, missed, queue, line. ARGV: event id, delivery as it was, as it is to be, now, line or nothing. */
+const requeueOne = defineScript(`
+  if redis.call('HGET', KEYS[1], ARGV[1]) ~= ARGV[2] then return 0 end
+  redis.call('HSET', KEYS[1], ARGV[1], ARGV[3])
+  redis.call('ZREM', KEYS[2], ARGV[1])
+  redis.call('SREM', KEYS[3], ARGV[1])
+  if ARGV[5] == '' then
+    redis.call('ZADD', KEYS[4], ARGV[4], ARGV[1])
   else
     redis.call('RPUSH', KEYS[5], ARGV[1])
-    redis.call('ZADD', KEYS[3], 'NX', ARGV[3], ARGV[4])
+    redis.call('ZADD', KEYS[4], 'NX', ARGV[4], ARGV[5])
   end
   return 1`);
 
 /**
- * KEYS: deliveries, log, queue, ended, health, drainer, line.
+ * KEYS: deliveries, log, ended, missed, queue, health, drainer, line.
  * ARGV: owner, event id, delivery, member, next attempt or nothing, health, now, how many that have ended are kept, since when.
  */
-const recordOne = defineScript(`
-  if redis.call('GET', KEYS[6]) ~= ARGV[1] then return 0 end
+const recordOne = defineScript(`${TRIM}
+  if redis.call('GET', KEYS[7]) ~= ARGV[1] then return 0 end
   local isLine = ARGV[4] ~= ARGV[2]
-  redis.call('SET', KEYS[5], ARGV[6])
+  redis.call('SET', KEYS[6], ARGV[6])
   redis.call('HSET', KEYS[1], ARGV[2], ARGV[3])
   if ARGV[5] ~= '' then
-    redis.call('ZADD', KEYS[3], ARGV[5], ARGV[4])
+    redis.call('ZADD', KEYS[5], ARGV[5], ARGV[4])
     return 1
   end
-  if isLine then redis.call('LREM', KEYS[7], 1, ARGV[2]) end
-  if isLine and redis.call('EXISTS', KEYS[7]) == 1 then
-    redis.call('ZADD', KEYS[3], ARGV[7], ARGV[4])
+  if isLine then redis.call('LREM', KEYS[8], 1, ARGV[2]) end
+  if isLine and redis.call('EXISTS', KEYS[8]) == 1 then
+    redis.call('ZADD', KEYS[5], ARGV[7], ARGV[4])
   else
-    redis.call('ZREM', KEYS[3], ARGV[4])
+    redis.call('ZREM', KEYS[5], ARGV[4])
   end
-  redis.call('ZADD', KEYS[4], ARGV[7], ARGV[2])
-  local surplus = math.min(redis.call('ZCARD', KEYS[4]) - tonumber(ARGV[8]), 100)
-  local old = redis.call('ZRANGEBYSCORE', KEYS[4], '-inf', ARGV[9], 'LIMIT', 0, 100)
-  if surplus > #old then old = redis.call('ZRANGE', KEYS[4], 0, surplus - 1) end
-  for _, id in ipairs(old) do
-    redis.call('HDEL', KEYS[1], id)
-    redis.call('ZREM', KEYS[2], id)
-    redis.call('ZREM', KEYS[4], id)
-  end
+  redis.call('ZADD', KEYS[3], ARGV[7], ARGV[2])
+  trim(ARGV[8], ARGV[9])
   return 1`);
 
 /** KEYS: drainer. ARGV: owner, ttl. */
@@ -129,13 +159,23 @@ export function createDeliveryStore(redis: Redis): DeliveryStore {
   return {
     find,
     async begin(ref, delivery, isOrdered) {
-      const { deliveries, log, queue, ended } = keysOf(ref);
+      const { deliveries, log, ended, missed, queue } = keysOf(ref);
       const { event, state, createdAt } = delivery;
       const line = isOrdered ? lineOf(event) : '';
-      const place = state === 'pending' ? 'queue' : 'ended';
-      const args = [event.id, encodeDelivery(delivery), Date.parse(createdAt), line, place];
-      await beginOne(redis, [deliveries, log, queue, ended, lineKeyOf(ref, line)], args);
+      const place = state === 'pending' ? 'queue' : 'missed';
+      const nowMs = Date.parse(createdAt);
+      const keys = [deliveries, log, ended, missed, queue, lineKeyOf(ref, line)];
+      const facts = [event.id, encodeDelivery(delivery), nowMs, line, place];
+      await beginOne(redis, keys, [...facts, endedMax, nowMs - endedAgeMs]);
     },
+    async requeue(ref, was, again, isOrdered) {
+      const { deliveries, ended, missed, queue } = keysOf(ref);
+      const line = isOrdered ? lineOf(was.event) : '';
+      const facts = [was.event.id, encodeDelivery(was), encodeDelivery(again), Date.parse(again.nextAttemptAt ?? '')];
+      const keys = [deliveries, ended, missed, queue, lineKeyOf(ref, line)];
+      return (await requeueOne(redis, keys, [...facts, line])) === 1;
+    },
+    countMissed: (ref) => redis.scard(keysOf(ref).missed),
     async readHealth(ref) {
       const value = await redis.get(keysOf(ref).health);
       return value === null ? emptyHealth : (JSON.parse(value) as Health);
@@ -168,9 +208,9 @@ export function createDeliveryStore(redis: Redis): DeliveryStore {
       return found.filter((due) => due !== null);
     },
     async record(ref, owner, { member, delivery }, health, nowMs) {
-      const { deliveries, log, queue, ended, health: healthKey, drainer } = keysOf(ref);
+      const { deliveries, log, ended, missed, queue, health: healthKey, drainer } = keysOf(ref);
       const next = delivery.nextAttemptAt === null ? '' : Date.parse(delivery.nextAttemptAt);
-      const keys = [deliveries, log, queue, ended, healthKey, drainer, lineKeyOf(ref, member)];
+      const keys = [deliveries, log, ended, missed, queue, healthKey, drainer, lineKeyOf(ref, member)];
       const bounds = [endedMax, nowMs - endedAgeMs];
       const facts = [encodeDelivery(delivery), member, next, JSON.stringify(health), nowMs];
       return (await recordOne(redis, keys, [owner, delivery.event.id, ...facts, ...bounds])) === 1;

@@ -23,6 +23,8 @@ export const answerBytesMax = 16 * 1024;
 export const detailCharsMax = 500;
 /** Seals and delivery states outlive the last attempt. */
 export const subscriptionTtlMs = 5 * 24 * 60 * 60 * 1000;
+/** For how long new requests are sent on the connections that there are: where a name leads, and whether it may, is asked again then. */
+export const connectionsAgeMsMax = 120_000;
 /** Sockets to one endpoint. */
 export const connectionsPerHostMax = 32;
 export const jobLockMs = 30_000;

@@ -5,27 +5,29 @@
 import { subscribe, unsubscribe } from 'node:diagnostics_channel';
 import type { Socket } from 'node:net';
 import { Agent, request } from 'undici';
-import { createCheckedConnector, type ConnectTimes, type ResolveAddresses } from '../egress/connector.ts';
-import { untilAborted } from '../egress/lookup.ts';
+import { createCheckedConnector, type Connected, type ConnectorPorts } from '../egress/connector.ts';
 import { AppError, toError } from '../errors.ts';
+import { untilAborted } from '../until-aborted.ts';
 import { readStart, type Answer, type Phases } from './answer.ts';
-import { attemptTimeoutMs, connectionsPerHostMax, detailCharsMax } from './limits.ts';
+import { attemptTimeoutMs, connectionsAgeMsMax, connectionsPerHostMax, detailCharsMax } from './limits.ts';
 
 export interface Sender {
   /**
-   * Never throws for what the endpoint or the network does, and always resolves within the time limit.
+   * Never throws for what the endpoint or the network does, and always settles within the time limit.
    * @param timeoutMs of this attempt; the sender's own unless given.
+   * @throws AppError `egress_unavailable`: the operator's proxy is at fault, and the endpoint was not reached.
    */
   post(url: string, headers: Record<string, string>, body: Buffer, timeoutMs?: number): Promise<Answer>;
   /** Call when no attempt is under way: those that are end without an answer. */
   close(): Promise<void>;
 }
 
-export interface SenderPorts {
-  resolve: ResolveAddresses;
+export interface SenderPorts extends Pick<ConnectorPorts, 'resolve' | 'proxy'> {
   userAgent: string;
   /** Of one attempt; `attemptTimeoutMs` unless set. */
   timeoutMs?: number;
+  /** Of the connections that are kept; `connectionsAgeMsMax` unless set. */
+  ageMsMax?: number;
 }
 
 /** Of one attempt, once its head has been written. */
@@ -36,9 +38,10 @@ interface Sent {
 
 const SEND_HEADERS = 'undici:client:sendHeaders';
 
-export function createSender({ resolve, userAgent, timeoutMs: usualMs = attemptTimeoutMs }: SenderPorts): Sender {
-  /** Until the first request is sent on them. */
-  const times = new WeakMap<Socket, ConnectTimes>();
+export function createSender(ports: SenderPorts): Sender {
+  const { resolve, proxy, userAgent, timeoutMs: usualMs = attemptTimeoutMs, ageMsMax = connectionsAgeMsMax } = ports;
+  /** How each connection was made: told of the first request on it, but for where it leads. */
+  const made = new WeakMap<Socket, Connected & { isTold: boolean }>();
   /** By the body, which is one attempt's alone: undici says on which socket a request goes out nowhere but here. */
   const sent = new WeakMap<object, Sent>();
   const noteSent = (message: unknown): void => {
@@ -46,11 +49,28 @@ export function createSender({ resolve, userAgent, timeoutMs: usualMs = attemptT
     if (Buffer.isBuffer(going.body)) sent.set(going.body, { socket, sentMs: performance.now() });
   };
   subscribe(SEND_HEADERS, noteSent);
-  const agent = new Agent({
-    connections: connectionsPerHostMax,
-    pipelining: 1,
-    connect: createCheckedConnector(resolve, usualMs, (socket, taken) => times.set(socket, taken)),
+  const connect = createCheckedConnector({
+    resolve,
+    proxy,
+    timeoutMs: usualMs,
+    observe: (socket, connected) => made.set(socket, { ...connected, isTold: false }),
   });
+  const makeAgent = (): Agent => new Agent({ connections: connectionsPerHostMax, pipelining: 1, connect });
+  let agent = makeAgent();
+  let agentSinceMs = performance.now();
+  /** Those that finish what is under way on them. */
+  const leaving = new Set<Agent>();
+
+  /** A connection that is kept for ever would stay where its name has led once. */
+  function currentAgent(): Agent {
+    if (performance.now() - agentSinceMs <= ageMsMax) return agent;
+    const old = agent;
+    leaving.add(old);
+    void old.close().finally(() => leaving.delete(old));
+    agent = makeAgent();
+    agentSinceMs = performance.now();
+    return agent;
+  }
 
   function describe(
     body: Buffer,
@@ -58,8 +78,9 @@ export function createSender({ resolve, userAgent, timeoutMs: usualMs = attemptT
     firstByteAtMs: number | null,
   ): Pick<Answer, 'phases' | 'remoteAddress'> {
     const { socket, sentMs } = sent.get(body) ?? {};
-    const taken = socket && times.get(socket);
-    if (socket) times.delete(socket);
+    const connected = socket && made.get(socket);
+    const taken = connected?.isTold === false ? connected : null;
+    if (connected) connected.isTold = true;
     const phases: Phases = {
       dnsMs: round(taken?.dnsMs),
       connectMs: round(taken?.connectMs),
@@ -67,7 +88,7 @@ export function createSender({ resolve, userAgent, timeoutMs: usualMs = attemptT
       firstByteMs: firstByteAtMs === null || sentMs === undefined ? null : round(firstByteAtMs - sentMs),
       totalMs: round(performance.now() - fromMs) ?? 0,
     };
-    return { phases, remoteAddress: socket?.remoteAddress ?? null };
+    return { phases, remoteAddress: connected?.address ?? null };
   }
 
   return {
@@ -77,7 +98,7 @@ export function createSender({ resolve, userAgent, timeoutMs: usualMs = attemptT
       try {
         const going = request(url, {
           method: 'POST',
-          dispatcher: agent,
+          dispatcher: currentAgent(),
           headers: { 'content-type': 'application/json', 'user-agent': userAgent, ...headers },
           body,
           signal,
@@ -93,19 +114,33 @@ export function createSender({ resolve, userAgent, timeoutMs: usualMs = attemptT
           ...describe(body, fromMs, firstByteAtMs),
         };
       } catch (error) {
+        if (isProxyFault(error)) throw error;
+        // It may wait for a shorter time than what else waits for the proxy.
+        if (signal.aborted && !sent.has(body) && proxy?.isAwaited(new URL(url).host)) throw proxyUnanswered();
         const detail = explain(toError(error), timeoutMs);
         return { status: null, detail, retryAfter: null, ...describe(body, fromMs, null) };
       }
     },
-    close() {
+    async close() {
       unsubscribe(SEND_HEADERS, noteSent);
-      return agent.destroy();
+      await Promise.all([agent, ...leaving].map((each) => each.destroy()));
     },
   };
 }
 
 function headerOf(value: string | string[] | undefined): string | null {
   return (Array.isArray(value) ? value[0] : value) ?? null;
+}
+
+function isProxyFault(error: unknown): error is AppError {
+  return error instanceof AppError && error.code === 'egress_unavailable';
+}
+
+function proxyUnanswered(): AppError {
+  return new AppError(
+    'egress_unavailable',
+    'The egress proxy did not answer in time. What goes through it is tried again later.',
+  );
 }
 
 /** To tenths. */

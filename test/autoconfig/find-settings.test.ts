@@ -62,7 +62,7 @@ async function startWorld(zone: Zone, onRequest: RequestListener, allow = '127.0
       resolver.setServers([dns.address]);
       return resolver;
     },
-    resolveHttps: egress.resolveWebhook,
+    https: { resolve: egress.resolveWebhook, proxy: null },
     checkPop3: egress.checkPop3,
     httpsPort: (web.address() as AddressInfo).port,
   };

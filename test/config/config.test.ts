@@ -31,6 +31,7 @@ describe('readConfig', () => {
       dataDir: resolve('data'),
       blobs: { kind: 'file' },
       egressAllow: '',
+      egressProxy: undefined,
       redisUrl: undefined,
       redisReplicas: 0,
       redisServer: undefined,
@@ -67,6 +68,7 @@ describe('readConfig', () => {
       POPBRIDGE_BLOB_STORE: 'redis',
       POPBRIDGE_REDIS_BLOBS_BYTES_MAX: '16777216',
       POPBRIDGE_EGRESS_ALLOW: '127.0.0.0/8:*',
+      POPBRIDGE_EGRESS_PROXY: 'http://ann:secret@proxy.internal:3128',
       REDIS_URL: 'rediss://user:p%40ss@redis.internal:6380/1',
       POPBRIDGE_REDIS_REPLICAS: '2',
       POPBRIDGE_REDIS_SERVER: '/opt/valkey-server',
@@ -100,6 +102,7 @@ describe('readConfig', () => {
       dataDir: '/var/lib/popbridge',
       blobs: { kind: 'redis', bytesMax: 16_777_216 },
       egressAllow: '127.0.0.0/8:*',
+      egressProxy: 'http://ann:secret@proxy.internal:3128',
       redisUrl: 'rediss://user:p%40ss@redis.internal:6380/1',
       redisReplicas: 2,
       redisServer: '/opt/valkey-server',
@@ -186,6 +189,7 @@ describe('readConfig', () => {
     ['POPBRIDGE_RETENTION_DAYS', ['0', '3651', 'forever']],
     ['POPBRIDGE_SHUTDOWN_SECONDS', ['0', '3601']],
     ['POPBRIDGE_LOG_LEVEL', ['verbose', 'INFO']],
+    ['POPBRIDGE_EGRESS_PROXY', ['proxy.internal:3128', 'socks5://proxy.internal', 'ftp://ann:pw@proxy']],
     ['REDIS_URL', ['redis.internal:6379', 'http://redis.internal', 'redis://:p#ss@host:x', 'redis://host:99999']],
   ];
 

@@ -53,3 +53,23 @@ test('to the metadata of a cloud is refused even where the name is allowed', asy
   expect((await post()).status).toBeNull();
   expect(served.sockets).toHaveLength(0);
 });
+
+test('a name that leads inside is answered the same whether something listens there or not, and is not connected to', async () => {
+  // A rule by CIDR: on any port it takes the name server to tell.
+  const { dns, served, policy, post } = await set('8.8.8.8/32:*', ['127.0.0.1']);
+  const { port: closed, close } = await serveHttp(() => {});
+  await close();
+  const sender = makeSender({ resolve: policy.resolveWebhook, timeoutMs: 5_000 });
+  const at = async (port: number) => {
+    const { phases, ...answer } = await sender.post(`https://rebind.example:${port}/`, {}, Buffer.from('{}'));
+    expect(phases).toMatchObject({ dnsMs: null, connectMs: null, tlsMs: null, firstByteMs: null });
+    return JSON.parse(JSON.stringify(answer).replaceAll(String(port), 'PORT')) as object;
+  };
+  const open = await at(served.port);
+  expect(open).toMatchObject({ status: null, remoteAddress: null });
+  expect(await at(closed)).toEqual(open);
+  expect(JSON.stringify(open)).not.toContain('127.0.0.1');
+  expect((await post()).remoteAddress).toBeNull();
+  expect(dns.asked).toHaveLength(3);
+  expect(served.sockets).toHaveLength(0);
+});

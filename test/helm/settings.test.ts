@@ -10,7 +10,6 @@ import { VALUE_SETS } from './value-sets.ts';
 
 /** Settings that the chart has and that are built beside it. Each goes from here when it is in src/config/settings.ts. */
 const ARRIVING: readonly string[] = [
-  'POPBRIDGE_EGRESS_PROXY',
   'POPBRIDGE_METRICS_PORT',
   'POPBRIDGE_REDIS_MODE',
   'POPBRIDGE_REDIS_SENTINEL_NAME',

@@ -124,6 +124,7 @@ export async function startMessageApi(options: MessageApiOptions = {}): Promise<
     webhooks: {} as HttpPorts['webhooks'],
     subscriptions: {} as HttpPorts['subscriptions'],
     testWebhook: async () => null,
+    countMissed: async () => 0,
     deliveries: {} as HttpPorts['deliveries'],
     mailboxes: {} as HttpPorts['mailboxes'],
     mailboxFetches: {} as HttpPorts['mailboxFetches'],

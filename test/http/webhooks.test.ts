@@ -42,6 +42,7 @@ describe('201', () => {
       ed25519: false,
       disabled: false,
       disabledReason: null,
+      missed: 0,
       publicKey: null,
       secretsValidUntil: [null],
     });
@@ -146,6 +147,7 @@ describe('400', () => {
     ['a type of event that cannot be', { events: ['message'] }, '/events/0'],
     ['no type of event', { events: [] }, '/events'],
     ['a rate of nothing', { ratePerSecond: 0 }, '/ratePerSecond'],
+    ['more time than an attempt may take', { timeoutSeconds: 16 }, '/timeoutSeconds'],
     ['a header that frames the message', { headers: { 'Transfer-Encoding': 'chunked' } }, '/headers/Transfer-Encoding'],
     ['a header of the signature', { headers: { 'webhook-id': 'x' } }, '/headers/webhook-id'],
     ['a header with a line end', { headers: { 'x-a': 'b\r\nc: d' } }, '/headers/x-a'],

@@ -72,7 +72,7 @@ export function useDelivering(): Delivering {
     const redis = openRedis(server.url, logger);
     await redis.connect();
     cleanups.push(() => redis.disconnect());
-    sender = createSender({ resolve: async () => LOOPBACK, userAgent: 'popbridge-test' });
+    sender = createSender({ resolve: async () => LOOPBACK, proxy: null, userAgent: 'popbridge-test' });
     cleanups.push(() => sender.close());
     const webhooks = createWebhookStore(redis, createSealer(`k1:${randomBytes(32).toString('base64')}`));
     const deliveries = createDeliveryStore(redis);

@@ -44,6 +44,7 @@ beforeEach(async () => {
   receiver = await startWebhookReceiver({ answer: () => answers.shift() ?? 204 });
   cleanups.push(() => receiver.close());
   sender = createSender({
+    proxy: null,
     resolve: async () => [{ address: '127.0.0.1', family: 4 }],
     userAgent: 'popbridge-test',
   });

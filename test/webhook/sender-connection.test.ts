@@ -1,5 +1,6 @@
 import { createServer as createHttpsServer } from 'node:https';
 import type { Socket } from 'node:net';
+import { setImmediate } from 'node:timers/promises';
 import { getCACertificates, setDefaultCACertificates, type TLSSocket } from 'node:tls';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { AppError } from '../../src/errors.ts';
@@ -69,6 +70,43 @@ describe('where it connects to', () => {
       status: null,
       detail: 'Not allowed any more.',
     });
+  });
+
+  test('a connection that is kept is left when it is old: a name that leads elsewhere is followed, one that is not allowed any more is not', async () => {
+    const { port, sockets } = await serveHttp((_request, response) => response.end('ok'));
+    let isAllowed = true;
+    let asked = 0;
+    const resolve = async () => {
+      asked += 1;
+      if (!isAllowed) throw new AppError('egress_blocked', 'Not allowed any more.');
+      return LOOPBACK;
+    };
+    const url = `http://hook.invalid:${port}/`;
+    const keeping = makeSender({ resolve });
+    const renewing = makeSender({ resolve, ageMsMax: 0 });
+    for (const sender of [keeping, renewing]) expect((await post(sender, url)).status).toBe(200);
+    await setImmediate();
+    isAllowed = false;
+    // What it was checked for still holds for the address that it is connected to.
+    expect((await post(keeping, url)).status).toBe(200);
+    expect(asked).toBe(2);
+    expect(await post(renewing, url)).toEqual({ status: null, detail: 'Not allowed any more.' });
+    expect(asked).toBe(3);
+    // And the old connection is closed, once nothing is under way on it.
+    await expect.poll(() => sockets.filter(({ closed }) => !closed).length).toBe(1);
+  });
+
+  test('what is under way on an old connection is finished', async () => {
+    const slow = Promise.withResolvers<void>();
+    const { port } = await serveHttp((request, response) => {
+      if (request.url !== '/slow') return void response.end('quick');
+      void slow.promise.then(() => response.end('slow'));
+    });
+    const sender = makeSender({ ageMsMax: 0, timeoutMs: 10_000 });
+    const first = post(sender, `http://hook.invalid:${port}/slow`);
+    expect(await post(sender, `http://hook.invalid:${port}/`)).toEqual({ status: 200, detail: 'quick' });
+    slow.resolve();
+    expect(await first).toEqual({ status: 200, detail: 'slow' });
   });
 
   test('the next address, where the first does not answer', async () => {

@@ -56,6 +56,7 @@ export function useSender(): SenderFixture {
     makeSender(over = {}) {
       const sender = createSender({
         resolve: async () => LOOPBACK,
+        proxy: null,
         userAgent: 'popbridge-test',
         timeoutMs: TIMEOUT_MS,
         ...over,

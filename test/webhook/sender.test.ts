@@ -1,14 +1,17 @@
 import type { IncomingMessage } from 'node:http';
 import type { Socket } from 'node:net';
 import { buffer } from 'node:stream/consumers';
-import { setImmediate } from 'node:timers/promises';
+import { setImmediate, setTimeout as sleep } from 'node:timers/promises';
 import { brotliCompressSync, deflateSync, gzipSync } from 'node:zlib';
-import { describe, expect, test } from 'vitest';
+import { describe, expect, onTestFinished, test } from 'vitest';
 import { answerBytesMax, connectionsPerHostMax, detailCharsMax } from '../../src/webhook/limits.ts';
-import { post, useSender, type Said, type SenderOptions } from './sender-fixture.ts';
+import { openBlackHole } from '../support/black-hole.ts';
+import { LOOPBACK, post, useSender, type Said, type SenderOptions } from './sender-fixture.ts';
 
 /** An attempt that is cut off by its time limit ends in this time, on a busy machine too. */
 const BOUND_MS = 3_000;
+/** Of one of several steps. */
+const SLOW_MS = 400;
 
 const { serveHttp, serveTcp, makeSender } = useSender();
 
@@ -57,6 +60,18 @@ describe('what an endpoint answers', () => {
     });
     expect((await post(makeSender(), `http://127.0.0.1:${port}/`)).status).toBe(status);
     expect({ requests, connections: sockets.length }).toEqual({ requests: 1, connections: 1 });
+  });
+
+  test('a redirect to the metadata of a cloud is not followed either', async () => {
+    const location = 'http://169.254.169.254/latest/meta-data/';
+    const { port } = await serveHttp((_request, response) => response.writeHead(307, { location }).end());
+    const asked: string[] = [];
+    const resolve = async (host: string) => {
+      asked.push(host);
+      return LOOPBACK;
+    };
+    expect((await post(makeSender({ resolve }), `http://hook.example.com:${port}/`)).status).toBe(307);
+    expect(asked).toEqual(['hook.example.com']);
   });
 
   test('the beginning of a long error page is quoted, without control characters', async () => {
@@ -120,6 +135,39 @@ describe('an endpoint that misbehaves costs one attempt, and no more than its ti
     await expect.poll(() => sockets[0]?.closed).toBe(true);
   });
 
+  test('an address that does not answer', async () => {
+    const hole = await openBlackHole('127.0.0.1');
+    onTestFinished(() => hole.close());
+    expect(await bounded(`http://hook.example.com:${hole.port}/`)).toEqual(TOO_LATE);
+  });
+
+  test('a name, headers and a body that each stay within the time, and together do not', async () => {
+    let asked = 0;
+    const { port } = await serveTcp(
+      afterRequest((socket) => {
+        asked += 1;
+        setTimeout(() => socket.write('HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nin time'), SLOW_MS);
+        socket.on('close', () => clearTimeout(late));
+        const late = setTimeout(() => socket.write('!!'), SLOW_MS * 2);
+      }),
+    );
+    const slowly = async () => {
+      await sleep(SLOW_MS);
+      return LOOPBACK;
+    };
+    const url = `http://hook.example.com:${port}/`;
+    // Two of them fit, and what the body still has to say is not waited for.
+    expect(await bounded(url, { resolve: slowly, timeoutMs: SLOW_MS * 2.5 })).toEqual({
+      status: 200,
+      detail: 'in time',
+    });
+    expect(await bounded(url, { resolve: slowly, timeoutMs: SLOW_MS * 1.5 })).toEqual({
+      status: null,
+      detail: `No answer within ${(SLOW_MS * 1.5) / 1000} s.`,
+    });
+    expect(asked).toBe(2);
+  });
+
   test('a request that is never answered', async () => {
     const { port, sockets } = await serveTcp((socket) => void socket.resume());
     expect(await bounded(`http://127.0.0.1:${port}/`)).toEqual(TOO_LATE);
@@ -159,7 +207,8 @@ describe('an endpoint that misbehaves costs one attempt, and no more than its ti
         socket.on('close', () => clearInterval(timer));
       }),
     );
-    const { status, detail } = await bounded(`http://127.0.0.1:${port}/`);
+    // Long enough for the status to come on a busy machine.
+    const { status, detail } = await bounded(`http://127.0.0.1:${port}/`, { timeoutMs: 1_500 });
     expect(status).toBe(202);
     expect(detail).toMatch(/^thanks!*$/);
     await expect.poll(() => sockets[0]?.closed).toBe(true);

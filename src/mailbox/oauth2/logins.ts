@@ -3,6 +3,7 @@
  * one's end, once for each mailbox however many ask, and kept until it expires. A refresh token that is given in place of the old one is
  * stored before anything else is done.
  */
+import { untilAborted } from '../../until-aborted.ts';
 import type { Credentials } from '../credentials.ts';
 import type { OAuth2Credentials, PushedToken, TokenGrant } from './grant.ts';
 import {
@@ -176,14 +177,6 @@ export function createLogins(ports: LoginPorts): Logins {
       return { secret: { accessToken }, isSpent: refreshToken !== null && sent !== null && refreshToken !== sent };
     },
   };
-}
-
-function untilAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
-  const { promise, resolve, reject } = Promise.withResolvers<T>();
-  const stop = (): void => reject(signal.reason as Error);
-  signal.addEventListener('abort', stop, { once: true });
-  void work.then(resolve, reject).finally(() => signal.removeEventListener('abort', stop));
-  return promise;
 }
 
 function fixed(secret: Login['secret']): Login {

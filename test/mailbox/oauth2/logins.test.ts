@@ -48,7 +48,12 @@ beforeEach(async () => {
 
 function createLogin(allow = '127.0.0.0/8:*') {
   const egress = createEgressPolicy({ allow: parseEgressAllow(allow) });
-  const forms = createFormPost({ resolve: egress.resolveWebhook, userAgent: 'test', timeoutMs: TIMEOUT_MS });
+  const forms = createFormPost({
+    resolve: egress.resolveWebhook,
+    proxy: null,
+    userAgent: 'test',
+    timeoutMs: TIMEOUT_MS,
+  });
   onTestFinished(() => forms.close());
   return createLogins({
     clock: { now: () => Date.now() + aheadMs, sleep: (ms) => delay(Math.min(ms, 5)) },
