@@ -2,13 +2,12 @@
 import type { Redis } from 'ioredis';
 import { AppError } from '../errors.ts';
 import { readDeliveryId } from '../identity.ts';
-import { webhookKeys } from '../redis/keys.ts';
 import { defineScript } from '../redis/script.ts';
 import { decodeDelivery, encodeDelivery, type Delivery, type DeliveryState } from './delivery-record.ts';
+import { keysOf } from './delivery-store.ts';
 import type { DueWebhooks } from './due-webhooks.ts';
 import { lookedThroughMax } from './limits.ts';
-import { wantsEvent, type WebhookRef } from './webhook.ts';
-import type { WebhookStore } from './webhook-store.ts';
+import { isGivenUp, wantsEvent, type Endpoints, type WebhookRef } from './webhook.ts';
 
 /** What is not given lets all through. Times are epoch milliseconds. */
 export interface DeliveryFilter {
@@ -40,21 +39,25 @@ export interface DeliveryService {
 
 export interface DeliveryServicePorts {
   clock: { now(): number };
-  webhooks: Pick<WebhookStore, 'find'>;
+  webhooks: Pick<Endpoints, 'find'>;
   due: Pick<DueWebhooks, 'wake'>;
 }
 
-/** KEYS: deliveries, queue, ended. ARGV: event id, delivery as it was, as it is to be, now. */
+/** KEYS: deliveries, queue, ended, webhook of the fetch. ARGV: event id, delivery as it was, as it is to be, now. */
 const requeueOne = defineScript(`
   if redis.call('HGET', KEYS[1], ARGV[1]) ~= ARGV[2] then return 0 end
   redis.call('HSET', KEYS[1], ARGV[1], ARGV[3])
   redis.call('ZADD', KEYS[2], ARGV[4], ARGV[1])
   redis.call('ZREM', KEYS[3], ARGV[1])
+  local life = redis.call('PTTL', KEYS[4])
+  if life > 0 then
+    redis.call('PEXPIRE', KEYS[2], life)
+    redis.call('HINCRBY', KEYS[4], ARGV[2]:sub(1, 1), -1)
+  end
   return 1`);
 
 export function createDeliveryService(redis: Redis, ports: DeliveryServicePorts): DeliveryService {
   const { clock, webhooks, due } = ports;
-  const keysOf = ({ tenant, id }: WebhookRef) => webhookKeys(tenant, id);
 
   async function find(tenant: string, id: string): Promise<Delivery | null> {
     const { webhookId, eventId } = readDeliveryId(id);
@@ -86,7 +89,7 @@ export function createDeliveryService(redis: Redis, ports: DeliveryServicePorts)
   /** False where it has changed meanwhile: then it is being sent. */
   async function requeue(ref: WebhookRef, delivery: Delivery): Promise<Delivery | null> {
     const nowMs = clock.now();
-    const { deliveries, queue, ended } = keysOf(ref);
+    const { deliveries, queue, ended, ofFetch } = keysOf(ref);
     const again: Delivery = {
       ...delivery,
       state: 'pending',
@@ -94,11 +97,14 @@ export function createDeliveryService(redis: Redis, ports: DeliveryServicePorts)
       nextAttemptAt: new Date(nowMs).toISOString(),
     };
     const args = [delivery.event.id, encodeDelivery(delivery), encodeDelivery(again), nowMs];
-    return (await requeueOne(redis, [deliveries, queue, ended], args)) === 1 ? again : null;
+    return (await requeueOne(redis, [deliveries, queue, ended, ofFetch], args)) === 1 ? again : null;
   }
 
   async function checkEnabled(ref: WebhookRef): Promise<void> {
     const webhook = await webhooks.find(ref);
+    if (webhook && isGivenUp(webhook)) {
+      throw new AppError('conflict', 'The webhook of the fetch was given up: fetch again, with another one.');
+    }
     if (webhook && webhook.disabled !== null) {
       throw new AppError('conflict', 'The webhook is disabled: nothing is sent to it. Enable it first.');
     }
@@ -138,12 +144,12 @@ interface Place {
 /** The next places of the log behind the cursor, the newest first. */
 async function readLog(
   redis: Redis,
-  { tenant, id }: WebhookRef,
+  ref: WebhookRef,
   { sinceMs, untilMs }: DeliveryFilter,
   cursor: string | null,
 ): Promise<Place[]> {
   const after = cursor === null ? null : placeOf(cursor);
-  const { log } = webhookKeys(tenant, id);
+  const { log } = keysOf(ref);
   const from = Math.min(after?.ms ?? Infinity, untilMs ?? Infinity);
   const places: Place[] = [];
   // Many may have begun in the millisecond that the cursor is in.

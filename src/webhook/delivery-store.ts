@@ -6,12 +6,13 @@
  */
 import type { Redis } from 'ioredis';
 import type { EventRef } from '../event/event.ts';
-import { webhookKeys, webhookLineKey } from '../redis/keys.ts';
+import { fetchOfWebhook } from '../identity.ts';
+import { webhookKeys, webhookLineKey, type WebhookKeys } from '../redis/keys.ts';
 import { defineScript } from '../redis/script.ts';
 import { decodeDelivery, encodeDelivery, type Delivery } from './delivery-record.ts';
 import { emptyHealth, type Health } from './health.ts';
 import { drainerMs, endedAgeMs, endedMax } from './limits.ts';
-import type { WebhookRef } from './webhook.ts';
+import { isOfFetch, type WebhookRef } from './webhook.ts';
 
 export interface DueDelivery {
   /** Its place in the queue: the event's id, or a line. */
@@ -20,8 +21,11 @@ export interface DueDelivery {
 }
 
 export interface DeliveryStore {
-  /** Writes the delivery and puts it in the queue, unless it is known. @param isOrdered behind those of its mailbox. */
-  begin(ref: WebhookRef, delivery: Delivery, isOrdered: boolean): Promise<void>;
+  /**
+   * Writes the delivery and puts it in the queue, unless it is known. False where it is for the webhook of a fetch that has none.
+   * @param isOrdered behind those of its mailbox.
+   */
+  begin(ref: WebhookRef, delivery: Delivery, isOrdered: boolean): Promise<boolean>;
   find(ref: WebhookRef, eventId: string): Promise<Delivery | null>;
   readHealth(ref: WebhookRef): Promise<Health>;
   writeHealth(ref: WebhookRef, health: Health): Promise<void>;
@@ -44,9 +48,14 @@ export interface DeliveryStore {
   forget(ref: WebhookRef): Promise<void>;
 }
 
-/** KEYS: deliveries, log, queue, ended, line. ARGV: event id, delivery, now, line or nothing, where it belongs (`queue` or `ended`). */
+/**
+ * KEYS: deliveries, log, queue, ended, line, webhook of the fetch.
+ * ARGV: event id, delivery, now, line or nothing, where it belongs (`queue`, `ended`, or `fetch`: the queue, where there is such a webhook).
+ */
 const beginOne = defineScript(`
-  if redis.call('HSETNX', KEYS[1], ARGV[1], ARGV[2]) == 0 then return 0 end
+  local life = redis.call('HGET', KEYS[6], 'life')
+  if ARGV[5] == 'fetch' and not life then return 0 end
+  if redis.call('HSETNX', KEYS[1], ARGV[1], ARGV[2]) == 0 then return 1 end
   redis.call('ZADD', KEYS[2], ARGV[3], ARGV[1])
   if ARGV[5] == 'ended' then
     redis.call('ZADD', KEYS[4], ARGV[3], ARGV[1])
@@ -56,10 +65,13 @@ const beginOne = defineScript(`
     redis.call('RPUSH', KEYS[5], ARGV[1])
     redis.call('ZADD', KEYS[3], 'NX', ARGV[3], ARGV[4])
   end
+  if life then
+    for _, key in ipairs({ KEYS[1], KEYS[2], KEYS[3], KEYS[6] }) do redis.call('PEXPIRE', key, life) end
+  end
   return 1`);
 
 /**
- * KEYS: deliveries, log, queue, ended, health, drainer, line.
+ * KEYS: deliveries, log, queue, ended, health, drainer, line, webhook of the fetch, which counts what has ended, and forgets nothing.
  * ARGV: owner, event id, delivery, member, next attempt or nothing, health, now, how many that have ended are kept, since when.
  */
 const recordOne = defineScript(`
@@ -67,6 +79,12 @@ const recordOne = defineScript(`
   local isLine = ARGV[4] ~= ARGV[2]
   redis.call('SET', KEYS[5], ARGV[6])
   redis.call('HSET', KEYS[1], ARGV[2], ARGV[3])
+  local life = redis.call('PTTL', KEYS[8])
+  local state = ARGV[3]:sub(1, 1)
+  if life > 0 then
+    redis.call('PEXPIRE', KEYS[5], life)
+    if state ~= 'd' then redis.call('HSET', KEYS[8], 'lastFailure', ARGV[7] .. ' ' .. ARGV[2]) end
+  end
   if ARGV[5] ~= '' then
     redis.call('ZADD', KEYS[3], ARGV[5], ARGV[4])
     return 1
@@ -76,6 +94,10 @@ const recordOne = defineScript(`
     redis.call('ZADD', KEYS[3], ARGV[7], ARGV[4])
   else
     redis.call('ZREM', KEYS[3], ARGV[4])
+  end
+  if life > 0 then
+    redis.call('HINCRBY', KEYS[8], state, 1)
+    return 1
   end
   redis.call('ZADD', KEYS[4], ARGV[7], ARGV[2])
   local surplus = math.min(redis.call('ZCARD', KEYS[4]) - tonumber(ARGV[8]), 100)
@@ -117,9 +139,8 @@ const dropOne = defineScript(`
 const LINE = 'line:';
 
 export function createDeliveryStore(redis: Redis): DeliveryStore {
-  const keysOf = ({ tenant, id }: WebhookRef) => webhookKeys(tenant, id);
-  const lineKeyOf = ({ tenant, id }: WebhookRef, member: string) =>
-    webhookLineKey(tenant, id, member.startsWith(LINE) ? member.slice(LINE.length) : '');
+  const lineKeyOf = (ref: WebhookRef, member: string) =>
+    webhookLineKey(ref.tenant, ownerOf(ref), member.startsWith(LINE) ? member.slice(LINE.length) : '');
 
   async function find(ref: WebhookRef, eventId: string): Promise<Delivery | null> {
     const value = await redis.hget(keysOf(ref).deliveries, eventId);
@@ -129,12 +150,12 @@ export function createDeliveryStore(redis: Redis): DeliveryStore {
   return {
     find,
     async begin(ref, delivery, isOrdered) {
-      const { deliveries, log, queue, ended } = keysOf(ref);
+      const { deliveries, log, queue, ended, ofFetch } = keysOf(ref);
       const { event, state, createdAt } = delivery;
       const line = isOrdered ? lineOf(event) : '';
-      const place = state === 'pending' ? 'queue' : 'ended';
+      const place = isOfFetch(ref) ? 'fetch' : state === 'pending' ? 'queue' : 'ended';
       const args = [event.id, encodeDelivery(delivery), Date.parse(createdAt), line, place];
-      await beginOne(redis, [deliveries, log, queue, ended, lineKeyOf(ref, line)], args);
+      return (await beginOne(redis, [deliveries, log, queue, ended, lineKeyOf(ref, line), ofFetch], args)) === 1;
     },
     async readHealth(ref) {
       const value = await redis.get(keysOf(ref).health);
@@ -168,9 +189,9 @@ export function createDeliveryStore(redis: Redis): DeliveryStore {
       return found.filter((due) => due !== null);
     },
     async record(ref, owner, { member, delivery }, health, nowMs) {
-      const { deliveries, log, queue, ended, health: healthKey, drainer } = keysOf(ref);
+      const { deliveries, log, queue, ended, health: healthKey, drainer, ofFetch } = keysOf(ref);
       const next = delivery.nextAttemptAt === null ? '' : Date.parse(delivery.nextAttemptAt);
-      const keys = [deliveries, log, queue, ended, healthKey, drainer, lineKeyOf(ref, member)];
+      const keys = [deliveries, log, queue, ended, healthKey, drainer, lineKeyOf(ref, member), ofFetch];
       const bounds = [endedMax, nowMs - endedAgeMs];
       const facts = [encodeDelivery(delivery), member, next, JSON.stringify(health), nowMs];
       return (await recordOne(redis, keys, [owner, delivery.event.id, ...facts, ...bounds])) === 1;
@@ -186,6 +207,15 @@ export function createDeliveryStore(redis: Redis): DeliveryStore {
       await redis.unlink(queue, ...Object.values(keys));
     },
   };
+}
+
+/** Of the deliveries to a webhook, or to that of a fetch. */
+export function keysOf(ref: WebhookRef): WebhookKeys {
+  return webhookKeys(ref.tenant, ownerOf(ref));
+}
+
+function ownerOf({ id }: WebhookRef): string {
+  return fetchOfWebhook(id) ?? id;
 }
 
 function lineOf({ mailboxId }: EventRef): string {

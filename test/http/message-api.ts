@@ -125,6 +125,7 @@ export async function startMessageApi(options: MessageApiOptions = {}): Promise<
     subscriptions: {} as HttpPorts['subscriptions'],
     testWebhook: async () => null,
     deliveries: {} as HttpPorts['deliveries'],
+    endpoints: {} as HttpPorts['endpoints'],
     mailboxes: {} as HttpPorts['mailboxes'],
     mailboxFetches: {} as HttpPorts['mailboxFetches'],
     schedule: {} as HttpPorts['schedule'],
