@@ -163,7 +163,8 @@ class Drain {
 
   async #renew(): Promise<void> {
     const { clock, deliveries } = this.#ports;
-    if (clock.now() - this.#renewedMs < drainerRenewMs) return;
+    // A clock may be set back.
+    if (Math.abs(clock.now() - this.#renewedMs) < drainerRenewMs) return;
     this.#renewedMs = clock.now();
     if (!(await deliveries.renew(this.#ref, this.#owner))) this.#isLost = true;
   }
