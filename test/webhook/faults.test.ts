@@ -144,10 +144,10 @@ describe('a clock that jumps', () => {
   );
 
   test('back while a worker delivers: it keeps the webhook to itself', async () => {
-    let isHeld = true;
+    const answered = Promise.withResolvers<void>();
     const receiver = await receive({
       async answer() {
-        while (isHeld) await new Promise((resolve) => setTimeout(resolve, 10));
+        await answered.promise;
         return 204;
       },
     });
@@ -166,7 +166,7 @@ describe('a clock that jumps', () => {
     await receiver.waitFor(1, WAIT_MS);
     it.clock.aheadMs = -5 * HOUR_MS;
     await renewed.promise;
-    isHeld = false;
+    answered.resolve();
     await it.until(webhook, received(1), 'delivered');
     expect(receiver.received).toHaveLength(1);
   });
