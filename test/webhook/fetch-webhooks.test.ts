@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { Webhook as Verifier } from 'standardwebhooks';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { webhookOfFetch } from '../../src/identity.ts';
+import { fetchId, webhookOfFetch } from '../../src/identity.ts';
 import { createFetchStore } from '../../src/fetch/fetch-store.ts';
 import { createSealer } from '../../src/mailbox/sealing.ts';
 import { webhookKeys } from '../../src/redis/keys.ts';
@@ -304,4 +304,19 @@ describe('of the webhook of a fetch', () => {
     expect(await it.webhooks.list(TENANT)).toEqual([]);
     expect(await it.webhooks.find(REF)).toBeNull();
   });
+});
+
+test('a thousand fetches with a message each that nobody acknowledges cost less than 2 KiB each', async () => {
+  const COUNT = 1_000;
+  const fetches = Array.from({ length: COUNT }, () => ({ tenant: TENANT, id: fetchId(Date.now(), randomBytes) }));
+  const webhook = { url: 'http://127.0.0.1:9/hooks/of/a/customer', secret: SECRET };
+  await Promise.all(fetches.map((fetch) => it.fetchWebhooks.register(fetch, webhook, LIFE_MS)));
+  await Promise.all(fetches.map(({ id }, number) => it.announce({ ...received(number), fetchId: id })));
+  await it.redis.unlink(KEYS.ofFetch);
+  const keys = await it.redis.keys('*');
+  expect(keys.length).toBeGreaterThan(4 * COUNT);
+  const bytes = await Promise.all(keys.map((key) => it.redis.memory('USAGE', key, 'SAMPLES', 0)));
+  const each = bytes.reduce<number>((sum, size) => sum + (size ?? 0), 0) / COUNT;
+  expect(each).toBeGreaterThan(500);
+  expect(each).toBeLessThan(2048);
 });
