@@ -42,15 +42,14 @@ import { type MimePool } from './mime/pool.ts';
 import { isRedisUnavailable } from './redis/connection.ts';
 import { createDurability } from './redis/durability.ts';
 import { acknowledgeMessage } from './webhook/acknowledgement.ts';
-import { abandonDelivery, attemptDelivery, type DeliveryPorts } from './webhook/delivery.ts';
 import { createDeliveryService } from './webhook/delivery-service.ts';
 import { startDispatcher, type Dispatcher } from './webhook/dispatcher.ts';
 import { drainWebhook, type DrainPorts } from './webhook/drain.ts';
 import { createLanes } from './webhook/lanes.ts';
 import { slowAnswerMs } from './webhook/limits.ts';
 import { sendTest } from './webhook/trial.ts';
+import type { PayloadForm } from './webhook/webhook.ts';
 import { createWebhookService } from './webhook/webhook-service.ts';
-import { createWebhookWorker } from './webhook/worker.ts';
 import { buildParts, readKeys, type AppOptions, type Closer, type Parts } from './parts.ts';
 
 export interface App {
@@ -96,7 +95,7 @@ export async function startApp(options: AppOptions): Promise<App> {
 }
 
 async function startWorkers(parts: Parts): Promise<void> {
-  const { config, logger, clock, egress, redis, messages, subscriptions, mime, checks, onDrain, onClose } = parts;
+  const { config, logger, clock, egress, redis, messages, mime, checks, onDrain, onClose } = parts;
   await checkParser(mime);
   await messages.checkStorage();
   const sweeper = createSweeper({ sweep: messages.sweep, audit: messages.audit, logger });
@@ -136,39 +135,22 @@ async function startWorkers(parts: Parts): Promise<void> {
 
   await startMailboxes(parts, fetchPorts);
 
-  const enclosures = enclosuresOf(parts);
-  const deliveryPorts: DeliveryPorts = {
-    clock,
-    random: Math.random,
-    subscriptions,
-    buildPayload: (event) => buildPayload(messages, event, enclosures.thin),
-    post: parts.sender.post,
-  };
-  const webhookWorker = createWebhookWorker({
-    blocking: parts.openBlocking(),
-    concurrency: config.webhookConcurrency,
-    attempt: (event, attempt) => attemptDelivery(deliveryPorts, event, attempt),
-    abandon: (event, attempts) => abandonDelivery(deliveryPorts, event, attempts),
-    clock,
-    logger,
-  });
-  onDrain(() => webhookWorker.close(config.shutdownMs));
   const dispatcher = startWebhooks(parts);
   onDrain(() => dispatcher.close(config.shutdownMs));
 
   checks.set('fetchWorker', async () => (fetchWorker.isRunning() ? 'ok' : 'not running'));
-  checks.set('webhookWorker', async () => (webhookWorker.isRunning() && dispatcher.isRunning() ? 'ok' : 'not running'));
+  checks.set('webhookWorker', async () => (dispatcher.isRunning() ? 'ok' : 'not running'));
 }
 
-function enclosuresOf({ config, clock, links, messages }: Parts): Record<'thin' | 'full', Enclosures> {
+function enclosuresOf({ config, clock, links, messages }: Parts): Record<PayloadForm, Enclosures> {
   const by = { links, clock, publicUrl: config.publicUrl ?? null };
   const thin: Enclosures = { links: (tenant, message) => linkMessage(by, tenant, message, linkSeconds) };
-  return { thin, full: { ...thin, attachments: (tenant, message) => inlineAttachments(messages, tenant, message) } };
+  const attachments: Enclosures['attachments'] = (tenant, message) => inlineAttachments(messages, tenant, message);
+  return { thin, texts: thin, full: { ...thin, attachments } };
 }
 
-/** Deliveries to the webhooks of tenants. */
 function startWebhooks(parts: Parts): Dispatcher {
-  const { config, logger, clock, webhooks, deliveries, messages } = parts;
+  const { config, logger, clock, endpoints, deliveries, messages } = parts;
   const enclosures = enclosuresOf(parts);
   const sleepUntil = async (ms: number, signal?: AbortSignal): Promise<void> => sleep(ms, undefined, { signal });
   const drainPorts: DrainPorts = {
@@ -178,7 +160,7 @@ function startWebhooks(parts: Parts): Dispatcher {
     buildPayload: (event, form) =>
       buildPayload(form === 'thin' ? withoutBodies(messages) : messages, event, enclosures[form]),
     post: parts.sender.post,
-    webhooks,
+    webhooks: endpoints,
     deliveries,
     lanes: createLanes({
       max: config.webhookConcurrency,
@@ -190,7 +172,7 @@ function startWebhooks(parts: Parts): Dispatcher {
     }),
     announce: (event) => parts.announcer.announce(event.tenant, [event]),
     onDelivered: (delivery) =>
-      acknowledgeMessage({ webhooks, deliveries, acknowledge: messages.acknowledge }, delivery),
+      acknowledgeMessage({ webhooks: endpoints, deliveries, acknowledge: messages.acknowledge }, delivery),
     uniqueId: randomUUID,
     logger,
   };
@@ -249,7 +231,7 @@ async function startApi(parts: Parts, access: Access): Promise<string> {
     records,
     credentials,
     messages,
-    subscriptions,
+    fetchWebhooks,
     mime,
     links,
     checks,
@@ -288,8 +270,8 @@ async function startApi(parts: Parts, access: Access): Promise<string> {
       findSettings: (email, signal) =>
         findSettings({ createDns: createDnsResolver, https: parts.https, checkPop3: egress.checkPop3 }, email, signal),
       webhooks: {
-        register: subscriptions.register,
-        summarise: subscriptions.summarise,
+        register: fetchWebhooks.register,
+        summarise: fetchWebhooks.summarise,
         check: (url) => void egress.checkWebhookUrl(url),
       },
       events: createEventFeed({ log: parts.eventLog, news: createNews(parts.openBlocking()), clock }),
@@ -308,10 +290,11 @@ async function startApi(parts: Parts, access: Access): Promise<string> {
         ),
       deliveries: createDeliveryService(redis, {
         clock,
-        webhooks: parts.webhooks,
+        webhooks: parts.endpoints,
         deliveries: parts.deliveries,
         due: parts.dueWebhooks,
       }),
+      endpoints: parts.endpoints,
       subscriptions: createWebhookService({
         clock,
         random: randomBytes,

@@ -47,7 +47,7 @@ export interface paths {
         /**
          * Cancel a fetch, or delete one that has ended
          * @description A queued or active fetch is cancelled: it ends as `cancelled`, and keeps what it had stored. A fetch that has
-         *     ended is deleted together with the messages that it was the last to store and the deliveries that are still pending.
+         *     ended is deleted together with the messages that it was the last to store and with its webhook: what was to be delivered is not.
          */
         readonly delete: operations["deleteFetch"];
         readonly options?: never;
@@ -686,8 +686,9 @@ export interface paths {
         };
         /**
          * Deliveries to a webhook, the newest first
-         * @description Those that have ended are kept for 30 days, the last 10,000 of them. A page may hold fewer than `limit`, even none, and have another
-         *     behind it: how much is looked through at once is bounded.
+         * @description Those that have ended are kept for 30 days, the last 10,000 of them; those of the webhook of a fetch, whose id the fetch has, as long
+         *     as the messages of the fetch. A page may hold fewer than `limit`, even none, and have another behind it: how much is looked through at
+         *     once is bounded.
          */
         readonly get: operations["listDeliveries"];
         readonly put?: never;
@@ -757,7 +758,7 @@ export interface paths {
         readonly put?: never;
         /**
          * Send a delivery again
-         * @description It is due at once, with all attempts before it. 409 while it is pending, or its webhook is disabled.
+         * @description It is due at once, with all attempts before it. 409 while it is pending, or its webhook is disabled; that of a fetch is not enabled again.
          */
         readonly post: operations["replayDelivery"];
         readonly delete?: never;
@@ -1337,7 +1338,10 @@ export interface components {
             readonly excludes?: components["schemas"]["HeaderTexts"];
         };
         readonly HeaderTexts: readonly string[];
-        /** @description Where `message.received` is sent for each message of this fetch. */
+        /**
+         * @description Where `message.received` is sent for each message of this fetch, with its text and without the bytes of its attachments, by the rules of all
+         *     webhooks; but nobody changes it, no event tells how it fares, and it has no say in what `acknowledged` waits for.
+         */
         readonly WebhookRequest: {
             /**
              * Format: uri
@@ -2105,11 +2109,16 @@ export interface components {
             };
         };
         readonly FetchWebhook: {
+            /**
+             * @description Its deliveries are at `/v1/webhooks/{id}/deliveries`, and are sent again by `/v1/webhooks/{id}/replay`. All else that there is
+             *     to webhooks, this one has not.
+             */
+            readonly id: components["schemas"]["WebhookId"];
             readonly url: string;
             readonly deliveries: {
                 readonly pending: number;
                 readonly delivered: number;
-                /** @description Given up after the last attempt. */
+                /** @description Given up after the last attempt, or as the message was deleted. After 410, or five days without a 2xx, all that is pending. */
                 readonly failed: number;
             };
             /** @description The latest attempt that was not acknowledged. */
@@ -2119,11 +2128,15 @@ export interface components {
             readonly eventId: components["schemas"]["EventId"];
             /** Format: date-time */
             readonly at: string;
+            /** @description 0 where nothing was sent. */
             readonly attempt: number;
             /** @description The HTTP status, or null where there was none. */
             readonly status: number | null;
             readonly detail: string;
-            /** Format: date-time */
+            /**
+             * Format: date-time
+             * @description Of this delivery, as it stands.
+             */
             readonly nextAttemptAt: string | null;
         };
         readonly MessagePage: {

@@ -11,6 +11,8 @@ const DERIVED_CHARS = 32;
 const ULID_CHARS = 26;
 /** Three letters and a line. */
 const ID_PREFIX_CHARS = 4;
+/** Of the five bits of a character. */
+const HIGHEST_BIT = 16;
 const POP3_PORTS = new Set([110, 995]);
 
 /**
@@ -73,6 +75,25 @@ export function fetchId(nowMs: number, random: (bytes: number) => Buffer): strin
 
 export function webhookId(nowMs: number, random: (bytes: number) => Buffer): string {
   return `whk_${ulid(nowMs, random)}`;
+}
+
+/**
+ * The webhook of a fetch, which has no id of its own. A ULID is 128 bits in 26 characters of 5: the highest bit of its first character
+ * is never set, and is here.
+ */
+export function webhookOfFetch(fetch: string): string {
+  return `whk_${withHighestBit(fetch, true)}`;
+}
+
+/** What `webhookOfFetch` was made of; null for a webhook that is none of a fetch. */
+export function fetchOfWebhook(webhook: string): string | null {
+  const isOfFetch = ALPHABET.indexOf(webhook.charAt(ID_PREFIX_CHARS)) >= HIGHEST_BIT;
+  return isOfFetch ? `fch_${withHighestBit(webhook, false)}` : null;
+}
+
+function withHighestBit(id: string, isSet: boolean): string {
+  const first = ALPHABET.indexOf(id.charAt(ID_PREFIX_CHARS)) % HIGHEST_BIT;
+  return `${ALPHABET.charAt(isSet ? first + HIGHEST_BIT : first)}${id.slice(ID_PREFIX_CHARS + 1)}`;
 }
 
 /** Says of which webhook and event it is, so that nothing has to be looked up by it. */

@@ -38,9 +38,9 @@ import { checkServer } from './redis/server-facts.ts';
 import { announceToWebhooks } from './webhook/announce.ts';
 import { createDeliveryStore, type DeliveryStore } from './webhook/delivery-store.ts';
 import { createDueWebhooks, type DueWebhooks } from './webhook/due-webhooks.ts';
-import { createWebhookQueue } from './webhook/queue.ts';
+import { createFetchWebhooks, type FetchWebhooks } from './webhook/fetch-webhooks.ts';
 import { createSender, type Sender } from './webhook/sender.ts';
-import { createSubscriptionStore, type SubscriptionStore } from './webhook/subscription-store.ts';
+import { createEndpoints, type Endpoints } from './webhook/webhook.ts';
 import { createWebhookStore, type WebhookStore } from './webhook/webhook-store.ts';
 
 export interface AppOptions {
@@ -88,8 +88,10 @@ export interface Parts extends Lifecycle {
   schedule: MailboxSchedule;
   due: DueIndex;
   messages: MessageStore;
-  subscriptions: SubscriptionStore;
   webhooks: WebhookStore;
+  fetchWebhooks: FetchWebhooks;
+  /** Both of these. */
+  endpoints: Endpoints;
   deliveries: DeliveryStore;
   dueWebhooks: DueWebhooks;
   eventLog: EventLog;
@@ -143,19 +145,14 @@ export async function buildParts(options: AppOptions, keys: Keys, lifecycle: Lif
     return blocking;
   };
 
-  const subscriptions = createSubscriptionStore(redis, sealer);
-  const webhookQueue = await createWebhookQueue(redis, subscriptions, logger);
-  onClose(() => webhookQueue.close());
   const webhooks = createWebhookStore(redis, sealer);
+  const fetchWebhooks = createFetchWebhooks(redis, sealer);
   const deliveries = createDeliveryStore(redis);
   const dueWebhooks = createDueWebhooks(redis, Math.random);
   const eventLog = createEventLog(redis, config.eventLog);
   const announcer = createAnnouncer({
     log: eventLog,
-    async deliver(event) {
-      await webhookQueue.announce(event);
-      await announceToWebhooks({ clock, webhooks, deliveries, due: dueWebhooks }, event);
-    },
+    deliver: (event) => announceToWebhooks({ clock, webhooks, deliveries, due: dueWebhooks }, event),
     clock,
   });
   const mime = createMimePool({
@@ -205,8 +202,9 @@ export async function buildParts(options: AppOptions, keys: Keys, lifecycle: Lif
       quota: config.quota,
       onReleased: (message) => mailboxLedger.release(message, message.id),
     }),
-    subscriptions,
     webhooks,
+    fetchWebhooks,
+    endpoints: createEndpoints(webhooks, fetchWebhooks),
     deliveries,
     dueWebhooks,
     eventLog,

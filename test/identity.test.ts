@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { eventId, fetchId, mailboxId, messageId, messageKey } from '../src/identity.ts';
+import { eventId, fetchId, fetchOfWebhook, mailboxId, messageId, messageKey, webhookOfFetch } from '../src/identity.ts';
 
 const source = { host: 'pop.example.com', port: 995, username: 'ann@example.com' };
 const mailbox = mailboxId('default', source);
@@ -35,6 +35,15 @@ describe('ids are for ever', () => {
   it('of a fetch at a given time with given random bytes', () => {
     expect(fetchId(1_790_000_000_000, (bytes) => Buffer.alloc(bytes, 0xa5))).toBe('fch_06gc8m3c02jtb9d5mpjtb9d5mm');
   });
+});
+
+it('the id of the webhook of a fetch leads back to the fetch, and no other id does', () => {
+  const fetch = 'fch_01kb4t0n7hq3x8v5c2e9m6r1aw';
+  expect(webhookOfFetch(fetch)).toBe('whk_g1kb4t0n7hq3x8v5c2e9m6r1aw');
+  expect(fetchOfWebhook('whk_g1kb4t0n7hq3x8v5c2e9m6r1aw')).toBe(fetch);
+  for (const id of ['whk_01kb4t0n7hq3x8v5c2e9m6r1aw', 'whk_7zzzzzzzzzzzzzzzzzzzzzzzzz', 'whk_i', 'whk_']) {
+    expect(fetchOfWebhook(id)).toBeNull();
+  }
 });
 
 describe('a mailbox', () => {

@@ -1,6 +1,6 @@
 {{/* The queues of popbridge as BullMQ has them in Redis, as a list in YAML. A test holds them against the sources. */}}
 {{- define "popbridge.queues" -}}
-{{- $queues := list "fetch" "webhook" -}}
+{{- $queues := list "fetch" -}}
 {{- range $shard := until 8 }}{{ $queues = append $queues (printf "mailboxes-%d" $shard) }}{{ end -}}
 {{- $queues | toYaml -}}
 {{- end -}}

@@ -8,7 +8,7 @@ import { listSealedDataKeys } from '../message/data-keys.ts';
 import type { SealedKey } from '../redis/keys.ts';
 import { scanSealedKeys } from '../redis/sealed-keys.ts';
 import type { SealedValue } from '../redis/sealed-value.ts';
-import { createSubscriptionStore } from '../webhook/subscription-store.ts';
+import { createFetchWebhooks } from '../webhook/fetch-webhooks.ts';
 import { createWebhookStore } from '../webhook/webhook-store.ts';
 
 export interface SealedPlaces {
@@ -22,7 +22,7 @@ export function createSealedPlaces(redis: Redis, blobs: BlobStore, sealer: Seale
   const mailboxes = createMailboxStore(redis, sealer);
   // Nothing is put there: how long it would be kept does not matter.
   const credentials = createCredentialStore(redis, sealer, 1);
-  const subscriptions = createSubscriptionStore(redis, sealer);
+  const fetchWebhooks = createFetchWebhooks(redis, sealer);
   const webhooks = createWebhookStore(redis, sealer);
   return {
     scan: () => scanSealedKeys(redis),
@@ -30,7 +30,7 @@ export function createSealedPlaces(redis: Redis, blobs: BlobStore, sealer: Seale
       if (kind === 'mailbox') return mailboxes.listSealed({ tenant, mailbox: id });
       if (kind === 'webhookSecrets') return webhooks.listSealed(tenant);
       if (kind === 'dataKeys') return listSealedDataKeys(redis, blobs, tenant);
-      return (kind === 'webhook' ? subscriptions : credentials).listSealed({ tenant, id });
+      return (kind === 'webhook' ? fetchWebhooks : credentials).listSealed({ tenant, id });
     },
   };
 }

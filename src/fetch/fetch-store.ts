@@ -5,7 +5,7 @@
  */
 import type { Redis } from 'ioredis';
 import { AppError } from '../errors.ts';
-import { fetchKeys } from '../redis/keys.ts';
+import { fetchKeys, webhookKeys } from '../redis/keys.ts';
 import { defineScript } from '../redis/script.ts';
 import type { Failure, Fetch, FetchProgress, FetchRef, FetchRequest, FetchState } from './fetch.ts';
 import type { Ledger, LedgerUser, Retrieved } from './ledger.ts';
@@ -29,6 +29,7 @@ export interface FetchStore extends Ledger {
   isCancelRequested(ref: FetchRef): Promise<boolean>;
   /** Message ids in maildrop order. */
   listMessageIds(ref: FetchRef, offset: number, limit: number): Promise<string[]>;
+  /** With its webhook. */
   delete(ref: FetchRef): Promise<void>;
   /** Counts a stored message as the fetch's, once, whose ledger is elsewhere. @throws AppError `lease_lost`. */
   count(fetch: LedgerUser, token: number, retrieved: Retrieved): Promise<void>;
@@ -147,7 +148,8 @@ export function createFetchStore(redis: Redis): FetchStore {
     },
     listMessageIds: (ref, offset, limit) => redis.zrange(keysOf(ref).order, offset, String(offset + limit - 1)),
     async delete(ref) {
-      await redis.del(...Object.values(keysOf(ref)));
+      const ofWebhook = webhookKeys(ref.tenant, ref.id);
+      await redis.unlink(...Object.values(keysOf(ref)), ...Object.values(ofWebhook));
     },
     count(fetch, token, { messageId, number, as, bytes }) {
       const { record, order } = keysOf(fetch);

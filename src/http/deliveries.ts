@@ -3,20 +3,21 @@ import type { components } from '../contract.gen.ts';
 import { AppError } from '../errors.ts';
 import type { Delivery } from '../webhook/delivery-record.ts';
 import type { DeliveryFilter, DeliveryService } from '../webhook/delivery-service.ts';
-import type { WebhookService } from '../webhook/webhook-service.ts';
+import type { Endpoints } from '../webhook/webhook.ts';
 import type { Call, Handlers } from './route.ts';
 import { noWebhook } from './webhooks.ts';
 
 export interface DeliveryPorts {
   deliveries: DeliveryService;
-  subscriptions: Pick<WebhookService, 'find'>;
+  /** Also those of fetches. */
+  endpoints: Pick<Endpoints, 'find'>;
 }
 
 type DeliveryHandlers = Pick<Handlers, 'listDeliveries' | 'replayDeliveries' | 'getDelivery' | 'replayDelivery'>;
 
-export function deliveryHandlers({ deliveries, subscriptions }: DeliveryPorts): DeliveryHandlers {
+export function deliveryHandlers({ deliveries, endpoints }: DeliveryPorts): DeliveryHandlers {
   const findWebhook = async ({ principal, path }: Pick<Call<'getWebhook'>, 'principal' | 'path'>) => {
-    const webhook = await subscriptions.find({ tenant: principal.tenant, id: path.webhookId });
+    const webhook = await endpoints.find({ tenant: principal.tenant, id: path.webhookId });
     if (!webhook) throw noWebhook(path.webhookId);
     return webhook;
   };

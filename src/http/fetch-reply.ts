@@ -2,7 +2,7 @@
 import type { components } from '../contract.gen.ts';
 import { hasEnded, type Fetch, type FetchRef } from '../fetch/fetch.ts';
 import type { FetchService } from '../fetch/service.ts';
-import type { DeliverySummary } from '../webhook/subscription-store.ts';
+import type { DeliverySummary } from '../webhook/fetch-webhooks.ts';
 import { AppError } from '../errors.ts';
 import { waitSecondsMax } from './limits.ts';
 

@@ -2,7 +2,7 @@
 import type { components } from '../contract.gen.ts';
 import { hasEnded, type Fetch, type FetchRef } from '../fetch/fetch.ts';
 import type { FetchService } from '../fetch/service.ts';
-import type { DeliverySummary, Subscription } from '../webhook/subscription-store.ts';
+import type { DeliverySummary, FetchWebhook } from '../webhook/fetch-webhooks.ts';
 import { applied, noFetch, readWait, renderFetch, replyWithFetch, waitForEnd } from './fetch-reply.ts';
 import { pageCharsMax } from './limits.ts';
 import { readCredentials } from './mailboxes.ts';
@@ -14,7 +14,8 @@ type FetchBody = components['schemas']['Fetch'];
 export interface FetchPorts {
   fetches: FetchService;
   webhooks: {
-    register(ref: FetchRef, subscription: Subscription): Promise<void>;
+    /** @param lifeMs how long after the last message it is kept. */
+    register(ref: FetchRef, webhook: FetchWebhook, lifeMs: number): Promise<void>;
     summarise(ref: FetchRef): Promise<DeliverySummary | null>;
     /** @throws AppError `egress_blocked`. */
     check(url: string): void;
@@ -77,7 +78,7 @@ export function fetchHandlers(ports: FetchPorts): FetchHandlers {
         ...(body.filter && { filter: body.filter }),
         retentionMs: body.retentionDays === undefined ? ports.retentionMs : body.retentionDays * DAY_MS,
       });
-      if (body.webhook) await webhooks.register(created, body.webhook);
+      if (body.webhook) await webhooks.register(created, body.webhook, created.retentionMs);
       await fetches.enqueue(created);
 
       return replyWithFetch(ports, created, readWait(header['prefer']), signal);

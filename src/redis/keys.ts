@@ -15,10 +15,6 @@ export interface FetchKeys {
   order: string;
   /** Hash: sealed credentials. */
   credentials: string;
-  /** Hash: the inline webhook, its sealed secret, and its delivery counts. */
-  webhook: string;
-  /** Hash: event id to delivery state. */
-  deliveries: string;
 }
 
 export function fetchKeys(tenant: string, fetchId: string): FetchKeys {
@@ -28,8 +24,6 @@ export function fetchKeys(tenant: string, fetchId: string): FetchKeys {
     ledger: `${tag}:ledger`,
     order: `${tag}:order`,
     credentials: `${tag}:credentials`,
-    webhook: `${tag}:webhook`,
-    deliveries: `${tag}:deliveries`,
   };
 }
 
@@ -115,11 +109,13 @@ export interface WebhookKeys {
   health: string;
   /** String: the worker that delivers to it. */
   drainer: string;
+  /** Hash, of the webhook of a fetch alone: its URL, its sealed secret, and how its deliveries stand. All of it expires together. */
+  ofFetch: string;
 }
 
-/** Of the deliveries to one webhook. */
-export function webhookKeys(tenant: string, webhookId: string): WebhookKeys {
-  const tag = `${PREFIX}:{${tenant}/${webhookId}}`;
+/** Of the deliveries to one webhook. @param owner the id of the webhook; of the fetch where it is the webhook of one. */
+export function webhookKeys(tenant: string, owner: string): WebhookKeys {
+  const tag = `${PREFIX}:{${tenant}/${owner}}`;
   return {
     deliveries: `${tag}:sent`,
     log: `${tag}:log`,
@@ -128,12 +124,13 @@ export function webhookKeys(tenant: string, webhookId: string): WebhookKeys {
     queue: `${tag}:queue`,
     health: `${tag}:health`,
     drainer: `${tag}:drainer`,
+    ofFetch: `${tag}:webhook`,
   };
 }
 
 /** List: event ids of a mailbox that are delivered in their order, to one webhook. */
-export function webhookLineKey(tenant: string, webhookId: string, line: string): string {
-  return `${PREFIX}:{${tenant}/${webhookId}}:line:${line}`;
+export function webhookLineKey(tenant: string, owner: string, line: string): string {
+  return `${PREFIX}:{${tenant}/${owner}}:line:${line}`;
 }
 
 /** Sorted set: `tenant/webhook id` by when a delivery to it is due, in epoch milliseconds, of one shard of the webhooks of all tenants. */

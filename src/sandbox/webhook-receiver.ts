@@ -25,7 +25,7 @@ export interface WebhookReceiverOptions {
   /** 0, a free one, unless set. */
   readonly port?: number;
   /** The HTTP status to answer with: 204 unless set. */
-  readonly answer?: (webhook: ReceivedWebhook) => number;
+  readonly answer?: (webhook: ReceivedWebhook) => number | Promise<number>;
   readonly limits?: Partial<WebhookReceiverLimits>;
 }
 
@@ -62,7 +62,7 @@ export async function startWebhookReceiver(options: WebhookReceiverOptions = {})
     const webhook = { path: request.url ?? '/', headers: request.headers, body, receivedAt: new Date() };
     received.push(webhook);
     arrivals.emit('arrival');
-    response.writeHead(answer(webhook)).end();
+    response.writeHead(await answer(webhook)).end();
   }
 
   async function waitFor(count: number, timeoutMs: number): Promise<readonly ReceivedWebhook[]> {

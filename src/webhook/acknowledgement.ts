@@ -1,18 +1,22 @@
-/** A message that all webhooks have is done with: where its mailbox says `acknowledged`, it may be deleted upstream. */
+/**
+ * A message that all webhooks of the tenant have is done with: where its mailbox says `acknowledged`, it may be deleted upstream. The
+ * webhook of a fetch has no say in that: whoever looks into a mailbox once is not its consumer.
+ */
 import type { Delivery } from './delivery-record.ts';
 import type { DeliveryStore } from './delivery-store.ts';
-import type { WebhookStore } from './webhook-store.ts';
+import { isOfFetch, type Endpoints } from './webhook.ts';
 
 export interface AcknowledgementPorts {
-  webhooks: Pick<WebhookStore, 'find'>;
+  webhooks: Pick<Endpoints, 'find'>;
   deliveries: Pick<DeliveryStore, 'find'>;
   /** Says that the owner is done with the message; again, as often as it is called. */
   acknowledge(tenant: string, messageId: string): Promise<unknown>;
 }
 
 /** @param delivery that was acknowledged just now, and is stored as such where there are others. */
-export async function acknowledgeMessage(ports: AcknowledgementPorts, { event, others }: Delivery): Promise<void> {
-  if (event.type !== 'message.received') return;
+export async function acknowledgeMessage(ports: AcknowledgementPorts, delivery: Delivery): Promise<void> {
+  const { event, others, webhookId } = delivery;
+  if (event.type !== 'message.received' || isOfFetch({ id: webhookId })) return;
   const haveIt = await Promise.all(others.map((id) => hasIt(ports, { tenant: event.tenant, id }, event.id)));
   if (haveIt.every(Boolean)) await ports.acknowledge(event.tenant, event.subject);
 }

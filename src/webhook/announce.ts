@@ -1,5 +1,9 @@
-/** An event becomes one delivery for each webhook that wants it. Announced again, as after a crash, it becomes the same ones. */
+/**
+ * An event becomes one delivery for each webhook that wants it, and for the webhook of the fetch that has received a message. Announced
+ * again, as after a crash, it becomes the same ones.
+ */
 import type { EventRef } from '../event/event.ts';
+import { webhookOfFetch } from '../identity.ts';
 import { beginDelivery } from './delivery-record.ts';
 import type { DeliveryStore } from './delivery-store.ts';
 import type { DueWebhooks } from './due-webhooks.ts';
@@ -18,8 +22,9 @@ export async function announceToWebhooks(ports: AnnouncePorts, event: EventRef):
   const { clock, deliveries, due } = ports;
   const wanting = (await ports.webhooks.list(event.tenant)).filter((webhook) => isFor(webhook, event));
   const ids = wanting.map(({ id }) => id);
-  await Promise.all(
-    wanting.map(async (webhook) => {
+  await Promise.all([
+    announceToFetch(ports, event),
+    ...wanting.map(async (webhook) => {
       const others = ids.filter((id) => id !== webhook.id);
       const state = webhook.disabled === null ? 'pending' : 'missed';
       const nowMs = clock.now();
@@ -27,7 +32,16 @@ export async function announceToWebhooks(ports: AnnouncePorts, event: EventRef):
       // Also where it was known: whoever began it may have died before it came to this.
       if (state === 'pending') await due.wake(webhook, nowMs);
     }),
-  );
+  ]);
+}
+
+/** Also to one that was given up: what ends without being sent has failed. */
+async function announceToFetch({ clock, deliveries, due }: AnnouncePorts, event: EventRef): Promise<void> {
+  if (event.type !== 'message.received' || event.fetchId === null) return;
+  const ref = { tenant: event.tenant, id: webhookOfFetch(event.fetchId) };
+  const nowMs = clock.now();
+  const isThere = await deliveries.begin(ref, beginDelivery(ref, event, 'pending', [], nowMs), false);
+  if (isThere) await due.wake(ref, nowMs);
 }
 
 /** What an owner has disabled misses nothing. No webhook is told how it fares itself. */

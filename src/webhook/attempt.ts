@@ -8,7 +8,7 @@ import type { Delivery, DeliveryAttempt } from './delivery-record.ts';
 import { judge, nextDelayMs, type Outcome } from './outcome.ts';
 import { validSecrets } from './secrets.ts';
 import { signWebhook } from './signing.ts';
-import type { Webhook, WebhookSecrets, WebhookSettings } from './webhook.ts';
+import type { Endpoint, PayloadForm, WebhookSecrets } from './webhook.ts';
 
 export interface AttemptPorts {
   clock: { now(): number };
@@ -17,7 +17,7 @@ export interface AttemptPorts {
   /** The pauses after the first attempt, the second, and so on, in milliseconds. */
   retryDelaysMs: readonly number[];
   /** The body of the event; null when what it is about has been deleted. */
-  buildPayload(event: EventRef, form: WebhookSettings['payload']): Promise<string | null>;
+  buildPayload(event: EventRef, form: PayloadForm): Promise<string | null>;
   post(url: string, headers: Record<string, string>, body: Buffer, timeoutMs: number): Promise<Answer>;
 }
 
@@ -32,7 +32,7 @@ export interface Attempted {
 /** @throws for our own faults only, which cost the endpoint no attempt. */
 export async function attempt(
   ports: AttemptPorts,
-  webhook: Webhook,
+  webhook: Endpoint,
   secrets: WebhookSecrets,
   delivery: Delivery,
 ): Promise<Attempted> {
@@ -69,6 +69,6 @@ function settle(ports: AttemptPorts, tried: Delivery, outcome: Outcome): Deliver
   return { ...tried, nextAttemptAt: new Date(ports.clock.now() + delayMs).toISOString() };
 }
 
-function end(delivery: Delivery, state: 'delivered' | 'failed'): Delivery {
+export function end(delivery: Delivery, state: 'delivered' | 'failed'): Delivery {
   return { ...delivery, state, nextAttemptAt: null };
 }

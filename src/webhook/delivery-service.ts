@@ -2,13 +2,11 @@
 import type { Redis } from 'ioredis';
 import { AppError } from '../errors.ts';
 import { readDeliveryId } from '../identity.ts';
-import { webhookKeys } from '../redis/keys.ts';
 import { decodeDelivery, type Delivery, type DeliveryState } from './delivery-record.ts';
-import type { DeliveryStore } from './delivery-store.ts';
+import { keysOf, type DeliveryStore } from './delivery-store.ts';
 import type { DueWebhooks } from './due-webhooks.ts';
 import { claimMs, lookedThroughMax } from './limits.ts';
-import { wantsEvent, type Webhook, type WebhookRef } from './webhook.ts';
-import type { WebhookStore } from './webhook-store.ts';
+import { isGivenUp, wantsEvent, type Endpoint, type Endpoints, type WebhookRef } from './webhook.ts';
 
 /** What is not given lets all through. Times are epoch milliseconds. */
 export interface DeliveryFilter {
@@ -40,14 +38,13 @@ export interface DeliveryService {
 
 export interface DeliveryServicePorts {
   clock: { now(): number };
-  webhooks: Pick<WebhookStore, 'find'>;
+  webhooks: Pick<Endpoints, 'find'>;
   deliveries: Pick<DeliveryStore, 'requeue'>;
   due: Pick<DueWebhooks, 'wake'>;
 }
 
 export function createDeliveryService(redis: Redis, ports: DeliveryServicePorts): DeliveryService {
   const { clock, webhooks, due } = ports;
-  const keysOf = ({ tenant, id }: WebhookRef) => webhookKeys(tenant, id);
 
   async function find(tenant: string, id: string): Promise<Delivery | null> {
     const { webhookId, eventId } = readDeliveryId(id);
@@ -75,15 +72,18 @@ export function createDeliveryService(redis: Redis, ports: DeliveryServicePorts)
   }
 
   /** Null where it has changed meanwhile: then it is being sent. */
-  async function requeue(webhook: Webhook, delivery: Delivery): Promise<Delivery | null> {
+  async function requeue(webhook: Endpoint, delivery: Delivery): Promise<Delivery | null> {
     const nextAttemptAt = new Date(clock.now()).toISOString();
     const again: Delivery = { ...delivery, state: 'pending', spent: 0, nextAttemptAt };
     return (await ports.deliveries.requeue(webhook, delivery, again, webhook.settings.isOrdered)) ? again : null;
   }
 
   /** Null where there is none. */
-  async function findEnabled(ref: WebhookRef): Promise<Webhook | null> {
+  async function findEnabled(ref: WebhookRef): Promise<Endpoint | null> {
     const webhook = await webhooks.find(ref);
+    if (webhook && isGivenUp(webhook)) {
+      throw new AppError('conflict', 'The webhook of the fetch was given up: fetch again, with another one.');
+    }
     if (webhook && webhook.disabled !== null) {
       throw new AppError('conflict', 'The webhook is disabled: nothing is sent to it. Enable it first.');
     }
@@ -136,14 +136,14 @@ interface Place {
 /** The next places of the log behind the cursor. */
 async function readLog(
   redis: Redis,
-  { tenant, id }: WebhookRef,
+  ref: WebhookRef,
   { sinceMs = -Infinity, untilMs = Infinity }: DeliveryFilter,
   cursor: string | null,
   order: Order,
 ): Promise<Place[]> {
   const isBackward = order === 'newest';
   const after = cursor === null ? null : placeOf(cursor);
-  const { log } = webhookKeys(tenant, id);
+  const { log } = keysOf(ref);
   const min = isBackward || !after ? sinceMs : Math.max(sinceMs, after.ms);
   const max = isBackward && after ? Math.min(untilMs, after.ms) : untilMs;
   const places: Place[] = [];

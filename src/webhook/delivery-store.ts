@@ -6,12 +6,13 @@
  */
 import type { Redis } from 'ioredis';
 import type { EventRef } from '../event/event.ts';
-import { webhookKeys, webhookLineKey } from '../redis/keys.ts';
+import { fetchOfWebhook } from '../identity.ts';
+import { webhookKeys, webhookLineKey, type WebhookKeys } from '../redis/keys.ts';
 import { defineScript } from '../redis/script.ts';
 import { decodeDelivery, encodeDelivery, type Delivery } from './delivery-record.ts';
 import { emptyHealth, type Health } from './health.ts';
 import { drainerMs, endedAgeMs, endedMax } from './limits.ts';
-import type { WebhookRef } from './webhook.ts';
+import { isOfFetch, type WebhookRef } from './webhook.ts';
 
 export interface DueDelivery {
   /** Its place in the queue: the event's id, or a line. */
@@ -20,8 +21,11 @@ export interface DueDelivery {
 }
 
 export interface DeliveryStore {
-  /** Writes the delivery and puts it in the queue, unless it is known. @param isOrdered behind those of its mailbox. */
-  begin(ref: WebhookRef, delivery: Delivery, isOrdered: boolean): Promise<void>;
+  /**
+   * Writes the delivery and puts it in the queue, unless it is known. False where it is for the webhook of a fetch that has none.
+   * @param isOrdered behind those of its mailbox.
+   */
+  begin(ref: WebhookRef, delivery: Delivery, isOrdered: boolean): Promise<boolean>;
   find(ref: WebhookRef, eventId: string): Promise<Delivery | null>;
   readHealth(ref: WebhookRef): Promise<Health>;
   writeHealth(ref: WebhookRef, health: Health): Promise<void>;
@@ -63,11 +67,14 @@ const TRIM = `
   end`;
 
 /**
- * KEYS: deliveries, log, ended, missed, queue, line.
- * ARGV: event id, delivery, now, line or nothing, where it belongs (`queue` or `missed`), how many that have ended are kept, since when.
+ * KEYS: deliveries, log, ended, missed, queue, line, webhook of the fetch.
+ * ARGV: event id, delivery, now, line or nothing, where it belongs (`queue`, `missed`, or `fetch`: the queue, where there is such a webhook),
+ * how many that have ended are kept, since when.
  */
 const beginOne = defineScript(`${TRIM}
-  if redis.call('HSETNX', KEYS[1], ARGV[1], ARGV[2]) == 0 then return 0 end
+  local life = redis.call('HGET', KEYS[7], 'life')
+  if ARGV[5] == 'fetch' and not life then return 0 end
+  if redis.call('HSETNX', KEYS[1], ARGV[1], ARGV[2]) == 0 then return 1 end
   redis.call('ZADD', KEYS[2], ARGV[3], ARGV[1])
   if ARGV[5] == 'missed' then
     redis.call('ZADD', KEYS[3], ARGV[3], ARGV[1])
@@ -79,9 +86,12 @@ const beginOne = defineScript(`${TRIM}
     redis.call('RPUSH', KEYS[6], ARGV[1])
     redis.call('ZADD', KEYS[5], 'NX', ARGV[3], ARGV[4])
   end
+  if life then
+    for _, key in ipairs({ KEYS[1], KEYS[2], KEYS[5], KEYS[7] }) do redis.call('PEXPIRE', key, life) end
+  end
   return 1`);
 
-/** KEYS: deliveries, ended, missed, queue, line. ARGV: event id, delivery as it was, as it is to be, now, line or nothing. */
+/** KEYS: deliveries, ended, missed, queue, line, webhook of the fetch. ARGV: event id, delivery as it was, as it is to be, now, line or nothing. */
 const requeueOne = defineScript(`
   if redis.call('HGET', KEYS[1], ARGV[1]) ~= ARGV[2] then return 0 end
   redis.call('HSET', KEYS[1], ARGV[1], ARGV[3])
@@ -93,10 +103,15 @@ const requeueOne = defineScript(`
     redis.call('RPUSH', KEYS[5], ARGV[1])
     redis.call('ZADD', KEYS[4], 'NX', ARGV[4], ARGV[5])
   end
+  local life = redis.call('PTTL', KEYS[6])
+  if life > 0 then
+    redis.call('PEXPIRE', KEYS[4], life)
+    redis.call('HINCRBY', KEYS[6], ARGV[2]:sub(1, 1), -1)
+  end
   return 1`);
 
 /**
- * KEYS: deliveries, log, ended, missed, queue, health, drainer, line.
+ * KEYS: deliveries, log, ended, missed, queue, health, drainer, line, webhook of the fetch, which counts what has ended, and forgets nothing.
  * ARGV: owner, event id, delivery, member, next attempt or nothing, health, now, how many that have ended are kept, since when.
  */
 const recordOne = defineScript(`${TRIM}
@@ -104,6 +119,12 @@ const recordOne = defineScript(`${TRIM}
   local isLine = ARGV[4] ~= ARGV[2]
   redis.call('SET', KEYS[6], ARGV[6])
   redis.call('HSET', KEYS[1], ARGV[2], ARGV[3])
+  local life = redis.call('PTTL', KEYS[9])
+  local state = ARGV[3]:sub(1, 1)
+  if life > 0 then
+    redis.call('PEXPIRE', KEYS[6], life)
+    if state ~= 'd' then redis.call('HSET', KEYS[9], 'lastFailure', ARGV[7] .. ' ' .. ARGV[2]) end
+  end
   if ARGV[5] ~= '' then
     redis.call('ZADD', KEYS[5], ARGV[5], ARGV[4])
     return 1
@@ -113,6 +134,10 @@ const recordOne = defineScript(`${TRIM}
     redis.call('ZADD', KEYS[5], ARGV[7], ARGV[4])
   else
     redis.call('ZREM', KEYS[5], ARGV[4])
+  end
+  if life > 0 then
+    redis.call('HINCRBY', KEYS[9], state, 1)
+    return 1
   end
   redis.call('ZADD', KEYS[3], ARGV[7], ARGV[2])
   trim(ARGV[8], ARGV[9])
@@ -147,9 +172,8 @@ const dropOne = defineScript(`
 const LINE = 'line:';
 
 export function createDeliveryStore(redis: Redis): DeliveryStore {
-  const keysOf = ({ tenant, id }: WebhookRef) => webhookKeys(tenant, id);
-  const lineKeyOf = ({ tenant, id }: WebhookRef, member: string) =>
-    webhookLineKey(tenant, id, member.startsWith(LINE) ? member.slice(LINE.length) : '');
+  const lineKeyOf = (ref: WebhookRef, member: string) =>
+    webhookLineKey(ref.tenant, ownerOf(ref), member.startsWith(LINE) ? member.slice(LINE.length) : '');
 
   async function find(ref: WebhookRef, eventId: string): Promise<Delivery | null> {
     const value = await redis.hget(keysOf(ref).deliveries, eventId);
@@ -159,20 +183,20 @@ export function createDeliveryStore(redis: Redis): DeliveryStore {
   return {
     find,
     async begin(ref, delivery, isOrdered) {
-      const { deliveries, log, ended, missed, queue } = keysOf(ref);
+      const { deliveries, log, ended, missed, queue, ofFetch } = keysOf(ref);
       const { event, state, createdAt } = delivery;
       const line = isOrdered ? lineOf(event) : '';
-      const place = state === 'pending' ? 'queue' : 'missed';
+      const place = isOfFetch(ref) ? 'fetch' : state === 'pending' ? 'queue' : 'missed';
       const nowMs = Date.parse(createdAt);
-      const keys = [deliveries, log, ended, missed, queue, lineKeyOf(ref, line)];
+      const keys = [deliveries, log, ended, missed, queue, lineKeyOf(ref, line), ofFetch];
       const facts = [event.id, encodeDelivery(delivery), nowMs, line, place];
-      await beginOne(redis, keys, [...facts, endedMax, nowMs - endedAgeMs]);
+      return (await beginOne(redis, keys, [...facts, endedMax, nowMs - endedAgeMs])) === 1;
     },
     async requeue(ref, was, again, isOrdered) {
-      const { deliveries, ended, missed, queue } = keysOf(ref);
+      const { deliveries, ended, missed, queue, ofFetch } = keysOf(ref);
       const line = isOrdered ? lineOf(was.event) : '';
       const facts = [was.event.id, encodeDelivery(was), encodeDelivery(again), Date.parse(again.nextAttemptAt ?? '')];
-      const keys = [deliveries, ended, missed, queue, lineKeyOf(ref, line)];
+      const keys = [deliveries, ended, missed, queue, lineKeyOf(ref, line), ofFetch];
       return (await requeueOne(redis, keys, [...facts, line])) === 1;
     },
     countMissed: (ref) => redis.scard(keysOf(ref).missed),
@@ -208,9 +232,9 @@ export function createDeliveryStore(redis: Redis): DeliveryStore {
       return found.filter((due) => due !== null);
     },
     async record(ref, owner, { member, delivery }, health, nowMs) {
-      const { deliveries, log, ended, missed, queue, health: healthKey, drainer } = keysOf(ref);
+      const { deliveries, log, ended, missed, queue, health: healthKey, drainer, ofFetch } = keysOf(ref);
       const next = delivery.nextAttemptAt === null ? '' : Date.parse(delivery.nextAttemptAt);
-      const keys = [deliveries, log, ended, missed, queue, healthKey, drainer, lineKeyOf(ref, member)];
+      const keys = [deliveries, log, ended, missed, queue, healthKey, drainer, lineKeyOf(ref, member), ofFetch];
       const bounds = [endedMax, nowMs - endedAgeMs];
       const facts = [encodeDelivery(delivery), member, next, JSON.stringify(health), nowMs];
       return (await recordOne(redis, keys, [owner, delivery.event.id, ...facts, ...bounds])) === 1;
@@ -226,6 +250,15 @@ export function createDeliveryStore(redis: Redis): DeliveryStore {
       await redis.unlink(queue, ...Object.values(keys));
     },
   };
+}
+
+/** Of the deliveries to a webhook, or to that of a fetch. */
+export function keysOf(ref: WebhookRef): WebhookKeys {
+  return webhookKeys(ref.tenant, ownerOf(ref));
+}
+
+function ownerOf({ id }: WebhookRef): string {
+  return fetchOfWebhook(id) ?? id;
 }
 
 function lineOf({ mailboxId }: EventRef): string {

@@ -3,22 +3,22 @@
  * health admits. One worker at a time does so, which is why none of this needs counting in Redis.
  */
 import type { Logger } from 'pino';
-import { attempt, type AttemptPorts } from './attempt.ts';
+import { attempt, end, type AttemptPorts, type Attempted } from './attempt.ts';
+import type { Delivery } from './delivery-record.ts';
 import type { DeliveryStore, DueDelivery } from './delivery-store.ts';
 import { admit, noteResult, paceMs, type Health } from './health.ts';
 import type { Lanes } from './lanes.ts';
 import { drainerRenewMs, drainEveryMs, faultDelayMs } from './limits.ts';
 import { disable, tellExhausted, tellHealth, type NoticePorts } from './notices.ts';
-import type { Webhook, WebhookRef, WebhookSecrets } from './webhook.ts';
-import type { WebhookStore } from './webhook-store.ts';
+import { isGivenUp, type Endpoint, type Endpoints, type WebhookRef, type WebhookSecrets } from './webhook.ts';
 
 export interface DrainPorts extends AttemptPorts, NoticePorts {
   clock: { now(): number; sleep(ms: number): Promise<void> };
-  webhooks: Pick<WebhookStore, 'find' | 'openSecrets' | 'change'>;
+  webhooks: Endpoints;
   deliveries: DeliveryStore;
   lanes: Lanes;
   /** The webhook has acknowledged it. Called again where that may not have come to its end. */
-  onDelivered(delivery: DueDelivery['delivery']): Promise<void>;
+  onDelivered(delivery: Delivery): Promise<void>;
   uniqueId(): string;
   logger: Logger;
 }
@@ -63,7 +63,7 @@ class Drain {
         await deliveries.forget(this.#ref);
         return null;
       }
-      const isOver = webhook.disabled !== null || this.#signal.aborted || this.#isLost;
+      const isOver = isStopped(webhook) || this.#signal.aborted || this.#isLost;
       const waitMs = isOver ? null : await this.#start(webhook, secrets);
       if (this.#running.size === 0) {
         // What waits for a moment only is waited for here.
@@ -78,16 +78,19 @@ class Drain {
   }
 
   /** Starts what may be started. How long to wait before more may be, as far as that is known. */
-  async #start(webhook: Webhook, secrets: WebhookSecrets): Promise<number> {
+  async #start(webhook: Endpoint, secrets: WebhookSecrets): Promise<number> {
     const { clock, deliveries, lanes } = this.#ports;
     const { isOrdered, concurrency, ratePerSecond } = webhook.settings;
     const allowed = isOrdered ? 1 : concurrency;
     const nowMs = clock.now();
-    const { atOnce, untilMs } = admit(this.#health, allowed, nowMs);
+    // What is given up ends at once, whenever it was due.
+    const [dueMs, { atOnce, untilMs }] = isGivenUp(webhook)
+      ? [Infinity, { atOnce: allowed, untilMs: 0 }]
+      : [nowMs, admit(this.#health, allowed, nowMs)];
     if (atOnce === 0) return untilMs - nowMs;
     const room = atOnce - this.#running.size;
     if (room <= 0) return 0;
-    for (const due of await deliveries.listDue(this.#ref, nowMs, room, new Set(this.#running.keys()))) {
+    for (const due of await deliveries.listDue(this.#ref, dueMs, room, new Set(this.#running.keys()))) {
       const waitMs = paceMs(this.#health, ratePerSecond, clock.now());
       if (waitMs > 0) return waitMs;
       const place = lanes.enter(this.#health.isSlow);
@@ -103,15 +106,11 @@ class Drain {
   }
 
   /** Never throws. */
-  async #deliver(webhook: Webhook, secrets: WebhookSecrets, due: DueDelivery): Promise<void> {
+  async #deliver(webhook: Endpoint, secrets: WebhookSecrets, due: DueDelivery): Promise<void> {
     const { clock, deliveries, logger } = this.#ports;
-    const { event, state } = due.delivery;
+    const { event } = due.delivery;
     try {
-      // It was acknowledged, and whoever recorded that died before it was told on.
-      const { delivery, outcome, tookMs } =
-        state === 'pending'
-          ? await attempt(this.#ports, webhook, secrets, due.delivery)
-          : { delivery: { ...due.delivery, nextAttemptAt: null }, outcome: null, tookMs: 0 };
+      const { delivery, outcome, tookMs } = await this.#attempt(webhook, secrets, due.delivery);
       const was = this.#health;
       if (outcome) {
         const { floorMs, slows } = outcome.kind === 'failed' ? outcome : { floorMs: 0, slows: false };
@@ -134,6 +133,14 @@ class Drain {
     }
   }
 
+  async #attempt(webhook: Endpoint, secrets: WebhookSecrets, delivery: Delivery): Promise<Attempted> {
+    const unsent = { outcome: null, tookMs: 0 };
+    // It was acknowledged, and whoever recorded that died before it was told on.
+    if (delivery.state !== 'pending') return { delivery: { ...delivery, nextAttemptAt: null }, ...unsent };
+    if (isGivenUp(webhook)) return { delivery: end(delivery, 'failed'), ...unsent };
+    return attempt(this.#ports, webhook, secrets, delivery);
+  }
+
   /** The last webhook that has it tells it on. That each has it is written before that is asked: of two at once, one sees the other. */
   async #acknowledge({ member, delivery }: DueDelivery): Promise<void> {
     const { clock, deliveries, onDelivered } = this.#ports;
@@ -144,19 +151,20 @@ class Drain {
     await onDelivered(delivery);
   }
 
-  async #release(webhook: Webhook, waitMs: number): Promise<number | null | 'more'> {
+  async #release(webhook: Endpoint, waitMs: number): Promise<number | null | 'more'> {
     const { clock, deliveries } = this.#ports;
     const nowMs = clock.now();
-    const isOver = webhook.disabled !== null || this.#signal.aborted || this.#isLost;
+    const isOver = isStopped(webhook) || this.#signal.aborted || this.#isLost;
     // What is stopped has nothing more to look for, whatever is due.
     const untilMs = isOver ? nowMs + 1 : nowMs + waitMs;
     const next = await deliveries.release(this.#ref, this.#owner, nowMs, untilMs);
-    return webhook.disabled === null ? next : null;
+    return isStopped(webhook) ? null : next;
   }
 
   async #renew(): Promise<void> {
     const { clock, deliveries } = this.#ports;
-    if (clock.now() - this.#renewedMs < drainerRenewMs) return;
+    // A clock may be set back.
+    if (Math.abs(clock.now() - this.#renewedMs) < drainerRenewMs) return;
     this.#renewedMs = clock.now();
     if (!(await deliveries.renew(this.#ref, this.#owner))) this.#isLost = true;
   }
@@ -164,4 +172,9 @@ class Drain {
   async #settle(): Promise<void> {
     await Promise.all(this.#running.values());
   }
+}
+
+/** Nothing is sent, and what waits goes on waiting. */
+function isStopped(webhook: Endpoint): boolean {
+  return webhook.disabled !== null && !isGivenUp(webhook);
 }

@@ -2,7 +2,7 @@
  * How an endpoint fares, and what that lets be sent to it: a breaker, how many requests at once, and since when it fails. Pure.
  *
  * The breaker opens when most of the last results are failures. Then nothing is sent but, from time to time, a probe: one delivery that
- * is due. All others wait, and spend no attempt.
+ * is due. All others wait, and spend no attempt. Where a clock is set back, a time that is further ahead than it can be is over.
  */
 import {
   breakerOpenMs,
@@ -64,6 +64,7 @@ export interface Result {
 
 /** @param concurrency as many requests at once as its owner allows. */
 export function noteResult(health: Health, result: Result, concurrency: number, nowMs: number): Health {
+  const pausedUntilMs = isAhead(health.pausedUntilMs, slowedPauseMsMax, nowMs) ? health.pausedUntilMs : 0;
   const isProbe = health.openUntilMs !== null;
   const results = `${health.results}${result.isSuccess ? 1 : 0}`.slice(-breakerResults);
   if (result.isSuccess) {
@@ -72,7 +73,7 @@ export function noteResult(health: Health, result: Result, concurrency: number, 
       ...emptyHealth,
       // What it was before it recovered says nothing of how it is now.
       results: isProbe ? '1' : results,
-      pausedUntilMs: health.pausedUntilMs,
+      pausedUntilMs,
       sentMs: health.sentMs,
       window,
       isSlow: result.tookMs > slowAnswerMs,
@@ -81,7 +82,7 @@ export function noteResult(health: Health, result: Result, concurrency: number, 
   const failures = results.replaceAll('1', '').length;
   const opens = isProbe || (results.length >= breakerResultsMin && failures / results.length >= breakerShare);
   // Of requests that were under way together, the first that fails counts as the probe.
-  const isOpen = isProbe && health.openUntilMs !== null && health.openUntilMs > nowMs;
+  const isOpen = isProbe && isAhead(health.openUntilMs, breakerOpenMsMax, nowMs);
   const openings = health.openings + (opens && !isOpen ? 1 : 0);
   const pauseMs = result.slows ? Math.min(Math.max(result.floorMs, slowedPauseMs), slowedPauseMsMax) : 0;
   return {
@@ -89,7 +90,7 @@ export function noteResult(health: Health, result: Result, concurrency: number, 
     results,
     openings,
     openUntilMs: isOpen ? health.openUntilMs : opens ? nowMs + openMs(openings) : null,
-    pausedUntilMs: Math.max(health.pausedUntilMs, nowMs + pauseMs),
+    pausedUntilMs: Math.max(pausedUntilMs, nowMs + pauseMs),
     window: result.slows ? Math.max(1, Math.floor((health.window ?? concurrency) / 2)) : health.window,
     isSlow: true,
     failingSinceMs: health.failingSinceMs ?? nowMs,
@@ -98,14 +99,19 @@ export function noteResult(health: Health, result: Result, concurrency: number, 
 
 /** How many requests may be under way now, and where that is none, until when. */
 export function admit(health: Health, concurrency: number, nowMs: number): { atOnce: number; untilMs: number } {
-  const untilMs = Math.max(health.openUntilMs ?? 0, health.pausedUntilMs);
+  const { openUntilMs, pausedUntilMs } = health;
+  const untilMs = Math.max(
+    isAhead(openUntilMs, breakerOpenMsMax, nowMs) ? openUntilMs : 0,
+    isAhead(pausedUntilMs, slowedPauseMsMax, nowMs) ? pausedUntilMs : 0,
+  );
   if (untilMs > nowMs) return { atOnce: 0, untilMs };
   return { atOnce: health.openUntilMs === null ? Math.min(health.window ?? concurrency, concurrency) : 1, untilMs: 0 };
 }
 
 /** How long to wait before the next request, evenly spread; 0: it may go now. @param perSecond null for no limit. */
 export function paceMs({ sentMs }: Health, perSecond: number | null, nowMs: number): number {
-  return perSecond === null ? 0 : Math.max(0, Math.ceil(sentMs + 1000 / perSecond - nowMs));
+  if (perSecond === null || sentMs > nowMs) return 0;
+  return Math.max(0, Math.ceil(sentMs + 1000 / perSecond - nowMs));
 }
 
 /** The share of the time that it may fail for which is over and was not told of yet, in percent; null where there is none. */
@@ -114,6 +120,10 @@ export function dueNotice({ failingSinceMs, noticed }: Health, nowMs: number): 5
   const percent = ((nowMs - failingSinceMs) / disabledAfterMs) * 100;
   const notice = ([100, 90, 70, 50] as const).find((step) => percent >= step) ?? 0;
   return notice > noticed ? (notice as 50 | 70 | 90 | 100) : null;
+}
+
+function isAhead(untilMs: number | null, msMax: number, nowMs: number): untilMs is number {
+  return untilMs !== null && untilMs > nowMs && untilMs - nowMs <= msMax;
 }
 
 function openMs(openings: number): number {

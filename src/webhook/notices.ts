@@ -2,12 +2,11 @@
 import { describeEvent, type NewEvent } from '../event/event.ts';
 import type { Delivery } from './delivery-record.ts';
 import { dueNotice, type Health } from './health.ts';
-import type { Disabled, WebhookRef } from './webhook.ts';
-import type { WebhookStore } from './webhook-store.ts';
+import { isOfFetch, type Endpoints, type WebhookRef } from './webhook.ts';
 
 export interface NoticePorts {
   clock: { now(): number };
-  webhooks: Pick<WebhookStore, 'change'>;
+  webhooks: Pick<Endpoints, 'disable'>;
   announce(event: NewEvent): Promise<void>;
 }
 
@@ -25,7 +24,7 @@ export async function tellHealth(
     if (was.noticed === 0 && !was.isProving) return null;
     const facts = { failingSince: was.failingSinceMs === null ? null : iso(was.failingSinceMs) };
     const occasion = facts.failingSince ?? iso(nowMs);
-    await ports.announce(describeEvent('webhook.recovered', about(ref, nowMs, facts), occasion));
+    await tellOf(ports, ref, describeEvent('webhook.recovered', about(ref, nowMs, facts), occasion));
     return null;
   }
   const percent = dueNotice(now, nowMs);
@@ -34,7 +33,7 @@ export async function tellHealth(
   if (percent === 100) await disable(ports, ref, 'failing', failingSince);
   else {
     const facts = { failingSince, percent };
-    await ports.announce(describeEvent('webhook.failing', about(ref, nowMs, facts), failingSince, String(percent)));
+    await tellOf(ports, ref, describeEvent('webhook.failing', about(ref, nowMs, facts), failingSince, String(percent)));
   }
   return percent;
 }
@@ -47,12 +46,14 @@ export async function disable(
   occasion: string,
 ): Promise<void> {
   const nowMs = ports.clock.now();
-  const disabled: Disabled = { reason, at: iso(nowMs) };
-  await ports.webhooks.change(ref, async (webhook) =>
-    webhook.disabled === null ? { webhook: { ...webhook, disabled }, secrets: null } : null,
-  );
+  await ports.webhooks.disable(ref, { reason, at: iso(nowMs) });
   const facts = { reason, failingSince: reason === 'failing' ? occasion : null };
-  await ports.announce(describeEvent('webhook.disabled', about(ref, nowMs, facts), reason, occasion));
+  await tellOf(ports, ref, describeEvent('webhook.disabled', about(ref, nowMs, facts), reason, occasion));
+}
+
+/** There is nothing that anybody could do about the webhook of a fetch, which says itself how its deliveries stand. */
+async function tellOf(ports: NoticePorts, ref: WebhookRef, event: NewEvent): Promise<void> {
+  if (!isOfFetch(ref)) await ports.announce(event);
 }
 
 /** Not of what is told of webhooks and deliveries itself: that would have no end. */

@@ -8,9 +8,9 @@ import { webhooksKeys } from '../redis/keys.ts';
 import { defineScript } from '../redis/script.ts';
 import { openSealed, sealedField, type SealedValue, type ValueSealer } from '../redis/sealed-value.ts';
 import { changesMax, webhooksMax } from './limits.ts';
-import type { Webhook, WebhookRef, WebhookSecrets } from './webhook.ts';
+import type { Endpoints, Webhook, WebhookRef, WebhookSecrets } from './webhook.ts';
 
-export interface WebhookStore {
+export interface WebhookStore extends Endpoints {
   /** @throws AppError `conflict` where the tenant has as many as can be. */
   create(webhook: Webhook, secrets: WebhookSecrets): Promise<void>;
   find(ref: WebhookRef): Promise<Webhook | null>;
@@ -23,8 +23,6 @@ export interface WebhookStore {
   change(ref: WebhookRef, change: WebhookChanger): Promise<Webhook | null>;
   /** False where there is none. */
   delete(ref: WebhookRef): Promise<boolean>;
-  /** Null where it is gone. @throws AppError `credentials_unavailable`. */
-  openSecrets(ref: WebhookRef): Promise<WebhookSecrets | null>;
   /** For the rotation of master keys. */
   listSealed(tenant: string): Promise<SealedValue[]>;
 }
@@ -58,7 +56,7 @@ export function createWebhookStore(redis: Redis, sealer: ValueSealer): WebhookSt
   const toValue = (ref: WebhookRef, sealed: string): SealedValue =>
     sealedField(redis, [webhooksKeys(ref.tenant).secrets, ref.id], sealed, contextOf(ref));
 
-  return {
+  const store: WebhookStore = {
     async create(webhook, secrets) {
       const { records, secrets: sealed } = webhooksKeys(webhook.tenant);
       const args = [webhook.id, encode(webhook), seal(webhook, secrets), webhooksMax];
@@ -97,6 +95,11 @@ export function createWebhookStore(redis: Redis, sealer: ValueSealer): WebhookSt
       }
       throw new AppError('conflict', 'The webhook is being changed by somebody else at this moment. Try again.');
     },
+    async disable(ref, disabled) {
+      await store.change(ref, async (webhook) =>
+        webhook.disabled === null ? { webhook: { ...webhook, disabled }, secrets: null } : null,
+      );
+    },
     async delete(ref) {
       const { records, secrets } = webhooksKeys(ref.tenant);
       const gone = await redis.multi().hdel(records, ref.id).hdel(secrets, ref.id).exec();
@@ -111,6 +114,7 @@ export function createWebhookStore(redis: Redis, sealer: ValueSealer): WebhookSt
       return Object.entries(all).map(([id, sealed]) => toValue({ tenant, id }, sealed));
     },
   };
+  return store;
 }
 
 function encode({ tenant: _tenant, id: _id, ...fields }: Webhook): string {

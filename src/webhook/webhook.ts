@@ -2,21 +2,30 @@
  * A webhook: a URL that the events of a tenant are sent to, and which of them. This folder owns webhooks, their secrets, and every
  * delivery to them. It does not say what happens in popbridge: events are announced to it; and it does not build their bodies.
  */
+import { fetchOfWebhook } from '../identity.ts';
+
 export interface WebhookRef {
   tenant: string;
   id: string;
 }
 
 /** What the owner says. */
-export interface WebhookSettings {
-  url: string;
+export interface WebhookSettings extends EndpointSettings {
   /** For people; popbridge makes nothing of it. */
   description: string | null;
+  payload: 'thin' | 'full';
+}
+
+/** `thin`: without the text of a message. `texts`: without its attachments. */
+export type PayloadForm = 'thin' | 'texts' | 'full';
+
+export interface EndpointSettings {
+  url: string;
   /** Types of events; `*` stands for all, `message.*` for all of messages. */
   events: readonly string[];
   /** Null: events of all mailboxes, and of none. */
   mailboxes: readonly string[] | null;
-  payload: 'thin' | 'full';
+  payload: PayloadForm;
   ratePerSecond: number | null;
   concurrency: number;
   isOrdered: boolean;
@@ -32,16 +41,21 @@ export interface Disabled {
   at: string;
 }
 
+/** What events are delivered to: a webhook of the tenant, or that of a fetch. */
+export interface Endpoint extends WebhookRef {
+  settings: EndpointSettings;
+  /** Null: it is enabled. */
+  disabled: Disabled | null;
+}
+
 /** Without anything secret. Times are ISO 8601. */
-export interface Webhook extends WebhookRef {
+export interface Webhook extends Endpoint {
   settings: WebhookSettings;
   headerNames: readonly string[];
   /** `whpk_` and base64; null without Ed25519. */
   publicKey: string | null;
   /** Of each secret, the newest first; null where it has no end. */
   secretsValidUntil: readonly (string | null)[];
-  /** Null: it is enabled. */
-  disabled: Disabled | null;
   createdAt: string;
   updatedAt: string;
 }
@@ -63,9 +77,36 @@ export interface WebhookSecrets {
   headers: Readonly<Record<string, string>>;
 }
 
+export interface Endpoints {
+  find(ref: WebhookRef): Promise<Endpoint | null>;
+  /** Null where it is gone. @throws AppError `credentials_unavailable`. */
+  openSecrets(ref: WebhookRef): Promise<WebhookSecrets | null>;
+  /** Unless it is. */
+  disable(ref: WebhookRef, disabled: Disabled): Promise<void>;
+}
+
+/** Both kinds of webhooks. */
+export function createEndpoints(ofTenants: Endpoints, ofFetches: Endpoints): Endpoints {
+  const storeOf = (ref: WebhookRef): Endpoints => (isOfFetch(ref) ? ofFetches : ofTenants);
+  return {
+    find: (ref) => storeOf(ref).find(ref),
+    openSecrets: (ref) => storeOf(ref).openSecrets(ref),
+    disable: (ref, disabled) => storeOf(ref).disable(ref, disabled),
+  };
+}
+
+export function isOfFetch({ id }: Pick<WebhookRef, 'id'>): boolean {
+  return fetchOfWebhook(id) !== null;
+}
+
+/** Nothing more is sent to it, and nobody can enable it again. */
+export function isGivenUp(endpoint: Endpoint): boolean {
+  return endpoint.disabled !== null && isOfFetch(endpoint);
+}
+
 /** Whether the webhook wants the event. */
 export function wantsEvent(
-  { events, mailboxes }: Pick<WebhookSettings, 'events' | 'mailboxes'>,
+  { events, mailboxes }: Pick<EndpointSettings, 'events' | 'mailboxes'>,
   { type, mailboxId }: { type: string; mailboxId: string | null },
 ): boolean {
   if (mailboxes !== null && (mailboxId === null || !mailboxes.includes(mailboxId))) return false;

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { startRedis, type TestRedis } from '../support/redis.ts';
 import { startService, type Service } from '../support/service.ts';
-import { expireLeases } from './passed-time.ts';
+import { expireDrainers, expireLeases } from './passed-time.ts';
 
 export interface Lane {
   readonly redis: TestRedis;
@@ -52,6 +52,7 @@ export async function startLane(options: LaneOptions = {}): Promise<Lane> {
         await service.kill('SIGKILL');
         const client = new Redis(redis.url);
         await expireLeases(client);
+        await expireDrainers(client);
         client.disconnect();
         return start();
       })();

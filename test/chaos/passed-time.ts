@@ -5,6 +5,11 @@ export async function expireLeases(redis: Redis): Promise<void> {
   await drop(redis, await redis.keys('*:lease'));
 }
 
+/** A webhook that a dead worker was delivering to is taken up by the next one. */
+export async function expireDrainers(redis: Redis): Promise<void> {
+  await drop(redis, await redis.keys('*:drainer'));
+}
+
 /** BullMQ's own: a job without a lock, and found without one before, is taken up again when the next worker looks. */
 export async function expireJobLocks(redis: Redis): Promise<void> {
   await drop(redis, [...(await redis.keys('*:lock')), ...(await redis.keys('*:stalled-check'))]);

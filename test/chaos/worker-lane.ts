@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { Redis } from 'ioredis';
 import { startRedis } from '../support/redis.ts';
 import { startService, type Service } from '../support/service.ts';
-import { expireJobLocks, expireLeases } from './passed-time.ts';
+import { expireDrainers, expireJobLocks, expireLeases } from './passed-time.ts';
 import { startWorker } from './worker.ts';
 
 /** So many bytes of mail servers, lines to them, commands to Redis, or webhooks after the worker before has come up. */
@@ -43,6 +43,7 @@ export async function startWorkerLane(compileCache: string): Promise<WorkerLane>
     await worker.kill('SIGKILL');
     await expireLeases(client);
     await expireJobLocks(client);
+    await expireDrainers(client);
     worker = start();
     await worker.ready;
     change = null;

@@ -5,7 +5,6 @@ import { beforeAll, describe, expect, it } from 'vitest';
 import { MAILBOX_QUEUES } from '../../src/fetch/mailbox-queues.ts';
 import { FETCH_QUEUE } from '../../src/fetch/queue.ts';
 import { queueWaitKey } from '../../src/redis/keys.ts';
-import { WEBHOOK_QUEUE } from '../../src/webhook/queue.ts';
 import { render, type Manifest } from '../support/helm.ts';
 import { METRICS, TARGET_LABELS } from './metrics.ts';
 import { find } from './pods.ts';
@@ -167,7 +166,7 @@ it('a ServiceMonitor reads /metrics of every pod that runs popbridge, at the por
 });
 
 describe('KEDA', () => {
-  const QUEUES = [FETCH_QUEUE, WEBHOOK_QUEUE, ...MAILBOX_QUEUES];
+  const QUEUES = [FETCH_QUEUE, ...MAILBOX_QUEUES];
   const triggersOf = (manifests: Manifest[]): Trigger[] =>
     (find(manifests, 'ScaledObject')['spec'] as { triggers: Trigger[] }).triggers;
 

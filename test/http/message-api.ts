@@ -126,6 +126,7 @@ export async function startMessageApi(options: MessageApiOptions = {}): Promise<
     testWebhook: async () => null,
     countMissed: async () => 0,
     deliveries: {} as HttpPorts['deliveries'],
+    endpoints: {} as HttpPorts['endpoints'],
     mailboxes: {} as HttpPorts['mailboxes'],
     mailboxFetches: {} as HttpPorts['mailboxFetches'],
     schedule: {} as HttpPorts['schedule'],

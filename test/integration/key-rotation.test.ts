@@ -14,7 +14,8 @@ import type { Mailbox } from '../../src/mailbox/mailbox.ts';
 import { createSealer } from '../../src/mailbox/sealing.ts';
 import type { Webhook } from '../../src/webhook/webhook.ts';
 import { createWebhookStore } from '../../src/webhook/webhook-store.ts';
-import { createSubscriptionStore } from '../../src/webhook/subscription-store.ts';
+import { createFetchWebhooks } from '../../src/webhook/fetch-webhooks.ts';
+import { webhookOfFetch } from '../../src/identity.ts';
 import { startFakePop3 } from '../support/fake-pop3.ts';
 import { startRedis, type TestRedis } from '../support/redis.ts';
 import { OPERATOR_KEY, startService, type FetchBody, type Service } from '../support/service.ts';
@@ -175,7 +176,7 @@ it('a rotation that is killed on its way is gone on with by the next, and one th
   const fetch = { tenant: 'default', id: 'fch_1' };
   const webhook = { url: 'https://example.com', secret: 'whsec_x' };
   const password = { type: 'password', password: 'inline' } as const;
-  await createSubscriptionStore(client, createSealer(OLD)).register(fetch, webhook);
+  await createFetchWebhooks(client, createSealer(OLD)).register(fetch, webhook, 3_600_000);
   await createCredentialStore(client, createSealer(OLD), 3_600_000).put(fetch, password);
   const subscribed = { tenant: 'default', id: 'whk_1' };
   const secrets = { secrets: [{ secret: 'whsec_y', validUntil: null }], ed25519Key: null, headers: {} };
@@ -199,7 +200,10 @@ it('a rotation that is killed on its way is gone on with by the next, and one th
   const opened = await Promise.all(Array.from({ length: MAILBOXES }, (_, n) => after.openCredentials(refOf(n))));
   expect(opened).toEqual(Array.from({ length: MAILBOXES }, (_, n) => ({ type: 'password', password: `pw-${n}` })));
 
-  expect(await createSubscriptionStore(client, createSealer(NEW)).find(fetch)).toEqual(webhook);
+  const ofFetch = { ...fetch, id: webhookOfFetch(fetch.id) };
+  expect(await createFetchWebhooks(client, createSealer(NEW)).openSecrets(ofFetch)).toMatchObject({
+    secrets: [{ secret: webhook.secret }],
+  });
   expect(await createWebhookStore(client, createSealer(NEW)).openSecrets(subscribed)).toEqual(secrets);
   expect(await createCredentialStore(client, createSealer(NEW), 1).open(fetch)).toEqual(password);
 

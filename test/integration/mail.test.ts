@@ -5,7 +5,7 @@ import { sandboxMails } from '../../src/sandbox/mails.ts';
 import { startWebhookReceiver, type WebhookReceiver } from '../../src/sandbox/webhook-receiver.ts';
 import { createContractChecker } from '../support/contract.ts';
 import { dovecotAvailable, startDovecot, type Dovecot } from '../support/dovecot.ts';
-import { startService, type FetchRequestBody, type Service } from '../support/service.ts';
+import { eventually, startService, type FetchRequestBody, type Service } from '../support/service.ts';
 
 const MAILS = sandboxMails().map(({ raw }) => raw);
 const SECRET = `whsec_${Buffer.alloc(32, 5).toString('base64')}`;
@@ -80,11 +80,12 @@ describe.skipIf(!dovecotAvailable())('popbridge and Dovecot (skipped where dovec
       checkWebhook(webhook);
     }
     expect(new Set(webhooks.map(({ headers }) => headers['webhook-id'])).size).toBe(MAILS.length);
-    const { webhook } = (await service.api('GET', `/v1/fetches/${second.id}`)).asFetch();
-    expect(webhook).toMatchObject({
-      deliveries: { pending: 0, delivered: MAILS.length, failed: 0 },
-      lastFailure: null,
-    });
+    // The receiver has it before that is on record.
+    const { webhook } = await eventually(
+      async () => (await service.api('GET', `/v1/fetches/${second.id}`)).asFetch(),
+      (fetch) => fetch.webhook?.deliveries.pending === 0,
+    );
+    expect(webhook).toMatchObject({ deliveries: { delivered: MAILS.length, failed: 0 }, lastFailure: null });
   });
 
   it('deletes upstream what is stored, when asked to, and still has it', async () => {

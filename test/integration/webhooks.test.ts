@@ -1,6 +1,6 @@
 /** Webhooks of a tenant from end to end: mail on a POP3 server, the real service, and a receiver that verifies what it gets. */
 import { Webhook } from 'standardwebhooks';
-import { afterAll, beforeAll, expect, it } from 'vitest';
+import { afterAll, beforeAll, expect, it, onTestFinished } from 'vitest';
 import type { components } from '../../src/contract.gen.ts';
 import { startWebhookReceiver, type WebhookReceiver } from '../../src/sandbox/webhook-receiver.ts';
 import { createContractChecker } from '../support/contract.ts';
@@ -8,6 +8,27 @@ import { startFakePop3, type FakePop3 } from '../support/fake-pop3.ts';
 import { startService, type Service } from '../support/service.ts';
 
 const WAIT_MS = 20_000;
+
+// What stands at the end is in no snippet.
+const MAILS = ['one', 'two'].map((name) =>
+  [
+    `Subject: ${name}`,
+    'MIME-Version: 1.0',
+    'Content-Type: multipart/mixed; boundary=b',
+    '',
+    '--b',
+    '',
+    `${'word '.repeat(200)}the end of ${name}`,
+    '--b',
+    'Content-Type: application/octet-stream',
+    'Content-Disposition: attachment; filename=file.bin',
+    'Content-Transfer-Encoding: base64',
+    '',
+    Buffer.from('the file').toString('base64'),
+    '--b--',
+    '',
+  ].join('\r\n'),
+);
 
 let service: Service;
 let pop3: FakePop3;
@@ -19,28 +40,7 @@ beforeAll(async () => {
   receiver = await startWebhookReceiver({
     answer: ({ body }) => [...refused].find(([text]) => body.toString().includes(text))?.[1] ?? 204,
   });
-  pop3 = await startFakePop3({
-    // What stands at the end is in no snippet.
-    mails: ['one', 'two'].map((name) =>
-      [
-        `Subject: ${name}`,
-        'MIME-Version: 1.0',
-        'Content-Type: multipart/mixed; boundary=b',
-        '',
-        '--b',
-        '',
-        `${'word '.repeat(200)}the end of ${name}`,
-        '--b',
-        'Content-Type: application/octet-stream',
-        'Content-Disposition: attachment; filename=file.bin',
-        'Content-Transfer-Encoding: base64',
-        '',
-        Buffer.from('the file').toString('base64'),
-        '--b--',
-        '',
-      ].join('\r\n'),
-    ),
-  });
+  pop3 = await startFakePop3({ mails: MAILS });
   service = await startService({ env: { POPBRIDGE_WEBHOOK_RETRIES: '1s,1s,1s,1s,1s,1s' } });
 });
 afterAll(async () => {
@@ -180,3 +180,56 @@ it('can be tried, whatever it is subscribed to, and disabled as it is; that is o
     400, 404,
   ]);
 });
+
+it('the webhook of a fetch is delivered to as any other: on record under the id that the fetch shows, sent again, and gone with the fetch', async () => {
+  type Page = components['schemas']['DeliveryPage'];
+  const server = await startFakePop3({ mails: MAILS });
+  onTestFinished(() => server.close());
+  const source = { host: server.host, port: server.port, tls: 'none', username: 'eve', password: 'secret' } as const;
+  const secret = `whsec_${Buffer.alloc(32, 5).toString('base64')}`;
+  const path = '/of-a-fetch';
+  refused.set('the end of two', 500);
+  const { id } = await service.fetchMail({ source, webhook: { url: `${receiver.url}${path.slice(1)}`, secret } });
+  const sent = () => receiver.received.filter((webhook) => webhook.path === path);
+  const stands = async () => (await service.api('GET', `/v1/fetches/${id}`)).asFetch().webhook!;
+  await expect.poll(async () => (await stands()).lastFailure?.attempt, { timeout: WAIT_MS }).toBeGreaterThan(1);
+  expect(await stands()).toMatchObject({
+    deliveries: { pending: 1, delivered: 1, failed: 0 },
+    lastFailure: { status: 500, nextAttemptAt: expect.any(String) as string },
+  });
+  refused.clear();
+  await expect.poll(async () => (await stands()).deliveries.delivered, { timeout: WAIT_MS }).toBe(2);
+
+  const { checkWebhook } = createContractChecker();
+  for (const webhook of sent()) {
+    new Webhook(secret).verify(webhook.body, webhook.headers as Record<string, string>);
+    checkWebhook(webhook);
+    const { data } = JSON.parse(webhook.body.toString()) as components['schemas']['MessageReceivedEvent'];
+    expect(data.message!.text).toContain('the end of');
+    expect(data).not.toHaveProperty('attachments');
+  }
+
+  const { id: webhookId } = await stands();
+  const list = async () => (await service.api('GET', `/v1/webhooks/${webhookId}/deliveries`)).json() as Page;
+  const { items } = await list();
+  expect(items).toHaveLength(2);
+  const retried = items.find(({ attempts }) => attempts.length > 1);
+  expect((await service.api('GET', `/v1/deliveries/${retried!.id}`)).json()).toEqual(retried);
+  expect(retried).toMatchObject({ webhookId, state: 'delivered' });
+  const statuses = retried!.attempts.map(({ status }) => status);
+  expect(statuses).toEqual([...statuses.slice(1).map(() => 500), 204]);
+
+  const before = sent().length;
+  const replay = (body: object) => service.api('POST', `/v1/webhooks/${webhookId}/replay`, { body });
+  expect((await replay({ states: ['delivered'] })).json()).toEqual({ replayed: 2, nextCursor: null });
+  await expect.poll(() => sent().length, { timeout: WAIT_MS }).toBe(before + 2);
+  expect(new Set(sent().map(({ headers }) => headers['webhook-id'])).size).toBe(2);
+
+  const all = (await service.api('GET', '/v1/webhooks')).json() as components['schemas']['WebhookPage'];
+  expect(all.items.map((webhook) => webhook.id)).not.toContain(webhookId);
+  expect((await service.api('GET', `/v1/webhooks/${webhookId}`)).status).toBe(404);
+  expect((await service.api('DELETE', `/v1/webhooks/${webhookId}`)).status).toBe(404);
+  expect((await service.api('DELETE', `/v1/fetches/${id}`)).status).toBe(204);
+  expect((await service.api('GET', `/v1/webhooks/${webhookId}/deliveries`)).status).toBe(404);
+  expect((await service.api('GET', `/v1/deliveries/${retried!.id}`)).status).toBe(404);
+}, 60_000);

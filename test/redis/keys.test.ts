@@ -43,15 +43,15 @@ function slotOf(key: string): number {
 
 test('all keys of a fetch, of a lease and of a queue are in one slot each, so that scripts on them work in a Cluster', () => {
   const groups = [
-    Object.values(fetchKeys('default', 'fch_1')),
+    [...Object.values(fetchKeys('default', 'fch_1')), ...Object.values(webhookKeys('default', 'fch_1'))],
     Object.values(leaseKeys('default', 'mbx_1')),
     Object.values(dueKeys(3)),
     Object.values(webhooksKeys('default')),
     [...Object.values(webhookKeys('default', 'whk_1')), webhookLineKey('default', 'whk_1', 'mbx_1')],
     Object.values(hostKeys('pop.example.com')),
-    [queueWaitKey('webhook'), `${queuePrefix('webhook')}:webhook:meta`],
+    [queueWaitKey('fetch'), `${queuePrefix('fetch')}:fetch:meta`],
     [blobDraftKey('1'), blobKeys('other', 'blb_2').blob, ...Object.values(blobKeys('default', 'blb_1'))],
-    ['wait', 'active', 'delayed', 'meta', 'fch_1-evt_1'].map((name) => `${queuePrefix('webhook')}:webhook:${name}`),
+    ['wait', 'active', 'delayed', 'meta', 'fch_1'].map((name) => `${queuePrefix('fetch')}:fetch:${name}`),
   ];
   for (const keys of groups) {
     expect(keys.length).toBeGreaterThan(1);
@@ -67,7 +67,6 @@ test('each resource is in a slot of its own: tenants, fetches and queues spread 
     fetchKeys('a', 'fch_1').record,
     fetchKeys('b', 'fch_1').record,
     queuePrefix('fetch'),
-    queuePrefix('webhook'),
     dueKeys(0).mailboxes,
     dueKeys(1).mailboxes,
     queuePrefix('mailboxes-0'),
@@ -82,9 +81,8 @@ test('the layout, as it stands in the Redis of those who have upgraded', () => {
     ledger: 'pb:{default/fch_1}:ledger',
     order: 'pb:{default/fch_1}:order',
     credentials: 'pb:{default/fch_1}:credentials',
-    webhook: 'pb:{default/fch_1}:webhook',
-    deliveries: 'pb:{default/fch_1}:deliveries',
   });
+  expect(webhookKeys('default', 'fch_1').ofFetch).toBe('pb:{default/fch_1}:webhook');
   expect(messageKey('default', 'msg_1')).toBe('pb:{default/msg_1}:message');
   expect(leaseKeys('default', 'mbx_1')).toEqual({
     owner: 'pb:{default/mbx_1}:lease',

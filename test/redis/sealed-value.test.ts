@@ -8,9 +8,10 @@ import type { Mailbox } from '../../src/mailbox/mailbox.ts';
 import { createSealer } from '../../src/mailbox/sealing.ts';
 import { createRedisBlobStore } from '../../src/message/blobs/redis-blob-store.ts';
 import { createDataKeys } from '../../src/message/data-keys.ts';
-import { dataKeysKey, fetchKeys } from '../../src/redis/keys.ts';
+import { dataKeysKey, fetchKeys, webhookKeys } from '../../src/redis/keys.ts';
 import { openSealed, sealedField, sealedString } from '../../src/redis/sealed-value.ts';
-import { createSubscriptionStore } from '../../src/webhook/subscription-store.ts';
+import { webhookOfFetch } from '../../src/identity.ts';
+import { createFetchWebhooks } from '../../src/webhook/fetch-webhooks.ts';
 import { startRedis, type TestRedis } from '../support/redis.ts';
 
 const OLD = `old:${randomBytes(32).toString('base64')}`;
@@ -42,12 +43,16 @@ describe('what an old key has sealed opens under the first one alone, once it wa
     expect(ttlMs).toBeLessThanOrEqual(60_000);
   });
 
-  it('the secret of a webhook, which expires no later', async () => {
-    const subscription = { url: 'https://example.com', secret: 'whsec_x' };
-    await createSubscriptionStore(redis, before).register(REF, subscription);
-    expect(await createSubscriptionStore(redis, rotating).find(REF)).toEqual(subscription);
-    expect(await createSubscriptionStore(redis, after).find(REF)).toEqual(subscription);
-    expect(await redis.pttl(keys.webhook)).toBeGreaterThan(0);
+  it('the secret of the webhook of a fetch, which expires no later', async () => {
+    const ref = { ...REF, id: webhookOfFetch(REF.id) };
+    const opened = { secrets: [{ secret: 'whsec_x', validUntil: null }], ed25519Key: null, headers: {} };
+    const webhook = { url: 'https://example.com', secret: 'whsec_x' };
+    await createFetchWebhooks(redis, before).register(REF, webhook, 60_000);
+    expect(await createFetchWebhooks(redis, rotating).openSecrets(ref)).toEqual(opened);
+    expect(await createFetchWebhooks(redis, after).openSecrets(ref)).toEqual(opened);
+    const ttlMs = await redis.pttl(webhookKeys(REF.tenant, REF.id).ofFetch);
+    expect(ttlMs).toBeGreaterThan(0);
+    expect(ttlMs).toBeLessThanOrEqual(60_000);
   });
 
   it('credentials of a mailbox, while whoever fetches it keeps its token', async () => {

@@ -17,7 +17,8 @@ import { createDueWebhooks, type DueWebhooks } from '../../src/webhook/due-webho
 import { createLanes } from '../../src/webhook/lanes.ts';
 import { slowAnswerMs } from '../../src/webhook/limits.ts';
 import { createSender, type Sender } from '../../src/webhook/sender.ts';
-import type { Webhook, WebhookSettings } from '../../src/webhook/webhook.ts';
+import { createFetchWebhooks, type FetchWebhooks } from '../../src/webhook/fetch-webhooks.ts';
+import { createEndpoints, type Webhook, type WebhookRef, type WebhookSettings } from '../../src/webhook/webhook.ts';
 import { createWebhookService, type WebhookService } from '../../src/webhook/webhook-service.ts';
 import { createWebhookStore, type WebhookStore } from '../../src/webhook/webhook-store.ts';
 import { LOOPBACK } from './sender-fixture.ts';
@@ -28,8 +29,10 @@ const WAIT_MS = 15_000;
 const logger = pino({ level: 'silent' });
 
 export interface Delivering {
+  server: TestRedis;
   redis: Redis;
   webhooks: WebhookStore;
+  fetchWebhooks: FetchWebhooks;
   service: WebhookService;
   deliveries: DeliveryStore;
   due: DueWebhooks;
@@ -43,9 +46,9 @@ export interface Delivering {
   announce(event: EventRef): Promise<void>;
   start(over?: Partial<DrainPorts>): Dispatcher;
   /** Waits until the delivery is so. */
-  until(webhook: Webhook, event: EventRef, state: Delivery['state']): Promise<Delivery>;
+  until(webhook: WebhookRef, event: EventRef, state: Delivery['state']): Promise<Delivery>;
   /** Waits until that many attempts of it are recorded. */
-  untilTried(webhook: Webhook, event: EventRef, attempts: number): Promise<Delivery>;
+  untilTried(webhook: WebhookRef, event: EventRef, attempts: number): Promise<Delivery>;
 }
 
 export function received(number: number, mailbox = 1): EventRef {
@@ -74,19 +77,21 @@ export function useDelivering(): Delivering {
     cleanups.push(() => redis.disconnect());
     sender = createSender({ resolve: async () => LOOPBACK, proxy: null, userAgent: 'popbridge-test' });
     cleanups.push(() => sender.close());
-    const webhooks = createWebhookStore(redis, createSealer(`k1:${randomBytes(32).toString('base64')}`));
+    const sealer = createSealer(`k1:${randomBytes(32).toString('base64')}`);
+    const webhooks = createWebhookStore(redis, sealer);
+    const fetchWebhooks = createFetchWebhooks(redis, sealer);
     const deliveries = createDeliveryStore(redis);
     const due = createDueWebhooks(redis, Math.random);
     const { clock } = it;
     clock.aheadMs = 0;
     const service = createWebhookService({ clock, random: randomBytes, webhooks, deliveries, due, checkUrl: () => {} });
-    Object.assign(it, { redis, webhooks, service, deliveries, due, told: [], acknowledged: [] });
+    Object.assign(it, { server, redis, webhooks, fetchWebhooks, service, deliveries, due, told: [], acknowledged: [] });
   });
   afterEach(async () => {
     for (const cleanup of cleanups.splice(0).toReversed()) await cleanup();
   });
 
-  const find = (webhook: Webhook, event: EventRef) => it.deliveries.find(webhook, event.id);
+  const find = (webhook: WebhookRef, event: EventRef) => it.deliveries.find(webhook, event.id);
   return Object.assign(it, {
     async make(url: string, settings: Partial<WebhookSettings> = {}) {
       const { webhook, secret } = await it.service.create(TENANT, {
@@ -110,7 +115,8 @@ export function useDelivering(): Delivering {
     },
     announce: (event: EventRef) => announceToWebhooks(it, event),
     start(over: Partial<DrainPorts> = {}) {
-      const { clock, webhooks, deliveries, due } = it;
+      const { clock, deliveries, due } = it;
+      const webhooks = createEndpoints(it.webhooks, it.fetchWebhooks);
       const ports: DrainPorts = {
         clock: { now: clock.now, sleep: (ms) => sleep(ms) },
         random: () => 0.5,
@@ -150,12 +156,12 @@ export function useDelivering(): Delivering {
       cleanups.push(() => dispatcher.close(5_000));
       return dispatcher;
     },
-    async until(webhook: Webhook, event: EventRef, state: Delivery['state']) {
+    async until(webhook: WebhookRef, event: EventRef, state: Delivery['state']) {
       const options = { timeout: WAIT_MS, interval: 20 };
       await expect.poll(async () => (await find(webhook, event))?.state, options).toBe(state);
       return (await find(webhook, event))!;
     },
-    async untilTried(webhook: Webhook, event: EventRef, attempts: number) {
+    async untilTried(webhook: WebhookRef, event: EventRef, attempts: number) {
       const options = { timeout: WAIT_MS, interval: 20 };
       await expect.poll(async () => (await find(webhook, event))?.attempts.length, options).toBe(attempts);
       return (await find(webhook, event))!;

@@ -87,6 +87,27 @@ describe('an endpoint that has too much to do', () => {
   });
 });
 
+describe('a clock that is set back by hours', () => {
+  const HOURS_MS = 5 * 60 * 60 * 1000;
+
+  test('leaves an open breaker with a probe, which opens it for as long as any other', () => {
+    const open = after('0000000000', emptyHealth, HOURS_MS);
+    expect(admit(open, 5, 0)).toEqual({ atOnce: 1, untilMs: 0 });
+    const still = noteResult(open, FAILED, 5, 0);
+    expect(admit(still, 5, 0)).toEqual({ atOnce: 0, untilMs: 2 * breakerOpenMs });
+  });
+
+  test('ends what an endpoint has asked for, and what it asks for then holds', () => {
+    const paused = noteResult(emptyHealth, { ...SLOWS, floorMs: 60_000 }, 5, HOURS_MS);
+    expect(admit(paused, 5, 0).atOnce).toBe(2);
+    expect(admit(noteResult(paused, SLOWS, 5, 0), 5, 0)).toEqual({ atOnce: 0, untilMs: slowedPauseMs });
+  });
+
+  test('holds up no rate', () => {
+    expect(paceMs({ ...emptyHealth, sentMs: HOURS_MS }, 1, 0)).toBe(0);
+  });
+});
+
 test('an endpoint that failed last, or was slow, is a slow one until it has been quick', () => {
   expect(after('0').isSlow).toBe(true);
   expect(after('01').isSlow).toBe(false);

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
+import { readConfig } from '../../src/config/config.ts';
 import { judge, nextDelayMs, readRetryAfter } from '../../src/webhook/outcome.ts';
-import { retryDelaysMs } from '../../src/webhook/limits.ts';
 
 const NOW_MS = Date.parse('2026-11-23T12:00:00.000Z');
 const DAY_MS = 24 * 60 * 60 * 1000;
@@ -64,8 +64,9 @@ test.each<[string | null, number]>([
 
 describe('the next attempt', () => {
   test('is due by the schedule, a fifth sooner or later at most, and none after the tenth', () => {
+    const { webhookRetryDelaysMs } = readConfig({});
     const delays = (random: number) =>
-      Array.from({ length: 10 }, (_, made) => nextDelayMs(retryDelaysMs, made + 1, random, 0));
+      Array.from({ length: 10 }, (_, made) => nextDelayMs(webhookRetryDelaysMs, made + 1, random, 0));
     const [s, m, h] = [1_000, 60_000, 3_600_000];
     const schedule = [5 * s, 5 * m, 30 * m, 2 * h, 5 * h, 10 * h, 14 * h, 20 * h, 24 * h];
     expect(delays(0.5)).toEqual([...schedule, null]);
