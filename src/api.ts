@@ -25,7 +25,7 @@ import { createWebhookService } from './webhook/webhook-service.ts';
 import { type Parts } from './parts.ts';
 
 /** Resolves with where it listens. A worker answers for its health there, and for nothing else. */
-export async function startApi(parts: Parts, access: Access): Promise<string> {
+export async function startApi(parts: Parts, access: Access, isStarted: () => boolean): Promise<string> {
   const {
     config,
     logger,
@@ -116,6 +116,8 @@ export async function startApi(parts: Parts, access: Access): Promise<string> {
       retentionMs: config.retentionMs,
       shutdown: shutdown.signal,
       checkReadiness: () => runChecks(checks),
+      checkLiveness: parts.liveness.check,
+      isStarted,
       access,
       isStorageAway: isRedisUnavailable,
       logger,

@@ -34,8 +34,10 @@ export async function startApp(options: AppOptions): Promise<App> {
       onClose: (closer) => closers.push(closer),
     });
     // The port first: no job is taken up by a process that cannot start.
-    const url = await startApi(parts, createAccess(keys.operator.value));
+    let isStarted = false;
+    const url = await startApi(parts, createAccess(keys.operator.value), () => isStarted);
     if (config.role !== 'api') await startWorkers(parts);
+    isStarted = true;
     const { operator, master } = keys;
     return {
       url,

@@ -32,6 +32,7 @@ import { connectRedis, openBlockingRedis, openRedis } from './redis/connection.t
 import { startEmbeddedRedis } from './redis/embedded.ts';
 import { findRedisServer } from './redis/server-binary.ts';
 import { checkServer } from './redis/server-facts.ts';
+import { createLiveness, type Liveness } from './telemetry/liveness.ts';
 import { announceToWebhooks } from './webhook/announce.ts';
 import { createDeliveryStore, type DeliveryStore } from './webhook/delivery-store.ts';
 import { createDueWebhooks, type DueWebhooks } from './webhook/due-webhooks.ts';
@@ -94,6 +95,7 @@ export interface Parts extends Lifecycle {
   links: SignedLinks;
   /** What readiness asks, by name: `ok`, or what is wrong. */
   checks: Map<string, () => Promise<string>>;
+  liveness: Liveness;
 }
 
 export interface Keys {
@@ -111,7 +113,7 @@ export async function readKeys(config: Config): Promise<Keys> {
 }
 
 export async function buildParts(options: AppOptions, keys: Keys, lifecycle: Lifecycle): Promise<Parts> {
-  const { onClose } = lifecycle;
+  const { onDrain, onClose } = lifecycle;
   const { config, logger } = options;
   const egress = createEgressPolicy({ allow: parseEgressAllow(config.egressAllow) });
   const limitsOf = parseHostLimits(config.hostLimits.exceptions, config.hostLimits);
@@ -127,12 +129,16 @@ export async function buildParts(options: AppOptions, keys: Keys, lifecycle: Lif
     return store;
   };
   const redis = await openStore();
-  await checkServer(redis, logger);
+  await checkServer(redis, logger, { allowsVolatile: config.allowsVolatileRedis });
   const openBlocking = (): Redis => {
     const blocking = openBlockingRedis(address, logger);
     onClose(() => blocking.disconnect());
     return blocking;
   };
+
+  const answers = async (): Promise<boolean> => (await redis.ping().catch(() => '')) === 'PONG';
+  const liveness = createLiveness({ clock, storageAnswers: answers, silenceMsMax: config.silenceMsMax });
+  onDrain(() => liveness.close());
 
   const subscriptions = createSubscriptionStore(redis, sealer);
   const webhookQueue = await createWebhookQueue(redis, subscriptions, logger);
@@ -204,9 +210,8 @@ export async function buildParts(options: AppOptions, keys: Keys, lifecycle: Lif
     sender,
     mime,
     links: createSignedLinks(parseMasterKeys(keys.master.value, keys.master.place), clock),
-    checks: new Map([
-      ['redis', async () => ((await redis.ping().catch(() => '')) === 'PONG' ? 'ok' : 'Redis does not answer')],
-    ]),
+    checks: new Map([['redis', async () => ((await answers()) ? 'ok' : 'Redis does not answer')]]),
+    liveness,
     ...lifecycle,
   };
 }

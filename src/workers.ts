@@ -93,6 +93,10 @@ export async function startWorkers(parts: Parts): Promise<void> {
   const dispatcher = startWebhooks(parts);
   onDrain(() => dispatcher.close(config.shutdownMs));
 
+  const { liveness } = parts;
+  liveness.watch('fetchWorker', fetchWorker.signMs);
+  liveness.watch('webhookWorker', webhookWorker.signMs);
+  liveness.watch('webhookDispatcher', dispatcher.signMs);
   checks.set('fetchWorker', async () => (fetchWorker.isRunning() ? 'ok' : 'not running'));
   checks.set('webhookWorker', async () => (webhookWorker.isRunning() && dispatcher.isRunning() ? 'ok' : 'not running'));
 }
@@ -172,6 +176,8 @@ async function startMailboxes(parts: Parts, fetchPorts: FetchPorts): Promise<voi
     logger,
   });
   onDrain(() => ticker.close());
+  parts.liveness.watch('mailboxWorker', worker.signMs);
+  parts.liveness.watch('ticker', ticker.signMs);
   checks.set('mailboxWorker', async () => (worker.isRunning() ? 'ok' : 'not running'));
 }
 

@@ -47,7 +47,7 @@ const STRICTER: readonly { files: RegExp; mayNotImport: RegExp; why: string }[] 
     why: 'wire and session are pure; only the transport knows sockets',
   },
   {
-    files: /^(?!fetch\/(queue|mailbox-queues|worker)\.ts|webhook\/(queue|worker)\.ts)/,
+    files: /^(?!fetch\/(queue|mailbox-queues|worker)\.ts|webhook\/(queue|worker)\.ts|redis\/watched-worker\.ts)/,
     mayNotImport: /^bullmq$/,
     why: 'run logic knows no queue',
   },

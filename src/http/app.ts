@@ -60,7 +60,7 @@ export interface HttpPorts
 }
 
 /** Asked every few seconds, by machines. */
-const PROBES = new Set(['/livez', '/readyz']);
+const PROBES = new Set(['/livez', '/readyz', '/startupz']);
 
 /** @param only the paths that are served; all of the contract's unless given. */
 export function createHttpApp(ports: HttpPorts, only?: (path: string) => boolean): Hono {

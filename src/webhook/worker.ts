@@ -1,9 +1,10 @@
 /** The webhook worker in BullMQ: a failed attempt fails the job, and BullMQ retries it after the pause that was decided. */
-import { DelayedError, Worker } from 'bullmq';
+import { DelayedError } from 'bullmq';
 import type { Redis } from 'ioredis';
 import type { Logger } from 'pino';
 import type { EventRef } from '../event/event.ts';
 import { queuePrefix } from '../redis/keys.ts';
+import { WatchedWorker } from '../redis/watched-worker.ts';
 import { closeWithin } from '../redis/queue.ts';
 import type { NextAttempt } from './delivery.ts';
 import {
@@ -18,6 +19,8 @@ import { WEBHOOK_QUEUE } from './queue.ts';
 
 export interface WebhookWorker {
   isRunning(): boolean;
+  /** When it gave a sign of life, in epoch milliseconds. */
+  signMs(): number;
   /** Takes no more jobs. An attempt that is still running after `graceMs` is made again by another worker, under the same id. */
   close(graceMs: number): Promise<void>;
 }
@@ -45,7 +48,7 @@ class NotAcknowledged extends Error {
 
 export function createWebhookWorker(options: WebhookWorkerOptions): WebhookWorker {
   const { logger, clock } = options;
-  const worker = new Worker<EventRef>(
+  const worker = new WatchedWorker<EventRef>(
     WEBHOOK_QUEUE,
     async (job, token) => {
       let next: NextAttempt;
@@ -63,6 +66,7 @@ export function createWebhookWorker(options: WebhookWorkerOptions): WebhookWorke
       connection: options.blocking,
       prefix: queuePrefix(WEBHOOK_QUEUE),
       concurrency: options.concurrency,
+      clock,
       lockDuration: jobLockMs,
       stalledInterval: stalledCheckMs,
       maxStalledCount: jobStallsMax,
@@ -84,6 +88,7 @@ export function createWebhookWorker(options: WebhookWorkerOptions): WebhookWorke
 
   return {
     isRunning: () => worker.isRunning() && !worker.isPaused(),
+    signMs: () => worker.signMs,
     close: (graceMs) => closeWithin(worker, graceMs),
   };
 }

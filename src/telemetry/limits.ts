@@ -1,0 +1,6 @@
+/** Every bound of `src/telemetry`. */
+
+/** How often Redis is asked whether it answers, so that a part's silence can be told from its absence. */
+export const livenessBeatMs = 5_000;
+/** When that is overdue: the process stood still. More than two beats and the time limit of a command together. */
+export const livenessLateMs = 20_000;
