@@ -118,6 +118,7 @@ export async function startApi(parts: Parts, access: Access, isStarted: () => bo
       checkReadiness: () => runChecks(checks),
       checkLiveness: parts.liveness.check,
       isStarted,
+      observeRequest: parts.metrics.observeRequest,
       access,
       isStorageAway: isRedisUnavailable,
       logger,

@@ -4,6 +4,7 @@
 import { createAccess } from './access/access.ts';
 import { type MadeKey } from './config/keys.ts';
 import { buildParts, readKeys, type AppOptions, type Closer } from './parts.ts';
+import { startMetricsServer } from './telemetry/metrics-server.ts';
 import { startApi } from './api.ts';
 import { startWorkers } from './workers.ts';
 
@@ -33,6 +34,11 @@ export async function startApp(options: AppOptions): Promise<App> {
       onDrain: (drain) => drainers.push(drain),
       onClose: (closer) => closers.push(closer),
     });
+    if (config.metricsPort !== undefined) {
+      const server = await startMetricsServer(parts.metrics, config.host, config.metricsPort);
+      closers.push(() => server.close());
+      options.logger.info({ url: server.url }, 'Metrics served');
+    }
     // The port first: no job is taken up by a process that cannot start.
     let isStarted = false;
     const url = await startApi(parts, createAccess(keys.operator.value), () => isStarted);

@@ -32,7 +32,10 @@ import { connectRedis, openBlockingRedis, openRedis } from './redis/connection.t
 import { startEmbeddedRedis } from './redis/embedded.ts';
 import { findRedisServer } from './redis/server-binary.ts';
 import { checkServer } from './redis/server-facts.ts';
+import { observeBlobs } from './message/blobs/observed-blob-store.ts';
 import { createLiveness, type Liveness } from './telemetry/liveness.ts';
+import type { Metrics } from './telemetry/metrics.ts';
+import { measure } from './measures.ts';
 import { announceToWebhooks } from './webhook/announce.ts';
 import { createDeliveryStore, type DeliveryStore } from './webhook/delivery-store.ts';
 import { createDueWebhooks, type DueWebhooks } from './webhook/due-webhooks.ts';
@@ -96,6 +99,7 @@ export interface Parts extends Lifecycle {
   /** What readiness asks, by name: `ok`, or what is wrong. */
   checks: Map<string, () => Promise<string>>;
   liveness: Liveness;
+  metrics: Metrics;
 }
 
 export interface Keys {
@@ -140,6 +144,9 @@ export async function buildParts(options: AppOptions, keys: Keys, lifecycle: Lif
   const liveness = createLiveness({ clock, storageAnswers: answers, silenceMsMax: config.silenceMsMax });
   onDrain(() => liveness.close());
 
+  const { metrics, turn } = measure(redis, () => parts);
+  onDrain(() => turn.end().catch(() => undefined));
+
   const subscriptions = createSubscriptionStore(redis, sealer);
   const webhookQueue = await createWebhookQueue(redis, subscriptions, logger);
   onClose(() => webhookQueue.close());
@@ -171,7 +178,7 @@ export async function buildParts(options: AppOptions, keys: Keys, lifecycle: Lif
   const records = createFetchStore(redis);
   const mailboxLedger = createMailboxLedger(redis, records);
   const due = createDueIndex(redis);
-  return {
+  const parts: Parts = {
     config,
     logger,
     clock,
@@ -197,7 +204,11 @@ export async function buildParts(options: AppOptions, keys: Keys, lifecycle: Lif
       redis,
       sealer,
       clock,
-      blobs: createBlobStore(config.blobs, { redis, dataDir: config.dataDir }),
+      blobs: observeBlobs(
+        createBlobStore(config.blobs, { redis, dataDir: config.dataDir }),
+        metrics.observeBlob,
+        clock,
+      ),
       quota: config.quota,
       onReleased: (message) => mailboxLedger.release(message, message.id),
     }),
@@ -212,8 +223,10 @@ export async function buildParts(options: AppOptions, keys: Keys, lifecycle: Lif
     links: createSignedLinks(parseMasterKeys(keys.master.value, keys.master.place), clock),
     checks: new Map([['redis', async () => ((await answers()) ? 'ok' : 'Redis does not answer')]]),
     liveness,
+    metrics,
     ...lifecycle,
   };
+  return parts;
 }
 
 /** Of a data folder that no other popbridge has in use. */

@@ -56,6 +56,7 @@ export async function startWorkers(parts: Parts): Promise<void> {
       replicasMin: config.redisReplicas,
     }),
     announce: parts.announcer,
+    observer: parts.metrics,
     isStorageAway: isRedisUnavailable,
     logger,
     uniqueId: randomUUID,
@@ -80,6 +81,7 @@ export async function startWorkers(parts: Parts): Promise<void> {
     subscriptions,
     buildPayload: (event) => buildPayload(messages, event, enclosures.thin),
     post: parts.sender.post,
+    observeDelivery: parts.metrics.observeDelivery,
   };
   const webhookWorker = createWebhookWorker({
     blocking: parts.openBlocking(),
@@ -119,6 +121,7 @@ function startWebhooks(parts: Parts): Dispatcher {
     buildPayload: (event, form) =>
       buildPayload(form === 'thin' ? withoutBodies(messages) : messages, event, enclosures[form]),
     post: parts.sender.post,
+    observeDelivery: parts.metrics.observeDelivery,
     webhooks,
     deliveries,
     lanes: createLanes({
@@ -161,6 +164,7 @@ async function startMailboxes(parts: Parts, fetchPorts: FetchPorts): Promise<voi
     blocking: parts.openBlocking(),
     concurrency: config.fetchConcurrency,
     run: (ref, shutdown) => runMailbox(ports, ref, shutdown),
+    observeLag: parts.metrics.observeLag,
     abandon: (ref) => abandonMailbox(ports, ref),
     clock,
     logger,

@@ -13,6 +13,7 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
   'app.ts': ['*'],
   // Of the composition root, and imported by it alone.
   'parts.ts': ['*'],
+  'measures.ts': ['*'],
   'api.ts': ['*'],
   'workers.ts': ['*'],
   // The composition root of what is run from a terminal beside the service.
@@ -50,6 +51,11 @@ const STRICTER: readonly { files: RegExp; mayNotImport: RegExp; why: string }[] 
     files: /^(?!fetch\/(queue|mailbox-queues|worker)\.ts|webhook\/(queue|worker)\.ts|redis\/watched-worker\.ts)/,
     mayNotImport: /^bullmq$/,
     why: 'run logic knows no queue',
+  },
+  {
+    files: /^(?!telemetry\/)/,
+    mayNotImport: /^(prom-client|@opentelemetry)/,
+    why: 'parts are given what measures them',
   },
   {
     files: /^(pop3|mime|egress|identity|errors)/,

@@ -17,6 +17,7 @@ import { refusal, skippedByFilter } from './filter.ts';
 import type { StoredEntry } from './ledger.ts';
 import { digestBytes } from './ledger-codec.ts';
 import { commitAfterMs, commitBytesMax, commitMessagesMax, headersBytesMax } from './limits.ts';
+import type { FetchObserver } from './observer.ts';
 import type { PlannedMessage, StoredMessage } from './plan.ts';
 import { readStart } from './body-bounds.ts';
 import type { UniqueIdWatch } from './unique-ids.ts';
@@ -30,6 +31,7 @@ export interface CommitPorts {
   /** The bytes are given away. */
   parse(raw: Uint8Array | Readable): Promise<ParsedMessage>;
   announce: Announcements;
+  observer?: Pick<FetchObserver, 'observeMessage' | 'observeWarning'>;
 }
 
 export interface CommitJob {
@@ -142,6 +144,14 @@ export class GroupCommit {
       if (!('omitted' in raw)) uniqueIds.meet(message.key, digestOf(raw));
     }
     this.committed.push(...marked);
+    for (const one of stored) this.#observe(one.waiting, one.outcome, parsed);
+  }
+
+  #observe(waiting: Waiting, { id, firstId }: StoredOutcome, parsed: ReadonlyMap<Waiting, ParsedMessage>): void {
+    const { observer } = this.#ports;
+    const outcome = 'omitted' in waiting.raw ? 'omitted' : id === firstId ? 'stored' : 'duplicate';
+    observer?.observeMessage(outcome, waiting.bytes);
+    for (const { code } of parsed.get(waiting)?.parse.warnings ?? []) observer?.observeWarning(code);
   }
 
   async #parsedOf(group: readonly Waiting[]): Promise<ReadonlyMap<Waiting, ParsedMessage>> {
@@ -169,6 +179,7 @@ export class GroupCommit {
         continue;
       }
       this.unwanted += 1;
+      this.#ports.observer?.observeMessage('filtered', 0);
       await discard([waiting]);
       if (message.key === null) continue;
       const entry = skippedByFilter(message, reason, filter, Math.floor(fetchedMs / 1000));

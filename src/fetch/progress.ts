@@ -1,10 +1,12 @@
 /** How far a session is: what it has found out is noted, and written together, not oftener than somebody who watches would see. */
 import type { Fetch, FetchProgress, FetchRef, PhaseTimings } from './fetch.ts';
 import { progressEveryMs } from './limits.ts';
+import { phaseOf, type FetchObserver } from './observer.ts';
 
 export interface ProgressPorts {
   clock: { now(): number };
   records: { writeProgress(ref: FetchRef, token: number, progress: Partial<FetchProgress>): Promise<void> };
+  observer?: Pick<FetchObserver, 'observePhase'>;
 }
 
 export class Progress {
@@ -52,7 +54,9 @@ export class Progress {
     try {
       return await work();
     } finally {
-      this.#phases[phase] = this.#ports.clock.now() - fromMs;
+      const tookMs = this.#ports.clock.now() - fromMs;
+      this.#phases[phase] = tookMs;
+      this.#ports.observer?.observePhase(phaseOf(phase), tookMs);
     }
   }
 }

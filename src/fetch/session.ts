@@ -28,6 +28,7 @@ import {
   type StoredMessage,
 } from './plan.ts';
 import { findingsOf, NO_FINDINGS, type ServerFindings } from './mailbox-warnings.ts';
+import type { FetchObserver } from './observer.ts';
 import { Progress, type ProgressPorts } from './progress.ts';
 import { ignoreUpstream, isMessagesFault } from './session-errors.ts';
 import { UniqueIdWatch } from './unique-ids.ts';
@@ -35,6 +36,7 @@ import { openLoggedIn } from './upstream-login.ts';
 
 /** What the session needs of others. */
 export interface SessionPorts extends CommitPorts, ProgressPorts {
+  observer?: FetchObserver;
   resolve: AddressResolver;
   pipelining: PipeliningMemory;
   messages: CommitPorts['messages'] & {
@@ -237,6 +239,7 @@ export class FetchSession {
     await tellSkipped(this.#ports.announce, this.#job.fetch, messages, reason);
     await this.#job.book.mark(skipByFilter(messages, reason, filter, this.#nowSeconds()));
     this.#unwanted += messages.length;
+    for (const _ of messages) this.#ports.observer?.observeMessage('filtered', 0);
   }
 
   /** A message that failed by itself is noted, and the session goes on. Resolves with how many the time did not do for. */
@@ -364,6 +367,7 @@ export class FetchSession {
   }
 
   #addFailure(failure: MessageFailure): void {
+    this.#ports.observer?.observeMessage('failed', 0);
     this.#failures.push({ ...failure, detail: failure.detail.slice(0, detailCharsMax) });
   }
 

@@ -26,7 +26,7 @@ import { messageHandlers, type MessagePorts } from './messages.ts';
 import { parseHandlers, type ParsePorts } from './parse.ts';
 import { toProblem } from './problem.ts';
 import { createRoom } from './room.ts';
-import { bindRoutes } from './route.ts';
+import { bindRoutes, type RequestFacts } from './route.ts';
 import { verificationHandlers, type VerificationHandlerPorts } from './verification.ts';
 import { deliveryHandlers, type DeliveryPorts } from './deliveries.ts';
 import { webhookHandlers, type WebhookPorts } from './webhooks.ts';
@@ -55,9 +55,14 @@ export interface HttpPorts
   links: SignedLinks;
   /** True for errors that say that Redis is away. */
   isStorageAway(error: unknown): boolean;
+  /** @param request with the path as the contract has it: what callers write is not counted by. */
+  observeRequest?(request: { method: string; route: string; status: number; ms: number }): void;
   logger: Logger;
   clock: { now(): number };
 }
+
+/** The route of requests for paths that there are not. */
+const NO_ROUTE = 'none';
 
 /** Asked every few seconds, by machines. */
 const PROBES = new Set(['/livez', '/readyz', '/startupz']);
@@ -75,7 +80,7 @@ export function createHttpApp(ports: HttpPorts, only?: (path: string) => boolean
   const inRoom = createRoom(sanitizesAtOnceMax, 'messages', 'sanitised');
   // Its threads may be those that fetches are waiting for.
   const sanitizer: HttpPorts['sanitizer'] = { sanitize: (html) => inRoom(() => ports.sanitizer.sanitize(html)) };
-  const app = new Hono<{ Variables: { requestId: string } }>();
+  const app = new Hono<RequestFacts>();
 
   app.use(async (context, next) => {
     const fromMs = clock.now();
@@ -90,7 +95,10 @@ export function createHttpApp(ports: HttpPorts, only?: (path: string) => boolean
     // Hono answers HEAD as GET and drops the body: a file behind it would stay open.
     if (method === 'HEAD') await context.res.body?.cancel();
     const level = PROBES.has(path) ? 'debug' : 'info';
-    logger[level]({ requestId, method, path, status: context.res.status, ms: clock.now() - fromMs }, 'Request');
+    const { status } = context.res;
+    const ms = clock.now() - fromMs;
+    ports.observeRequest?.({ method, route: context.get('route') ?? NO_ROUTE, status, ms });
+    logger[level]({ requestId, method, path, status, ms }, 'Request');
   });
   const refuse = (error: Error, requestId: string): Response => {
     const response = toProblem(error, requestId, ports.isStorageAway);
@@ -107,7 +115,7 @@ export function createHttpApp(ports: HttpPorts, only?: (path: string) => boolean
     return refuse(error, context.get('requestId'));
   });
   bindRoutes(
-    app as unknown as Hono,
+    app,
     operations,
     {
       ...fetchHandlers(ports),

@@ -55,11 +55,26 @@ export interface Gate {
   openLink(token: string, path: string): Principal;
 }
 
-export function bindRoutes(app: Hono, contract: readonly Operation[], handlers: Handlers, gate: Gate): void {
+/** What is known of a request while it is answered. */
+export interface RequestFacts {
+  Variables: {
+    requestId: string;
+    /** As the contract has it; unset where no path of the contract is meant. */
+    route?: string;
+  };
+}
+
+export function bindRoutes(
+  app: Hono<RequestFacts>,
+  contract: readonly Operation[],
+  handlers: Handlers,
+  gate: Gate,
+): void {
   for (const operation of contract) {
     // Which handler belongs to which operation is checked where `Handlers` is built; here the types are erased.
     const handle = handlers[operation.id] as unknown as ErasedHandler;
     app.on(operation.method, toHonoPath(operation.path), async (context) => {
+      context.set('route', operation.path);
       const principal = identify(operation, context, gate);
       const parts = {
         path: context.req.param() as Record<string, unknown>,
@@ -82,7 +97,9 @@ export function bindRoutes(app: Hono, contract: readonly Operation[], handlers: 
     });
   }
   for (const [path, allow] of methodsByPath(contract)) {
-    app.all(toHonoPath(path), ({ req }) => {
+    app.all(toHonoPath(path), (context) => {
+      const { req } = context;
+      context.set('route', path);
       if (req.method === 'OPTIONS') return new Response(null, { status: 204, headers: { allow } });
       throw new AppError('method_not_allowed', `Only ${allow} is known here.`, { fields: { allow } });
     });

@@ -46,6 +46,13 @@ export async function readServerFacts(redis: Redis): Promise<ServerFacts> {
   };
 }
 
+/** @returns what is in use, and what may be; 0 where that has no bound. Bytes. */
+export async function readMemory(redis: Redis): Promise<{ bytes: number; bytesMax: number }> {
+  const info = await redis.info('memory');
+  const read = (name: string): number => Number(new RegExp(`^${name}:(\\d+)`, 'm').exec(info)?.[1] ?? 0);
+  return { bytes: read('used_memory'), bytesMax: read('maxmemory') };
+}
+
 /** `appendfsync`: always, everysec or no. Null where CONFIG is refused. */
 export function readSyncPolicy(redis: Redis): Promise<string | null> {
   return readSetting(redis, 'appendfsync');

@@ -5,7 +5,7 @@
 import type { EventRef } from '../event/event.ts';
 import type { Answer } from './answer.ts';
 import { retryDelaysMs } from './limits.ts';
-import { judge, nextDelayMs } from './outcome.ts';
+import { countedAs, judge, nextDelayMs, type DeliveryOutcome } from './outcome.ts';
 import { signWebhook } from './signing.ts';
 import type { SubscriptionStore } from './subscription-store.ts';
 
@@ -21,6 +21,8 @@ export interface DeliveryPorts {
     headers: Record<string, string>,
     body: Buffer,
   ): Promise<Pick<Answer, 'status' | 'detail' | 'retryAfter'>>;
+  /** An attempt has ended; `dropped`: there was nothing left to send. */
+  observeDelivery?(outcome: DeliveryOutcome, ms: number): void;
 }
 
 /** Null: the delivery has ended. */
@@ -40,6 +42,7 @@ export async function attemptDelivery(ports: DeliveryPorts, event: EventRef, att
   if (payload === null) {
     await note('The message was deleted before it was delivered.', null, null);
     await subscriptions.settle(ref, event.id, 'failed');
+    ports.observeDelivery?.('dropped', 0);
     return null;
   }
   const body = Buffer.from(payload);
@@ -49,13 +52,16 @@ export async function attemptDelivery(ports: DeliveryPorts, event: EventRef, att
     Math.floor(clock.now() / 1000),
     body,
   );
+  const fromMs = clock.now();
   const answer = await ports.post(subscription.url, { ...headers }, body);
   const outcome = judge(answer, clock.now());
+  const delayMs =
+    outcome.kind === 'failed' ? nextDelayMs(retryDelaysMs, attempt, ports.random(), outcome.floorMs) : null;
+  ports.observeDelivery?.(countedAs(outcome, delayMs === null ? 'failed' : 'pending'), clock.now() - fromMs);
   if (outcome.kind === 'delivered') {
     await subscriptions.settle(ref, event.id, 'delivered');
     return null;
   }
-  const delayMs = outcome.kind === 'gone' ? null : nextDelayMs(retryDelaysMs, attempt, ports.random(), outcome.floorMs);
   // The reason first: who sees a delivery as failed finds why.
   await note(answer.detail, answer.status, delayMs);
   if (delayMs === null) await subscriptions.settle(ref, event.id, 'failed');

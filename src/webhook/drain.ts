@@ -9,14 +9,17 @@ import { admit, noteResult, paceMs, type Health } from './health.ts';
 import type { Lanes } from './lanes.ts';
 import { drainerRenewMs, drainEveryMs, faultDelayMs } from './limits.ts';
 import { disable, tellExhausted, tellHealth, type NoticePorts } from './notices.ts';
+import { countedAs, type DeliveryOutcome } from './outcome.ts';
 import type { Webhook, WebhookRef, WebhookSecrets } from './webhook.ts';
 import type { WebhookStore } from './webhook-store.ts';
 
 export interface DrainPorts extends AttemptPorts, NoticePorts {
   clock: { now(): number; sleep(ms: number): Promise<void> };
-  webhooks: Pick<WebhookStore, 'find' | 'openSecrets' | 'change'>;
+  webhooks: Pick<WebhookStore, 'find' | 'openSecrets' | 'change' | 'noteBreaker'>;
   deliveries: DeliveryStore;
   lanes: Lanes;
+  /** An attempt has ended; `dropped`: there was nothing left to send. */
+  observeDelivery?(outcome: DeliveryOutcome, ms: number): void;
   /** The webhook has acknowledged it. Called again where that may not have come to its end. */
   onDelivered(delivery: DueDelivery['delivery']): Promise<void>;
   uniqueId(): string;
@@ -61,6 +64,7 @@ class Drain {
       if (!webhook || !secrets) {
         await this.#settle();
         await deliveries.forget(this.#ref);
+        await webhooks.noteBreaker(this.#ref, false);
         return null;
       }
       const isOver = webhook.disabled !== null || this.#signal.aborted || this.#isLost;
@@ -117,6 +121,7 @@ class Drain {
         const { floorMs, slows } = outcome.kind === 'failed' ? outcome : { floorMs: 0, slows: false };
         const result = { isSuccess: outcome.kind === 'delivered', floorMs, slows, tookMs };
         this.#health = noteResult(was, result, webhook.settings.concurrency, clock.now());
+        await this.#noteBreaker(was);
         const noticed = await tellHealth(this.#ports, this.#ref, was, this.#health);
         if (noticed !== null) this.#health = { ...this.#health, noticed };
         if (outcome.kind === 'gone') await disable(this.#ports, this.#ref, 'gone', event.id);
@@ -124,6 +129,7 @@ class Drain {
           await tellExhausted(this.#ports, this.#ref, delivery);
         }
       }
+      if (state === 'pending') this.#ports.observeDelivery?.(countedAs(outcome, delivery.state), tookMs);
       if (delivery.state === 'delivered') await this.#acknowledge({ ...due, delivery });
       const done = { ...due, delivery };
       if (!(await deliveries.record(this.#ref, this.#owner, done, this.#health, clock.now()))) this.#isLost = true;
@@ -132,6 +138,11 @@ class Drain {
       logger.error({ err: error, webhookId: webhook.id, eventId: event.id }, 'Delivery put off by a fault of ours');
       await deliveries.putOff(this.#ref, due.member, clock.now() + faultDelayMs).catch(() => clock.sleep(faultDelayMs));
     }
+  }
+
+  async #noteBreaker(was: Health): Promise<void> {
+    const isOpen = this.#health.openUntilMs !== null;
+    if (isOpen !== (was.openUntilMs !== null)) await this.#ports.webhooks.noteBreaker(this.#ref, isOpen);
   }
 
   /** The last webhook that has it tells it on. That each has it is written before that is asked: of two at once, one sees the other. */

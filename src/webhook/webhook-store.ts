@@ -6,6 +6,7 @@ import type { Redis } from 'ioredis';
 import { AppError } from '../errors.ts';
 import { webhooksKeys } from '../redis/keys.ts';
 import { defineScript } from '../redis/script.ts';
+import { createStateIndex } from '../redis/state-index.ts';
 import { openSealed, sealedField, type SealedValue, type ValueSealer } from '../redis/sealed-value.ts';
 import { changesMax, webhooksMax } from './limits.ts';
 import type { Webhook, WebhookRef, WebhookSecrets } from './webhook.ts';
@@ -25,6 +26,10 @@ export interface WebhookStore {
   delete(ref: WebhookRef): Promise<boolean>;
   /** Null where it is gone. @throws AppError `credentials_unavailable`. */
   openSecrets(ref: WebhookRef): Promise<WebhookSecrets | null>;
+  /** Its breaker has opened, or closed. */
+  noteBreaker(ref: WebhookRef, isOpen: boolean): Promise<void>;
+  /** How many there are of these tenants: `ok`, with an open breaker, and disabled. It costs the same however many there are. */
+  countStates(tenants: readonly string[]): Promise<Record<'ok' | 'open' | 'disabled', number>>;
   /** For the rotation of master keys. */
   listSealed(tenant: string): Promise<SealedValue[]>;
 }
@@ -58,8 +63,11 @@ export function createWebhookStore(redis: Redis, sealer: ValueSealer): WebhookSt
   const toValue = (ref: WebhookRef, sealed: string): SealedValue =>
     sealedField(redis, [webhooksKeys(ref.tenant).secrets, ref.id], sealed, contextOf(ref));
 
+  const states = createStateIndex(redis, 'webhook', ['open', 'disabled']);
+
   return {
     async create(webhook, secrets) {
+      if (webhook.disabled) await states.note(memberOf(webhook), 'disabled');
       const { records, secrets: sealed } = webhooksKeys(webhook.tenant);
       const args = [webhook.id, encode(webhook), seal(webhook, secrets), webhooksMax];
       if ((await createOne(redis, [records, sealed], args)) !== 1) {
@@ -91,6 +99,9 @@ export function createWebhookStore(redis: Redis, sealer: ValueSealer): WebhookSt
           JSON.parse(sealer.open(sealed, contextOf(ref))) as WebhookSecrets;
         const changed = await change(known, open);
         if (!changed) return known;
+        const isDisabled = changed.webhook.disabled !== null;
+        // One that is enabled again has its breaker closed.
+        if (isDisabled !== (known.disabled !== null)) await states.note(memberOf(ref), isDisabled ? 'disabled' : null);
         const resealed = changed.secrets === null ? '' : seal(ref, changed.secrets);
         const args = [ref.id, record, encode(changed.webhook), resealed === '' ? '' : sealed, resealed];
         if ((await replaceOne(redis, [keys.records, keys.secrets], args)) === 1) return changed.webhook;
@@ -98,6 +109,7 @@ export function createWebhookStore(redis: Redis, sealer: ValueSealer): WebhookSt
       throw new AppError('conflict', 'The webhook is being changed by somebody else at this moment. Try again.');
     },
     async delete(ref) {
+      await states.note(memberOf(ref), null);
       const { records, secrets } = webhooksKeys(ref.tenant);
       const gone = await redis.multi().hdel(records, ref.id).hdel(secrets, ref.id).exec();
       return gone?.[0]?.[1] === 1;
@@ -106,11 +118,24 @@ export function createWebhookStore(redis: Redis, sealer: ValueSealer): WebhookSt
       const sealed = await redis.hget(webhooksKeys(ref.tenant).secrets, ref.id);
       return sealed === null ? null : (JSON.parse(await openSealed(sealer, toValue(ref, sealed))) as WebhookSecrets);
     },
+    noteBreaker: (ref, isOpen) => states.note(memberOf(ref), isOpen ? 'open' : null, 'disabled'),
+    async countStates(tenants) {
+      const [known, ...sizes] = await Promise.all([
+        states.count(),
+        ...tenants.map((tenant) => redis.hlen(webhooksKeys(tenant).records)),
+      ]);
+      const all = sizes.reduce((sum, size) => sum + size, 0);
+      return { ...known, ok: Math.max(0, all - known.open - known.disabled) };
+    },
     async listSealed(tenant) {
       const all = await redis.hgetall(webhooksKeys(tenant).secrets);
       return Object.entries(all).map(([id, sealed]) => toValue({ tenant, id }, sealed));
     },
   };
+}
+
+function memberOf({ tenant, id }: WebhookRef): string {
+  return `${tenant}/${id}`;
 }
 
 function encode({ tenant: _tenant, id: _id, ...fields }: Webhook): string {
