@@ -53,6 +53,7 @@ export async function startApi(parts: Parts, access: Access, isStarted: () => bo
     clock,
     leases,
     uniqueId: randomUUID,
+    trace: parts.trace,
     checkEgress: egress.checkPop3,
     checkTokenEndpoint: egress.checkTokenEndpoint,
   };
@@ -118,6 +119,7 @@ export async function startApi(parts: Parts, access: Access, isStarted: () => bo
       checkReadiness: () => runChecks(checks),
       checkLiveness: parts.liveness.check,
       isStarted,
+      trace: parts.trace,
       observeRequest: parts.metrics.observeRequest,
       access,
       isStorageAway: isRedisUnavailable,

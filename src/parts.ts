@@ -33,6 +33,8 @@ import { startEmbeddedRedis } from './redis/embedded.ts';
 import { findRedisServer } from './redis/server-binary.ts';
 import { checkServer } from './redis/server-facts.ts';
 import { observeBlobs } from './message/blobs/observed-blob-store.ts';
+import { startTracing } from './telemetry/tracing.ts';
+import type { Trace } from './trace.ts';
 import { createLiveness, type Liveness } from './telemetry/liveness.ts';
 import type { Metrics } from './telemetry/metrics.ts';
 import { measure } from './measures.ts';
@@ -100,6 +102,7 @@ export interface Parts extends Lifecycle {
   checks: Map<string, () => Promise<string>>;
   liveness: Liveness;
   metrics: Metrics;
+  trace: Trace;
 }
 
 export interface Keys {
@@ -144,6 +147,11 @@ export async function buildParts(options: AppOptions, keys: Keys, lifecycle: Lif
   const liveness = createLiveness({ clock, storageAnswers: answers, silenceMsMax: config.silenceMsMax });
   onDrain(() => liveness.close());
 
+  const { trace, close: closeTracing } = await startTracing({
+    endpoint: config.traceEndpoint,
+    ratio: config.traceRatio,
+  });
+  onClose(closeTracing);
   const { metrics, turn } = measure(redis, () => parts);
   onDrain(() => turn.end().catch(() => undefined));
 
@@ -161,6 +169,7 @@ export async function buildParts(options: AppOptions, keys: Keys, lifecycle: Lif
       await announceToWebhooks({ clock, webhooks, deliveries, due: dueWebhooks }, event);
     },
     clock,
+    trace,
   });
   const mime = createMimePool({
     threads: Math.min(availableParallelism(), parserThreadsMax),
@@ -224,6 +233,7 @@ export async function buildParts(options: AppOptions, keys: Keys, lifecycle: Lif
     checks: new Map([['redis', async () => ((await answers()) ? 'ok' : 'Redis does not answer')]]),
     liveness,
     metrics,
+    trace,
     ...lifecycle,
   };
   return parts;

@@ -57,6 +57,7 @@ export async function startWorkers(parts: Parts): Promise<void> {
     }),
     announce: parts.announcer,
     observer: parts.metrics,
+    trace: parts.trace,
     isStorageAway: isRedisUnavailable,
     logger,
     uniqueId: randomUUID,
@@ -82,6 +83,7 @@ export async function startWorkers(parts: Parts): Promise<void> {
     buildPayload: (event) => buildPayload(messages, event, enclosures.thin),
     post: parts.sender.post,
     observeDelivery: parts.metrics.observeDelivery,
+    trace: parts.trace,
   };
   const webhookWorker = createWebhookWorker({
     blocking: parts.openBlocking(),
@@ -122,6 +124,7 @@ function startWebhooks(parts: Parts): Dispatcher {
       buildPayload(form === 'thin' ? withoutBodies(messages) : messages, event, enclosures[form]),
     post: parts.sender.post,
     observeDelivery: parts.metrics.observeDelivery,
+    trace: parts.trace,
     webhooks,
     deliveries,
     lanes: createLanes({

@@ -69,6 +69,8 @@ export interface Config {
   readonly silenceMsMax: number;
   /** Without a slash at its end. Undefined: there are no traces. */
   readonly traceEndpoint: string | undefined;
+  /** Of those that begin here, the share that is kept. */
+  readonly traceRatio: number;
   readonly logLevel: Settings['POPBRIDGE_LOG_LEVEL'];
 }
 
@@ -137,6 +139,7 @@ function toConfig(settings: Settings): Config {
     shutdownMs: settings.POPBRIDGE_SHUTDOWN_SECONDS * 1000,
     silenceMsMax: settings.POPBRIDGE_LIVENESS_SECONDS * 1000,
     traceEndpoint: settings.OTEL_EXPORTER_OTLP_ENDPOINT?.replace(/\/+$/, ''),
+    traceRatio: settings.OTEL_TRACES_SAMPLER_ARG,
     logLevel: settings.POPBRIDGE_LOG_LEVEL,
   });
 }

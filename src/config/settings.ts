@@ -35,6 +35,7 @@ export const settingsSchema = {
     'POPBRIDGE_PARSE_SECONDS_MAX',
     'POPBRIDGE_SHUTDOWN_SECONDS',
     'POPBRIDGE_LIVENESS_SECONDS',
+    'OTEL_TRACES_SAMPLER_ARG',
     'POPBRIDGE_LOG_LEVEL',
   ],
   properties: {
@@ -323,7 +324,15 @@ export const settingsSchema = {
       type: 'string',
       pattern: '^https?://',
       description:
-        'Where traces are sent by OTLP over HTTP, such as `http://collector:4318`; unset: there are none. `OTEL_EXPORTER_OTLP_HEADERS`, `OTEL_SERVICE_NAME` and `OTEL_TRACES_SAMPLER` count too.',
+        'Where traces are sent by OTLP over HTTP, such as `http://collector:4318`; unset: there are none. `OTEL_EXPORTER_OTLP_HEADERS`, `OTEL_SERVICE_NAME` and `OTEL_RESOURCE_ATTRIBUTES` count too.',
+    },
+    OTEL_TRACES_SAMPLER_ARG: {
+      type: 'number',
+      minimum: 0,
+      maximum: 1,
+      default: 1,
+      description:
+        'The share of the traces that begin here which is kept, such as `0.01`; of those that a caller has begun, the caller says.',
     },
     POPBRIDGE_LOG_LEVEL: {
       type: 'string',

@@ -17,6 +17,7 @@ import { refusal, skippedByFilter } from './filter.ts';
 import type { StoredEntry } from './ledger.ts';
 import { digestBytes } from './ledger-codec.ts';
 import { commitAfterMs, commitBytesMax, commitMessagesMax, headersBytesMax } from './limits.ts';
+import { untraced, type Trace } from '../trace.ts';
 import type { FetchObserver } from './observer.ts';
 import type { PlannedMessage, StoredMessage } from './plan.ts';
 import { readStart } from './body-bounds.ts';
@@ -32,6 +33,7 @@ export interface CommitPorts {
   parse(raw: Uint8Array | Readable): Promise<ParsedMessage>;
   announce: Announcements;
   observer?: Pick<FetchObserver, 'observeMessage' | 'observeWarning'>;
+  trace?: Trace;
 }
 
 export interface CommitJob {
@@ -122,7 +124,10 @@ export class GroupCommit {
     if (group.length === 0) return;
     const messages = this.#finish(group, parsed);
     const { fetch } = this.#job;
-    const outcomes = await this.#ports.messages.store(fetch.tenant, messages);
+    const outcomes = await (this.#ports.trace ?? untraced).span(
+      { name: 'messages.store', attributes: { 'popbridge.messages': messages.length } },
+      () => this.#ports.messages.store(fetch.tenant, messages),
+    );
     const stored = group.map((waiting, at) => ({ waiting, outcome: outcomes[at] as StoredOutcome }));
     const uniqueIds = this.#job.uniqueIds();
     const fresh = stored.filter(({ waiting: { raw } }) => 'omitted' in raw || !uniqueIds.isAnnounced(digestOf(raw)));

@@ -1,5 +1,6 @@
 /** How far a session is: what it has found out is noted, and written together, not oftener than somebody who watches would see. */
 import type { Fetch, FetchProgress, FetchRef, PhaseTimings } from './fetch.ts';
+import { untraced, type Trace } from '../trace.ts';
 import { progressEveryMs } from './limits.ts';
 import { phaseOf, type FetchObserver } from './observer.ts';
 
@@ -7,6 +8,7 @@ export interface ProgressPorts {
   clock: { now(): number };
   records: { writeProgress(ref: FetchRef, token: number, progress: Partial<FetchProgress>): Promise<void> };
   observer?: Pick<FetchObserver, 'observePhase'>;
+  trace?: Trace;
 }
 
 export class Progress {
@@ -52,7 +54,7 @@ export class Progress {
   async timed<T>(phase: keyof PhaseTimings, work: () => Promise<T>): Promise<T> {
     const fromMs = this.#ports.clock.now();
     try {
-      return await work();
+      return await (this.#ports.trace ?? untraced).span({ name: `pop3.${phaseOf(phase)}`, kind: 'client' }, work);
     } finally {
       const tookMs = this.#ports.clock.now() - fromMs;
       this.#phases[phase] = tookMs;

@@ -24,6 +24,7 @@ import { deadHostWaitMs, leaseRecheckMsMax, leaseRecheckMsMin, leaseWaitMs } fro
 import type { MailboxLedger } from './mailbox-ledger.ts';
 import { settleMailbox, type NextFetch } from './mailbox-outcome.ts';
 import { newWarnings, NO_FINDINGS, type ServerFindings } from './mailbox-warnings.ts';
+import { untraced } from '../trace.ts';
 import { nextAttempt } from './outcome.ts';
 import { FetchSession, type SessionPorts } from './session.ts';
 import { superviseSession } from './supervision.ts';
@@ -79,7 +80,18 @@ export async function runFetch(ports: FetchPorts, ref: FetchRef, shutdown: Abort
 }
 
 /** Of one that was looked up, or made, a moment ago. */
-export async function runKnown(ports: FetchPorts, known: Fetch, shutdown: AbortSignal): Promise<NextCall> {
+export function runKnown(ports: FetchPorts, known: Fetch, shutdown: AbortSignal): Promise<NextCall> {
+  const { trace = untraced } = ports;
+  const attributes = {
+    'popbridge.tenant': known.tenant,
+    'popbridge.fetch.id': known.id,
+    'popbridge.mailbox.id': known.mailboxId,
+  };
+  const span = { name: 'fetch.run', kind: 'consumer', parent: known.traceparent, attributes } as const;
+  return trace.span(span, () => runLeased(ports, known, shutdown));
+}
+
+async function runLeased(ports: FetchPorts, known: Fetch, shutdown: AbortSignal): Promise<NextCall> {
   const { tenant, source } = known;
   const lease = await ports.leases.acquire(tenant, maildropOf(tenant, source), ports.uniqueId());
   if (!lease) return waitForLease(ports, known);
@@ -294,6 +306,7 @@ async function attempt(
   if (!isForgotten(fetch, isQuiet)) await records.finish(fetch, lease.token, end, session?.unwritten);
   const { state, error } = end;
   ports.observer?.observeAttempt(outcomeOf(end), error?.code ?? null);
+  ports.trace?.note({ 'popbridge.fetch.outcome': outcomeOf(end), ...(error && { 'error.type': error.code }) });
   logger[isQuiet ? 'debug' : 'info'](
     { tenant: fetch.tenant, fetchId: fetch.id, state, code: error?.code, detail: error?.detail },
     'Fetch attempt ended',

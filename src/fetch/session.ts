@@ -28,6 +28,7 @@ import {
   type StoredMessage,
 } from './plan.ts';
 import { findingsOf, NO_FINDINGS, type ServerFindings } from './mailbox-warnings.ts';
+import { untraced } from '../trace.ts';
 import type { FetchObserver } from './observer.ts';
 import { Progress, type ProgressPorts } from './progress.ts';
 import { ignoreUpstream, isMessagesFault } from './session-errors.ts';
@@ -120,6 +121,10 @@ export class FetchSession {
    * `message_too_large`.
    */
   async run(): Promise<void> {
+    return (this.#ports.trace ?? untraced).span({ name: 'pop3.session', kind: 'client' }, () => this.#run());
+  }
+
+  async #run(): Promise<void> {
     const { fetch } = this.#job;
     const durable = fetch.delete === 'never' || fetch.isDryRun ? null : await this.#ports.durability.begin();
     let opened: Pop3Client | null = null;

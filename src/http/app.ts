@@ -26,6 +26,7 @@ import { messageHandlers, type MessagePorts } from './messages.ts';
 import { parseHandlers, type ParsePorts } from './parse.ts';
 import { toProblem } from './problem.ts';
 import { createRoom } from './room.ts';
+import type { Trace } from '../trace.ts';
 import { bindRoutes, type RequestFacts } from './route.ts';
 import { verificationHandlers, type VerificationHandlerPorts } from './verification.ts';
 import { deliveryHandlers, type DeliveryPorts } from './deliveries.ts';
@@ -57,6 +58,7 @@ export interface HttpPorts
   isStorageAway(error: unknown): boolean;
   /** @param request with the path as the contract has it: what callers write is not counted by. */
   observeRequest?(request: { method: string; route: string; status: number; ms: number }): void;
+  trace?: Trace;
   logger: Logger;
   clock: { now(): number };
 }
@@ -135,6 +137,7 @@ export function createHttpApp(ports: HttpPorts, only?: (path: string) => boolean
       ...serviceHandlers({ ...ports, document }),
     },
     { authenticate: ports.access.authenticate, openLink: ports.links.open },
+    ports.trace,
   );
   return app as unknown as Hono;
 }

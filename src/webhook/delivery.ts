@@ -7,6 +7,8 @@ import type { Answer } from './answer.ts';
 import { retryDelaysMs } from './limits.ts';
 import { countedAs, judge, nextDelayMs, type DeliveryOutcome } from './outcome.ts';
 import { signWebhook } from './signing.ts';
+import { deliverySpan, noteAnswer, traceHeaders } from './traced.ts';
+import { untraced, type Trace } from '../trace.ts';
 import type { SubscriptionStore } from './subscription-store.ts';
 
 export interface DeliveryPorts {
@@ -21,6 +23,7 @@ export interface DeliveryPorts {
     headers: Record<string, string>,
     body: Buffer,
   ): Promise<Pick<Answer, 'status' | 'detail' | 'retryAfter'>>;
+  trace?: Trace;
   /** An attempt has ended; `dropped`: there was nothing left to send. */
   observeDelivery?(outcome: DeliveryOutcome, ms: number): void;
 }
@@ -32,7 +35,11 @@ export type NextAttempt = { delayMs: number } | null;
  * @param attempt 1 for the first.
  * @throws for our own faults only, which cost the endpoint no attempt.
  */
-export async function attemptDelivery(ports: DeliveryPorts, event: EventRef, attempt: number): Promise<NextAttempt> {
+export function attemptDelivery(ports: DeliveryPorts, event: EventRef, attempt: number): Promise<NextAttempt> {
+  return (ports.trace ?? untraced).span(deliverySpan(event, null), () => deliver(ports, event, attempt));
+}
+
+async function deliver(ports: DeliveryPorts, event: EventRef, attempt: number): Promise<NextAttempt> {
   const { clock, subscriptions } = ports;
   const ref = { tenant: event.tenant, id: event.fetchId ?? '' };
   const subscription = await subscriptions.find(ref);
@@ -53,7 +60,8 @@ export async function attemptDelivery(ports: DeliveryPorts, event: EventRef, att
     body,
   );
   const fromMs = clock.now();
-  const answer = await ports.post(subscription.url, { ...headers }, body);
+  const answer = await ports.post(subscription.url, { ...headers, ...traceHeaders(ports.trace) }, body);
+  noteAnswer(ports.trace, answer);
   const outcome = judge(answer, clock.now());
   const delayMs =
     outcome.kind === 'failed' ? nextDelayMs(retryDelaysMs, attempt, ports.random(), outcome.floorMs) : null;

@@ -10,6 +10,8 @@ import type { Lanes } from './lanes.ts';
 import { drainerRenewMs, drainEveryMs, faultDelayMs } from './limits.ts';
 import { disable, tellExhausted, tellHealth, type NoticePorts } from './notices.ts';
 import { countedAs, type DeliveryOutcome } from './outcome.ts';
+import { deliverySpan } from './traced.ts';
+import { untraced, type Trace } from '../trace.ts';
 import type { Webhook, WebhookRef, WebhookSecrets } from './webhook.ts';
 import type { WebhookStore } from './webhook-store.ts';
 
@@ -18,6 +20,7 @@ export interface DrainPorts extends AttemptPorts, NoticePorts {
   webhooks: Pick<WebhookStore, 'find' | 'openSecrets' | 'change' | 'noteBreaker'>;
   deliveries: DeliveryStore;
   lanes: Lanes;
+  trace?: Trace;
   /** An attempt has ended; `dropped`: there was nothing left to send. */
   observeDelivery?(outcome: DeliveryOutcome, ms: number): void;
   /** The webhook has acknowledged it. Called again where that may not have come to its end. */
@@ -108,13 +111,15 @@ class Drain {
 
   /** Never throws. */
   async #deliver(webhook: Webhook, secrets: WebhookSecrets, due: DueDelivery): Promise<void> {
-    const { clock, deliveries, logger } = this.#ports;
+    const { clock, deliveries, logger, trace = untraced } = this.#ports;
     const { event, state } = due.delivery;
     try {
       // It was acknowledged, and whoever recorded that died before it was told on.
       const { delivery, outcome, tookMs } =
         state === 'pending'
-          ? await attempt(this.#ports, webhook, secrets, due.delivery)
+          ? await trace.span(deliverySpan(event, webhook.id), () =>
+              attempt(this.#ports, webhook, secrets, due.delivery),
+            )
           : { delivery: { ...due.delivery, nextAttemptAt: null }, outcome: null, tookMs: 0 };
       const was = this.#health;
       if (outcome) {

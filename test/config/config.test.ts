@@ -56,6 +56,7 @@ describe('readConfig', () => {
       shutdownMs: 25_000,
       silenceMsMax: 60_000,
       traceEndpoint: undefined,
+      traceRatio: 1,
       logLevel: 'info',
     });
   });
@@ -95,6 +96,7 @@ describe('readConfig', () => {
       POPBRIDGE_SHUTDOWN_SECONDS: '3600',
       POPBRIDGE_LIVENESS_SECONDS: '15',
       OTEL_EXPORTER_OTLP_ENDPOINT: 'http://collector:4318/',
+      OTEL_TRACES_SAMPLER_ARG: '0.25',
       POPBRIDGE_LOG_LEVEL: 'silent',
       PATH: '/bin',
     });
@@ -133,6 +135,7 @@ describe('readConfig', () => {
       shutdownMs: 3_600_000,
       silenceMsMax: 15_000,
       traceEndpoint: 'http://collector:4318',
+      traceRatio: 0.25,
       logLevel: 'silent',
     });
     expect([Object.isFrozen(config), Object.isFrozen(config.blobs)]).toEqual([true, true]);

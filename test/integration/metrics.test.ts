@@ -160,6 +160,8 @@ it(
         samples.filter((one) => one.name === name).map(({ labels, value }) => [labels['state'], value]),
       );
     };
+    const before = (await api.api('GET', '/v1/mailboxes')).json() as { items: { state: string; failure: unknown }[] };
+    expect(before.items).toMatchObject([{ state: 'ok', failure: null }]);
     const none = { retrying: 0, needs_credentials: 0, blocked: 0, paused: 0 };
     expect(await states('popbridge_mailboxes')).toEqual({ ...none, ok: 1 });
     const [worker1, api1] = [(await scrape(worker)).text, (await scrape(api)).text];
