@@ -98,7 +98,9 @@ async function runLeased(ports: FetchPorts, known: Fetch, shutdown: AbortSignal)
   try {
     return await runOnHost(ports, known, lease, shutdown);
   } finally {
-    await lease.release().catch((error: unknown) => ports.logger.warn({ err: error }, 'The lease was not released'));
+    await lease
+      .release()
+      .catch((error: unknown) => ports.logger.warn({ err: error, ...idsOf(known) }, 'The lease was not released'));
   }
 }
 
@@ -120,7 +122,9 @@ async function runOnHost(ports: FetchPorts, known: Fetch, lease: Lease, shutdown
   try {
     return await begin(ports, known, { lease, slot }, shutdown);
   } finally {
-    await slot.release().catch((error: unknown) => ports.logger.warn({ err: error }, 'The slot was not released'));
+    await slot
+      .release()
+      .catch((error: unknown) => ports.logger.warn({ err: error, ...idsOf(known) }, 'The slot was not released'));
   }
 }
 
@@ -263,7 +267,9 @@ async function attempt(
   const noteAnswer = async (hasAnswered: boolean): Promise<void> =>
     slot
       ?.noteAnswer(hasAnswered)
-      .catch((error: unknown) => logger.warn({ err: error }, 'Whether the host answers was not noted'));
+      .catch((error: unknown) =>
+        logger.warn({ err: error, ...idsOf(fetch) }, 'Whether the host answers was not noted'),
+      );
   try {
     if (!slot) throw silence(fetch);
     const login = await ports.logins.open(holder, supervision.signal);
@@ -288,7 +294,7 @@ async function attempt(
       ports.observer?.observeAttempt('lost', code);
       return { end: null, next: { delayMs: leaseRecheckMsMin }, server: NO_FINDINGS, isQuiet: false };
     }
-    if (code === 'internal_error' && !stopped) logger.error({ err: thrown, fetchId: fetch.id }, 'Fetch failed');
+    if (code === 'internal_error' && !stopped) logger.error({ err: thrown, ...idsOf(fetch) }, 'Fetch failed');
     const fruitless = session && session.settled > 0 ? 0 : fetch.fruitless + 1;
     const hadBegun = session?.hadBegun ?? false;
     const { attempts } = fetch;
@@ -308,13 +314,18 @@ async function attempt(
   ports.observer?.observeAttempt(outcomeOf(end), error?.code ?? null);
   ports.trace?.note({ 'popbridge.fetch.outcome': outcomeOf(end), ...(error && { 'error.type': error.code }) });
   logger[isQuiet ? 'debug' : 'info'](
-    { tenant: fetch.tenant, fetchId: fetch.id, state, code: error?.code, detail: error?.detail },
+    { ...idsOf(fetch), state, code: error?.code, detail: error?.detail },
     'Fetch attempt ended',
   );
   const server = session?.findings ?? NO_FINDINGS;
   if (delayMs !== null) return { end, next: { delayMs }, server, isQuiet };
   if (!fetch.isOfMailbox) await ports.credentials.delete(fetch);
   return { end, next: null, server, isQuiet };
+}
+
+/** As the log has them everywhere. */
+function idsOf({ tenant, id }: FetchRef): { tenant: string; fetchId: string } {
+  return { tenant, fetchId: id };
 }
 
 function outcomeOf({ state, error }: AttemptEnd): AttemptOutcome {

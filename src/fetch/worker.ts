@@ -105,9 +105,10 @@ function openWorker<Ref extends { tenant: string }>(
   );
   worker.on('error', (error) => logger.debug({ err: error }, 'Fetch worker error'));
   worker.on('failed', (job: Job<Ref> | undefined, error) => {
-    logger.warn({ err: error, queue, jobId: job?.id }, 'Fetch job failed');
+    const of = { tenant: job?.data.tenant, queue, jobId: job?.id };
+    logger.warn({ err: error, ...of }, 'Fetch job failed');
     if (!job?.finishedOn) return; // Another attempt is due.
-    options.abandon(job.data).catch((cause: unknown) => logger.error({ err: cause }, 'Fetch was not given up'));
+    options.abandon(job.data).catch((cause: unknown) => logger.error({ err: cause, ...of }, 'Fetch was not given up'));
   });
   return worker;
 }

@@ -100,7 +100,10 @@ export function createHttpApp(ports: HttpPorts, only?: (path: string) => boolean
     const { status } = context.res;
     const ms = clock.now() - fromMs;
     ports.observeRequest?.({ method, route: context.get('route') ?? NO_ROUTE, status, ms });
-    logger[level]({ requestId, method, path, status, ms }, 'Request');
+    // Of whom, and what was made of it: where one leads to the other.
+    const { tenant } = context.var;
+    const location = context.res.headers.get('location') ?? undefined;
+    logger[level]({ requestId, tenant, method, path, status, location, ms }, 'Request');
   });
   const refuse = (error: Error, requestId: string): Response => {
     const response = toProblem(error, requestId, ports.isStorageAway);

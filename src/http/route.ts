@@ -62,6 +62,8 @@ export interface RequestFacts {
     requestId: string;
     /** As the contract has it; unset where no path of the contract is meant. */
     route?: string;
+    /** Of whoever asks; unset where nobody is known. */
+    tenant?: string;
   };
 }
 
@@ -96,6 +98,7 @@ export function bindRoutes(
     // Which handler belongs to which operation is checked where `Handlers` is built; here the types are erased.
     const handle = handlers[operation.id] as unknown as ErasedHandler;
     const principal = identify(operation, context, gate);
+    if (principal.tenant !== '') context.set('tenant', principal.tenant);
     const parts = {
       path: context.req.param() as Record<string, unknown>,
       query: readQuery(operation, context),

@@ -37,7 +37,8 @@ export function startDispatcher(ports: DispatcherPorts): Dispatcher {
       // Of one that another worker has, the claim runs out, should that one have died.
       if (end !== 'busy') await due.settle(claimed, end);
     } catch (error) {
-      if (!ports.isStorageAway(error)) logger.error({ err: error, webhookId: claimed.id }, 'Webhook left for a moment');
+      if (!ports.isStorageAway(error))
+        logger.error({ err: error, tenant: claimed.tenant, webhookId: claimed.id }, 'Webhook left for a moment');
     }
   }
 

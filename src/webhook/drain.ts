@@ -113,6 +113,7 @@ class Drain {
   async #deliver(webhook: Webhook, secrets: WebhookSecrets, due: DueDelivery): Promise<void> {
     const { clock, deliveries, logger, trace = untraced } = this.#ports;
     const { event, state } = due.delivery;
+    const ids = { tenant: webhook.tenant, webhookId: webhook.id, eventId: event.id };
     try {
       // It was acknowledged, and whoever recorded that died before it was told on.
       const { delivery, outcome, tookMs } =
@@ -138,9 +139,9 @@ class Drain {
       if (delivery.state === 'delivered') await this.#acknowledge({ ...due, delivery });
       const done = { ...due, delivery };
       if (!(await deliveries.record(this.#ref, this.#owner, done, this.#health, clock.now()))) this.#isLost = true;
-      logger.debug({ webhookId: webhook.id, eventId: event.id, outcome: outcome?.kind }, 'Delivery attempted');
+      logger.debug({ ...ids, outcome: outcome?.kind }, 'Delivery attempted');
     } catch (error) {
-      logger.error({ err: error, webhookId: webhook.id, eventId: event.id }, 'Delivery put off by a fault of ours');
+      logger.error({ err: error, ...ids }, 'Delivery put off by a fault of ours');
       await deliveries.putOff(this.#ref, due.member, clock.now() + faultDelayMs).catch(() => clock.sleep(faultDelayMs));
     }
   }

@@ -36,6 +36,11 @@ export interface WebhookWorkerOptions {
   logger: Logger;
 }
 
+/** As the log has them everywhere. */
+function idsOf({ tenant, fetchId, id }: EventRef) {
+  return { tenant, fetchId, eventId: id };
+}
+
 /** Makes BullMQ retry after `delayMs`. */
 class NotAcknowledged extends Error {
   readonly delayMs: number;
@@ -55,7 +60,7 @@ export function createWebhookWorker(options: WebhookWorkerOptions): WebhookWorke
       try {
         next = await options.attempt(job.data, job.attemptsMade + 1);
       } catch (error) {
-        logger.error({ err: error, eventId: job.data.id }, 'Delivery put off by a fault of ours');
+        logger.error({ err: error, ...idsOf(job.data) }, 'Delivery put off by a fault of ours');
         const delayMs = Math.min(ownFaultDelayMs * job.attemptsStarted, ownFaultDelayMsMax);
         await job.moveToDelayed(clock.now() + delayMs, token);
         throw new DelayedError();
@@ -79,11 +84,11 @@ export function createWebhookWorker(options: WebhookWorkerOptions): WebhookWorke
   );
   worker.on('error', (error) => logger.debug({ err: error }, 'Webhook worker error'));
   worker.on('failed', (job, error) => {
-    logger.info({ eventId: job?.data.id, reason: error.message }, 'Delivery failed');
+    logger.info({ ...(job && idsOf(job.data)), reason: error.message }, 'Delivery failed');
     if (!job?.finishedOn) return; // Another attempt is due.
     options
       .abandon(job.data, job.attemptsMade)
-      .catch((cause: unknown) => logger.error({ err: cause, eventId: job.data.id }, 'Delivery was not given up'));
+      .catch((cause: unknown) => logger.error({ err: cause, ...idsOf(job.data) }, 'Delivery was not given up'));
   });
 
   return {

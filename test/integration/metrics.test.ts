@@ -1,7 +1,8 @@
 /** The metrics of the real program: an API and a worker on one Redis, after a run in which everything has a name that must not get out. */
 import { readFileSync } from 'node:fs';
 import { Redis } from 'ioredis';
-import { afterAll, beforeAll, expect, it } from 'vitest';
+import { setTimeout as delay } from 'node:timers/promises';
+import { afterAll, beforeAll, expect, it, onTestFinished } from 'vitest';
 import { parse } from 'yaml';
 import { shardOf } from '../../src/fetch/shard.ts';
 import { dueKeys } from '../../src/redis/keys.ts';
@@ -85,12 +86,16 @@ it(
     await fetch(`${api.url}/v1/mailboxes`, { method: planted });
     await receiver.waitFor(2, 20_000);
     const inside = new Redis(redis.socketPath);
-    await inside.zadd(dueKeys(shardOf(id)).mailboxes, Date.now(), `default/${id}`);
-    inside.disconnect();
+    onTestFinished(() => inside.disconnect());
 
     // Fetched by its schedule once, and the deliveries recorded.
     const both = await eventually(
-      async () => [...(await scrape(worker)).samples, ...(await scrape(api)).samples],
+      async () => {
+        // Again, as the fetch above plans the next one when it has ended.
+        await inside.zadd(dueKeys(shardOf(id)).mailboxes, Date.now(), `default/${id}`);
+        await delay(200);
+        return [...(await scrape(worker)).samples, ...(await scrape(api)).samples];
+      },
       (samples) =>
         sumOf(samples, 'popbridge_schedule_lag_seconds_count') > 0 &&
         sumOf(samples, 'popbridge_deliveries_total', { outcome: 'delivered' }) >= 2,
