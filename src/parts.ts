@@ -30,6 +30,7 @@ import { createMessageStore, type MessageStore } from './message/message-store.t
 import { createMimePool, type MimePool } from './mime/pool.ts';
 import { connectRedis, openBlockingRedis, openRedis } from './redis/connection.ts';
 import { startEmbeddedRedis } from './redis/embedded.ts';
+import { checkDataVersion } from './redis/data-version.ts';
 import { findRedisServer } from './redis/server-binary.ts';
 import { checkServer } from './redis/server-facts.ts';
 import { observeBlobs } from './message/blobs/observed-blob-store.ts';
@@ -137,6 +138,7 @@ export async function buildParts(options: AppOptions, keys: Keys, lifecycle: Lif
   };
   const redis = await openStore();
   await checkServer(redis, logger, { allowsVolatile: config.allowsVolatileRedis });
+  await checkDataVersion(redis);
   const openBlocking = (): Redis => {
     const blocking = openBlockingRedis(address, logger);
     onClose(() => blocking.disconnect());

@@ -342,3 +342,6 @@ export function stateKey(kind: string, shard: number, state: string): string {
 
 /** String: the process that serves what all of them share. */
 export const metricsTurnKey = `${PREFIX}:{metrics}:turn`;
+
+/** String: in which form all of this is; see `data-version.ts`. */
+export const dataVersionKey = `${PREFIX}:{data}:version`;
