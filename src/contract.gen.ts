@@ -796,8 +796,31 @@ export interface paths {
             readonly path?: never;
             readonly cookie?: never;
         };
-        /** The process is alive */
+        /**
+         * The process is alive, and its parts make progress
+         * @description Redis may be away: to start anew would not help. A worker that Redis could hear and that has long asked it for nothing is not alive.
+         */
         readonly get: operations["livez"];
+        readonly put?: never;
+        readonly post?: never;
+        readonly delete?: never;
+        readonly options?: never;
+        readonly head?: never;
+        readonly patch?: never;
+        readonly trace?: never;
+    };
+    readonly "/startupz": {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path?: never;
+            readonly cookie?: never;
+        };
+        /**
+         * The process has started
+         * @description From then on `/livez` and `/readyz` say how it is.
+         */
+        readonly get: operations["startupz"];
         readonly put?: never;
         readonly post?: never;
         readonly delete?: never;
@@ -4513,6 +4536,46 @@ export interface operations {
             };
             readonly 400: components["responses"]["BadRequest"];
             readonly 500: components["responses"]["InternalError"];
+            /** @description A part of it is stuck; `checks` says which. It is to be started anew. */
+            readonly 503: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/json": components["schemas"]["Health"];
+                };
+            };
+        };
+    };
+    readonly startupz: {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path?: never;
+            readonly cookie?: never;
+        };
+        readonly requestBody?: never;
+        readonly responses: {
+            /** @description It has. */
+            readonly 200: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/json": components["schemas"]["Health"];
+                };
+            };
+            readonly 400: components["responses"]["BadRequest"];
+            readonly 500: components["responses"]["InternalError"];
+            /** @description Not yet. */
+            readonly 503: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/json": components["schemas"]["Health"];
+                };
+            };
         };
     };
     readonly readyz: {

@@ -35,6 +35,12 @@ import { startEmbeddedRedis } from './redis/embedded.ts';
 import { findRedisServer } from './redis/server-binary.ts';
 import { checkData, openData } from './redis/data-version.ts';
 import { checkServer } from './redis/server-facts.ts';
+import { observeBlobs } from './message/blobs/observed-blob-store.ts';
+import { startTracing } from './telemetry/tracing.ts';
+import type { Trace } from './trace.ts';
+import { createLiveness, type Liveness } from './telemetry/liveness.ts';
+import type { Metrics } from './telemetry/metrics.ts';
+import { measure } from './measures.ts';
 import { announceToWebhooks } from './webhook/announce.ts';
 import { createDeliveryStore, type DeliveryStore } from './webhook/delivery-store.ts';
 import { createDueWebhooks, type DueWebhooks } from './webhook/due-webhooks.ts';
@@ -101,6 +107,9 @@ export interface Parts extends Lifecycle {
   links: SignedLinks;
   /** What readiness asks, by name: `ok`, or what is wrong. */
   checks: Map<string, () => Promise<string>>;
+  liveness: Liveness;
+  metrics: Metrics;
+  trace: Trace;
 }
 
 export interface Keys {
@@ -118,7 +127,7 @@ export async function readKeys(config: Config): Promise<Keys> {
 }
 
 export async function buildParts(options: AppOptions, keys: Keys, lifecycle: Lifecycle): Promise<Parts> {
-  const { onClose } = lifecycle;
+  const { onDrain, onClose } = lifecycle;
   const { config, logger } = options;
   const egress = createEgressPolicy({ allow: parseEgressAllow(config.egressAllow) });
   const proxy = config.egressProxy === undefined ? null : createEgressProxy(config.egressProxy);
@@ -137,13 +146,25 @@ export async function buildParts(options: AppOptions, keys: Keys, lifecycle: Lif
     return store;
   };
   const redis = await openStore();
-  await checkServer(redis, logger);
+  await checkServer(redis, logger, { allowsVolatile: config.allowsVolatileRedis });
   await openData(redis, logger);
   const openBlocking = (): Redis => {
     const blocking = openBlockingRedis(address, logger);
     onClose(() => blocking.disconnect());
     return blocking;
   };
+
+  const answers = async (): Promise<boolean> => (await redis.ping().catch(() => '')) === 'PONG';
+  const liveness = createLiveness({ clock, storageAnswers: answers, silenceMsMax: config.silenceMsMax });
+  onDrain(() => liveness.close());
+
+  const { trace, close: closeTracing } = await startTracing({
+    endpoint: config.traceEndpoint,
+    ratio: config.traceRatio,
+  });
+  onClose(closeTracing);
+  const { metrics, turn } = measure(redis, () => parts);
+  onDrain(() => turn.end().catch(() => undefined));
 
   const webhooks = createWebhookStore(redis, sealer);
   const fetchWebhooks = createFetchWebhooks(redis, sealer);
@@ -154,6 +175,7 @@ export async function buildParts(options: AppOptions, keys: Keys, lifecycle: Lif
     log: eventLog,
     deliver: (event) => announceToWebhooks({ clock, webhooks, deliveries, due: dueWebhooks }, event),
     clock,
+    trace,
   });
   const mime = createMimePool({
     threads: Math.min(availableParallelism(), parserThreadsMax),
@@ -171,7 +193,7 @@ export async function buildParts(options: AppOptions, keys: Keys, lifecycle: Lif
   const records = createFetchStore(redis);
   const mailboxLedger = createMailboxLedger(redis, records);
   const due = createDueIndex(redis);
-  return {
+  const parts: Parts = {
     config,
     logger,
     clock,
@@ -198,7 +220,11 @@ export async function buildParts(options: AppOptions, keys: Keys, lifecycle: Lif
       redis,
       sealer,
       clock,
-      blobs: createBlobStore(config.blobs, { redis, dataDir: config.dataDir }),
+      blobs: observeBlobs(
+        createBlobStore(config.blobs, { redis, dataDir: config.dataDir }),
+        metrics.observeBlob,
+        clock,
+      ),
       quota: config.quota,
       onReleased: (message) => mailboxLedger.release(message, message.id),
     }),
@@ -213,11 +239,15 @@ export async function buildParts(options: AppOptions, keys: Keys, lifecycle: Lif
     mime,
     links: createSignedLinks(parseMasterKeys(keys.master.value, keys.master.place), clock),
     checks: new Map([
-      ['redis', async () => ((await redis.ping().catch(() => '')) === 'PONG' ? 'ok' : 'Redis does not answer')],
+      ['redis', async () => ((await answers()) ? 'ok' : 'Redis does not answer')],
       ['data', async () => checkData(redis).catch(() => 'Redis does not answer')],
     ]),
+    liveness,
+    metrics,
+    trace,
     ...lifecycle,
   };
+  return parts;
 }
 
 /** Of a data folder that no other popbridge has in use. */

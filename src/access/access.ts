@@ -10,12 +10,16 @@ export interface Principal {
   tenant: string;
 }
 
+/** All that there are. */
+export const tenants: readonly string[] = ['default'];
+
 export interface Access {
   /** @throws AppError `unauthorized`, the same for a missing and a wrong key. */
   authenticate(authorization: string | undefined): Principal;
 }
 
 export function createAccess(operatorKey: string): Access {
+  const [tenant = ''] = tenants;
   const expected = digest(operatorKey);
   return {
     authenticate(authorization) {
@@ -29,7 +33,7 @@ export function createAccess(operatorKey: string): Access {
             : 'The API key is not known here.',
         );
       }
-      return { tenant: 'default' };
+      return { tenant };
     },
   };
 }

@@ -26,6 +26,8 @@ export interface Config {
   readonly role: Role;
   readonly host: string;
   readonly port: number;
+  /** Undefined: metrics are not served. */
+  readonly metricsPort: number | undefined;
   /** Without a slash at its end. */
   readonly publicUrl: string | undefined;
   readonly operatorKey: string | undefined;
@@ -41,6 +43,8 @@ export interface Config {
   readonly redisUrl: string | undefined;
   /** How many replicas must have what is stored before it is deleted upstream. */
   readonly redisReplicas: number;
+  /** A Redis that loses what it holds when it is restarted will do. */
+  readonly allowsVolatileRedis: boolean;
   readonly redisServer: string | undefined;
   readonly fetchConcurrency: number;
   readonly webhookConcurrency: number;
@@ -63,6 +67,12 @@ export interface Config {
     readonly timeLimitMs: number;
   };
   readonly shutdownMs: number;
+  /** How long a part may give no sign of life. */
+  readonly silenceMsMax: number;
+  /** Without a slash at its end. Undefined: there are no traces. */
+  readonly traceEndpoint: string | undefined;
+  /** Of those that begin here, the share that is kept. */
+  readonly traceRatio: number;
   readonly logLevel: Settings['POPBRIDGE_LOG_LEVEL'];
 }
 
@@ -92,6 +102,7 @@ function toConfig(settings: Settings): Config {
     role: settings.POPBRIDGE_ROLE,
     host: settings.POPBRIDGE_HOST,
     port: settings.POPBRIDGE_PORT,
+    metricsPort: settings.POPBRIDGE_METRICS_PORT,
     publicUrl: settings.POPBRIDGE_PUBLIC_URL?.replace(/\/+$/, ''),
     operatorKey: settings.POPBRIDGE_OPERATOR_KEY,
     masterKeys: settings.POPBRIDGE_MASTER_KEYS,
@@ -102,6 +113,7 @@ function toConfig(settings: Settings): Config {
     egressProxy: settings.POPBRIDGE_EGRESS_PROXY,
     redisUrl: settings.REDIS_URL,
     redisReplicas: settings.POPBRIDGE_REDIS_REPLICAS,
+    allowsVolatileRedis: settings.POPBRIDGE_REDIS_ALLOW_VOLATILE === 'true',
     redisServer: settings.POPBRIDGE_REDIS_SERVER,
     fetchConcurrency: settings.POPBRIDGE_FETCH_CONCURRENCY,
     webhookConcurrency: settings.POPBRIDGE_WEBHOOK_CONCURRENCY,
@@ -128,6 +140,9 @@ function toConfig(settings: Settings): Config {
       timeLimitMs: settings.POPBRIDGE_PARSE_SECONDS_MAX * 1000,
     },
     shutdownMs: settings.POPBRIDGE_SHUTDOWN_SECONDS * 1000,
+    silenceMsMax: settings.POPBRIDGE_LIVENESS_SECONDS * 1000,
+    traceEndpoint: settings.OTEL_EXPORTER_OTLP_ENDPOINT?.replace(/\/+$/, ''),
+    traceRatio: settings.OTEL_TRACES_SAMPLER_ARG,
     logLevel: settings.POPBRIDGE_LOG_LEVEL,
   });
 }
@@ -190,6 +205,7 @@ function unreadableUrls({
   REDIS_URL: redis,
   POPBRIDGE_PUBLIC_URL: own,
   POPBRIDGE_S3_ENDPOINT: s3,
+  OTEL_EXPORTER_OTLP_ENDPOINT: traces,
 }: Record<string, unknown>): string[] {
   const problems: string[] = [];
   if (typeof redis === 'string' && /^rediss?:/.test(redis) && !URL.canParse(redis)) {
@@ -197,6 +213,9 @@ function unreadableUrls({
   }
   if (typeof own === 'string' && PUBLIC_URL.test(own) && !URL.canParse(own)) {
     problems.push('POPBRIDGE_PUBLIC_URL is not a valid URL');
+  }
+  if (typeof traces === 'string' && /^https?:/.test(traces) && !URL.canParse(traces)) {
+    problems.push('OTEL_EXPORTER_OTLP_ENDPOINT is not a valid URL');
   }
   if (typeof s3 === 'string' && /^https?:/.test(s3)) {
     const url = URL.canParse(s3) ? new URL(s3) : null;

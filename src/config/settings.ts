@@ -14,6 +14,7 @@ export const settingsSchema = {
     'POPBRIDGE_S3_REGION',
     'POPBRIDGE_REDIS_BLOBS_BYTES_MAX',
     'POPBRIDGE_EGRESS_ALLOW',
+    'POPBRIDGE_REDIS_ALLOW_VOLATILE',
     'POPBRIDGE_REDIS_REPLICAS',
     'POPBRIDGE_FETCH_CONCURRENCY',
     'POPBRIDGE_WEBHOOK_CONCURRENCY',
@@ -33,6 +34,8 @@ export const settingsSchema = {
     'POPBRIDGE_PARSE_TEXT_BYTES_MAX',
     'POPBRIDGE_PARSE_SECONDS_MAX',
     'POPBRIDGE_SHUTDOWN_SECONDS',
+    'POPBRIDGE_LIVENESS_SECONDS',
+    'OTEL_TRACES_SAMPLER_ARG',
     'POPBRIDGE_LOG_LEVEL',
   ],
   properties: {
@@ -54,6 +57,13 @@ export const settingsSchema = {
       maximum: 65_535,
       default: 8110,
       description: 'The port on which the API listens; `0` takes any free one and prints it.',
+    },
+    POPBRIDGE_METRICS_PORT: {
+      type: 'integer',
+      minimum: 0,
+      maximum: 65_535,
+      description:
+        'The port on which `/metrics` is served, without a key, on the same address; unset: none. `0` takes any free one and logs it.',
     },
     POPBRIDGE_PUBLIC_URL: {
       type: 'string',
@@ -145,6 +155,13 @@ export const settingsSchema = {
       type: 'string',
       pattern: '^rediss?://',
       description: '`redis://` or `rediss://`; unset: the embedded Redis.',
+    },
+    POPBRIDGE_REDIS_ALLOW_VOLATILE: {
+      type: 'string',
+      enum: ['true', 'false'],
+      default: 'false',
+      description:
+        'Whether a Redis without an append-only file will do, which loses what it holds when it is restarted.',
     },
     POPBRIDGE_REDIS_REPLICAS: {
       type: 'integer',
@@ -300,6 +317,28 @@ export const settingsSchema = {
       default: 25,
       description:
         'How long SIGTERM waits for work in progress; what is not done by then is taken up by another worker.',
+    },
+    POPBRIDGE_LIVENESS_SECONDS: {
+      type: 'integer',
+      minimum: 15,
+      maximum: 3600,
+      default: 60,
+      description:
+        'How long a part of a worker may give no sign of life, while Redis answers, until `/livez` says that the process is to be started anew.',
+    },
+    OTEL_EXPORTER_OTLP_ENDPOINT: {
+      type: 'string',
+      pattern: '^https?://',
+      description:
+        'Where traces are sent by OTLP over HTTP, such as `http://collector:4318`; unset: there are none. `OTEL_EXPORTER_OTLP_HEADERS`, `OTEL_SERVICE_NAME` and `OTEL_RESOURCE_ATTRIBUTES` count too.',
+    },
+    OTEL_TRACES_SAMPLER_ARG: {
+      type: 'number',
+      minimum: 0,
+      maximum: 1,
+      default: 1,
+      description:
+        'The share of the traces that begin here which is kept, such as `0.01`; of those that a caller has begun, the caller says.',
     },
     POPBRIDGE_LOG_LEVEL: {
       type: 'string',

@@ -10,6 +10,7 @@ import {
   type FetchCounts,
   type NewEvent,
 } from './event.ts';
+import type { Trace } from '../trace.ts';
 import type { EventLog } from './event-log.ts';
 
 export interface AnnouncerPorts {
@@ -17,6 +18,7 @@ export interface AnnouncerPorts {
   /** Hands an event on to those it is sent to; once where it is called twice. */
   deliver(event: EventRef): Promise<void>;
   clock: { now(): number };
+  trace?: Pick<Trace, 'traceparent'>;
 }
 
 interface FetchOf {
@@ -70,9 +72,11 @@ const STATE_TYPES = {
   blocked: 'mailbox.blocked',
 } as const;
 
-export function createAnnouncer({ log, deliver, clock }: AnnouncerPorts): Announcer {
+export function createAnnouncer({ log, deliver, clock, trace }: AnnouncerPorts): Announcer {
   async function announce(tenant: string, events: readonly NewEvent[]): Promise<void> {
-    await Promise.all((await log.append(tenant, events)).map(deliver));
+    const traceparent = trace?.traceparent();
+    const logged = await log.append(tenant, events);
+    await Promise.all(logged.map((event) => deliver({ ...event, ...(traceparent && { traceparent }) })));
   }
   const now = (): string => new Date(clock.now()).toISOString();
   const about = ({ tenant, id, mailboxId }: FetchOf) => ({ tenant, mailboxId, fetchId: id });

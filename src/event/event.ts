@@ -79,6 +79,8 @@ export type NewEvent = { [Type in EventType]: Happened<Type> }[EventType];
 export type EventRef = NewEvent & {
   /** Counts the events of its mailbox, from 1 and without gaps; null where it is of no mailbox. */
   sequence: number | null;
+  /** W3C: what was under way when it was announced. Of deliveries alone; the log does not have it. */
+  traceparent?: string;
 };
 
 /**

@@ -21,6 +21,8 @@ export interface DueIndex {
   remove(ref: MailboxRef): Promise<void>;
   /** Null where the mailbox is not scheduled. */
   nextDue(ref: MailboxRef): Promise<number | null>;
+  /** When the mailbox of the shard that is due first is, or was; null where there is none. */
+  oldest(shard: number): Promise<number | null>;
   /** What is due by `nowMs`, the longest overdue first, `max` at most. Of several who ask at once, each mailbox goes to one. */
   claim(shard: number, nowMs: number, max: number): Promise<DueMailbox[]>;
   /**
@@ -59,6 +61,10 @@ export function createDueIndex(redis: Redis): DueIndex {
     async nextDue(ref) {
       const score = await redis.zscore(keyOf(ref), memberOf(ref));
       return score === null ? null : Number(score);
+    },
+    async oldest(shard) {
+      const [, dueMs] = await redis.zrange(dueKeys(shard).mailboxes, '0', '0', 'WITHSCORES');
+      return dueMs === undefined ? null : Number(dueMs);
     },
     async claim(shard, nowMs, max) {
       const found = (await claimDue(redis, [dueKeys(shard).mailboxes], [nowMs, max, nowMs + claimMs])) as string[];

@@ -33,6 +33,8 @@ export interface FetchRequest {
   filter?: MessageFilter;
   /** Milliseconds that the fetch and its messages are kept. */
   retentionMs: number;
+  /** W3C: the request that has asked for it, where that is traced. */
+  traceparent?: string;
 }
 
 export interface Failure {

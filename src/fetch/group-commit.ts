@@ -17,6 +17,8 @@ import { refusal, skippedByFilter } from './filter.ts';
 import type { StoredEntry } from './ledger.ts';
 import { digestBytes } from './ledger-codec.ts';
 import { commitAfterMs, commitBytesMax, commitMessagesMax, headersBytesMax } from './limits.ts';
+import { untraced, type Trace } from '../trace.ts';
+import type { FetchObserver } from './observer.ts';
 import type { PlannedMessage, StoredMessage } from './plan.ts';
 import { readStart } from './body-bounds.ts';
 import type { UniqueIdWatch } from './unique-ids.ts';
@@ -30,6 +32,8 @@ export interface CommitPorts {
   /** The bytes are given away. */
   parse(raw: Uint8Array | Readable): Promise<ParsedMessage>;
   announce: Announcements;
+  observer?: Pick<FetchObserver, 'observeMessage' | 'observeWarning'>;
+  trace?: Trace;
 }
 
 export interface CommitJob {
@@ -120,7 +124,10 @@ export class GroupCommit {
     if (group.length === 0) return;
     const messages = this.#finish(group, parsed);
     const { fetch } = this.#job;
-    const outcomes = await this.#ports.messages.store(fetch.tenant, messages);
+    const outcomes = await (this.#ports.trace ?? untraced).span(
+      { name: 'messages.store', attributes: { 'popbridge.messages': messages.length } },
+      () => this.#ports.messages.store(fetch.tenant, messages),
+    );
     const stored = group.map((waiting, at) => ({ waiting, outcome: outcomes[at] as StoredOutcome }));
     const uniqueIds = this.#job.uniqueIds();
     const fresh = stored.filter(({ waiting: { raw } }) => 'omitted' in raw || !uniqueIds.isAnnounced(digestOf(raw)));
@@ -142,6 +149,14 @@ export class GroupCommit {
       if (!('omitted' in raw)) uniqueIds.meet(message.key, digestOf(raw));
     }
     this.committed.push(...marked);
+    for (const one of stored) this.#observe(one.waiting, one.outcome, parsed);
+  }
+
+  #observe(waiting: Waiting, { id, firstId }: StoredOutcome, parsed: ReadonlyMap<Waiting, ParsedMessage>): void {
+    const { observer } = this.#ports;
+    const outcome = 'omitted' in waiting.raw ? 'omitted' : id === firstId ? 'stored' : 'duplicate';
+    observer?.observeMessage(outcome, waiting.bytes);
+    for (const { code } of parsed.get(waiting)?.parse.warnings ?? []) observer?.observeWarning(code);
   }
 
   async #parsedOf(group: readonly Waiting[]): Promise<ReadonlyMap<Waiting, ParsedMessage>> {
@@ -169,6 +184,7 @@ export class GroupCommit {
         continue;
       }
       this.unwanted += 1;
+      this.#ports.observer?.observeMessage('filtered', 0);
       await discard([waiting]);
       if (message.key === null) continue;
       const entry = skippedByFilter(message, reason, filter, Math.floor(fetchedMs / 1000));

@@ -1,10 +1,14 @@
 /** How far a session is: what it has found out is noted, and written together, not oftener than somebody who watches would see. */
 import type { Fetch, FetchProgress, FetchRef, PhaseTimings } from './fetch.ts';
+import { untraced, type Trace } from '../trace.ts';
 import { progressEveryMs } from './limits.ts';
+import { phaseOf, type FetchObserver } from './observer.ts';
 
 export interface ProgressPorts {
   clock: { now(): number };
   records: { writeProgress(ref: FetchRef, token: number, progress: Partial<FetchProgress>): Promise<void> };
+  observer?: Pick<FetchObserver, 'observePhase'>;
+  trace?: Trace;
 }
 
 export class Progress {
@@ -50,9 +54,11 @@ export class Progress {
   async timed<T>(phase: keyof PhaseTimings, work: () => Promise<T>): Promise<T> {
     const fromMs = this.#ports.clock.now();
     try {
-      return await work();
+      return await (this.#ports.trace ?? untraced).span({ name: `pop3.${phaseOf(phase)}`, kind: 'client' }, work);
     } finally {
-      this.#phases[phase] = this.#ports.clock.now() - fromMs;
+      const tookMs = this.#ports.clock.now() - fromMs;
+      this.#phases[phase] = tookMs;
+      this.#ports.observer?.observePhase(phaseOf(phase), tookMs);
     }
   }
 }

@@ -1,4 +1,5 @@
 /** A fetch that somebody has asked for: runs it, and tells how it has ended, whatever it has found. */
+import { untraced } from '../trace.ts';
 import { hasEnded, type Fetch, type FetchRef } from './fetch.ts';
 import { abandonFetch, runFetch, type FetchPorts, type NextCall } from './run.ts';
 
@@ -15,6 +16,11 @@ export async function abandonAskedFetch(ports: FetchPorts, ref: FetchRef): Promi
 }
 
 /** Whoever cancels a fetch knows. Told again after a crash, it has the same id. */
-export async function tellEnd({ announce }: Pick<FetchPorts, 'announce'>, fetch: Fetch | null): Promise<void> {
-  if (fetch && hasEnded(fetch.state) && fetch.state !== 'cancelled') await announce.ended(fetch);
+export async function tellEnd(
+  { announce, trace = untraced }: Pick<FetchPorts, 'announce' | 'trace'>,
+  fetch: Fetch | null,
+): Promise<void> {
+  if (!fetch || !hasEnded(fetch.state) || fetch.state === 'cancelled') return;
+  const attributes = { 'popbridge.tenant': fetch.tenant, 'popbridge.fetch.id': fetch.id };
+  await trace.span({ name: 'fetch.end', parent: fetch.traceparent, attributes }, () => announce.ended(fetch));
 }

@@ -5,28 +5,31 @@
  * What goes wrong in a fetch is written to its record. What is thrown from here could not be written.
  */
 import type { Logger } from 'pino';
-import { AppError, isFailureCode, isRetryable, toError, type FailureCode } from '../errors.ts';
+import { toError } from '../errors.ts';
 import type { Credentials } from '../mailbox/credentials.ts';
 import type { Mailbox, MailboxRef, MailboxStatus } from '../mailbox/mailbox.ts';
 import type { CredentialHolder, Logins } from '../mailbox/oauth2/logins.ts';
 import { OAuth2Error } from '../mailbox/oauth2/oauth2-error.ts';
 import { maildropOf } from '../mailbox/source.ts';
-import { Pop3CommandError, Pop3ConnectionError, Pop3Error } from '../pop3/index.ts';
+import { Pop3CommandError, Pop3Error } from '../pop3/index.ts';
 import { busyWaitMs } from './busy-wait.ts';
 import type { AttemptEnd, FetchStore } from './fetch-store.ts';
 import { hasEnded, type Failure, type Fetch, type FetchRef } from './fetch.ts';
+import { codeOf, describeEnd, describeFailure, isSilence, now, silence, type FailurePorts } from './failure.ts';
+import type { AttemptOutcome } from './observer.ts';
 import { openFetchBook, openMailboxBook, type Book } from './book.ts';
 import { isBusy, type Busy, type HostSlot, type HostSlots } from './host-slots.ts';
 import type { Lease, Leases } from './lease.ts';
-import { deadHostWaitMs, detailCharsMax, leaseRecheckMsMax, leaseRecheckMsMin, leaseWaitMs } from './limits.ts';
+import { deadHostWaitMs, leaseRecheckMsMax, leaseRecheckMsMin, leaseWaitMs } from './limits.ts';
 import type { MailboxLedger } from './mailbox-ledger.ts';
 import { settleMailbox, type NextFetch } from './mailbox-outcome.ts';
 import { newWarnings, NO_FINDINGS, type ServerFindings } from './mailbox-warnings.ts';
+import { untraced } from '../trace.ts';
 import { nextAttempt } from './outcome.ts';
 import { FetchSession, type SessionPorts } from './session.ts';
 import { superviseSession } from './supervision.ts';
 
-export interface FetchPorts extends Omit<SessionPorts, 'records'> {
+export interface FetchPorts extends Omit<SessionPorts, 'records'>, FailurePorts {
   records: FetchStore;
   leases: Leases;
   hosts: HostSlots;
@@ -38,8 +41,6 @@ export interface FetchPorts extends Omit<SessionPorts, 'records'> {
     delete(ref: FetchRef): Promise<void>;
   };
   logins: Pick<Logins, 'open'>;
-  /** True for errors that say that Redis is away. */
-  isStorageAway(error: unknown): boolean;
   logger: Logger;
   uniqueId(): string;
 }
@@ -79,14 +80,27 @@ export async function runFetch(ports: FetchPorts, ref: FetchRef, shutdown: Abort
 }
 
 /** Of one that was looked up, or made, a moment ago. */
-export async function runKnown(ports: FetchPorts, known: Fetch, shutdown: AbortSignal): Promise<NextCall> {
+export function runKnown(ports: FetchPorts, known: Fetch, shutdown: AbortSignal): Promise<NextCall> {
+  const { trace = untraced } = ports;
+  const attributes = {
+    'popbridge.tenant': known.tenant,
+    'popbridge.fetch.id': known.id,
+    'popbridge.mailbox.id': known.mailboxId,
+  };
+  const span = { name: 'fetch.run', kind: 'consumer', parent: known.traceparent, attributes } as const;
+  return trace.span(span, () => runLeased(ports, known, shutdown));
+}
+
+async function runLeased(ports: FetchPorts, known: Fetch, shutdown: AbortSignal): Promise<NextCall> {
   const { tenant, source } = known;
   const lease = await ports.leases.acquire(tenant, maildropOf(tenant, source), ports.uniqueId());
   if (!lease) return waitForLease(ports, known);
   try {
     return await runOnHost(ports, known, lease, shutdown);
   } finally {
-    await lease.release().catch((error: unknown) => ports.logger.warn({ err: error }, 'The lease was not released'));
+    await lease
+      .release()
+      .catch((error: unknown) => ports.logger.warn({ err: error, ...idsOf(known) }, 'The lease was not released'));
   }
 }
 
@@ -108,7 +122,9 @@ async function runOnHost(ports: FetchPorts, known: Fetch, lease: Lease, shutdown
   try {
     return await begin(ports, known, { lease, slot }, shutdown);
   } finally {
-    await slot.release().catch((error: unknown) => ports.logger.warn({ err: error }, 'The slot was not released'));
+    await slot
+      .release()
+      .catch((error: unknown) => ports.logger.warn({ err: error, ...idsOf(known) }, 'The slot was not released'));
   }
 }
 
@@ -135,13 +151,6 @@ async function waitForHost(ports: FetchPorts, fetch: Fetch, { retryAfterMs, isSi
     await ports.records.end(fetch, ['queued', 'active'], { state: 'queued', error, endedAt: null });
   }
   return { delayMs: retryAfterMs };
-}
-
-function silence({ source }: Fetch): Pop3ConnectionError {
-  const text =
-    `The latest connections to ${source.host} port ${source.port} have all timed out. ` +
-    'It is left alone, and tried from time to time. Are host and port right, and is the server up?';
-  return new Pop3ConnectionError('upstream_timeout', 'connect', text);
 }
 
 /** What an attempt works with: where its credentials and its ledger are. */
@@ -258,7 +267,9 @@ async function attempt(
   const noteAnswer = async (hasAnswered: boolean): Promise<void> =>
     slot
       ?.noteAnswer(hasAnswered)
-      .catch((error: unknown) => logger.warn({ err: error }, 'Whether the host answers was not noted'));
+      .catch((error: unknown) =>
+        logger.warn({ err: error, ...idsOf(fetch) }, 'Whether the host answers was not noted'),
+      );
   try {
     if (!slot) throw silence(fetch);
     const login = await ports.logins.open(holder, supervision.signal);
@@ -279,9 +290,11 @@ async function attempt(
     const code = codeOf(ports, thrown);
     if (!isConnected && thrown instanceof Pop3Error) await noteAnswer(!isSilence(thrown));
     const stopped = shutdown.aborted && thrown === shutdown.reason;
-    if (code === 'lease_lost' && !stopped)
+    if (code === 'lease_lost' && !stopped) {
+      ports.observer?.observeAttempt('lost', code);
       return { end: null, next: { delayMs: leaseRecheckMsMin }, server: NO_FINDINGS, isQuiet: false };
-    if (code === 'internal_error' && !stopped) logger.error({ err: thrown, fetchId: fetch.id }, 'Fetch failed');
+    }
+    if (code === 'internal_error' && !stopped) logger.error({ err: thrown, ...idsOf(fetch) }, 'Fetch failed');
     const fruitless = session && session.settled > 0 ? 0 : fetch.fruitless + 1;
     const hadBegun = session?.hadBegun ?? false;
     const { attempts } = fetch;
@@ -298,8 +311,10 @@ async function attempt(
   const isQuiet = end.state === 'succeeded' && session?.isQuiet === true;
   if (!isForgotten(fetch, isQuiet)) await records.finish(fetch, lease.token, end, session?.unwritten);
   const { state, error } = end;
+  ports.observer?.observeAttempt(outcomeOf(end), error?.code ?? null);
+  ports.trace?.note({ 'popbridge.fetch.outcome': outcomeOf(end), ...(error && { 'error.type': error.code }) });
   logger[isQuiet ? 'debug' : 'info'](
-    { tenant: fetch.tenant, fetchId: fetch.id, state, code: error?.code, detail: error?.detail },
+    { ...idsOf(fetch), state, code: error?.code, detail: error?.detail },
     'Fetch attempt ended',
   );
   const server = session?.findings ?? NO_FINDINGS;
@@ -308,7 +323,18 @@ async function attempt(
   return { end, next: null, server, isQuiet };
 }
 
+/** As the log has them everywhere. */
+function idsOf({ tenant, id }: FetchRef): { tenant: string; fetchId: string } {
+  return { tenant, fetchId: id };
+}
+
+function outcomeOf({ state, error }: AttemptEnd): AttemptOutcome {
+  if (state === 'queued') return error ? 'retried' : 'interrupted';
+  return state === 'active' ? 'interrupted' : state;
+}
+
 async function waitForLease(ports: FetchPorts, fetch: Fetch): Promise<NextCall> {
+  ports.observer?.observeContention();
   const ageMs = ageOf(ports, fetch);
   if (ageMs < leaseWaitMs) return { delayMs: Math.min(leaseRecheckMsMin + ageMs / 10, leaseRecheckMsMax) };
   const error: Failure = {
@@ -322,49 +348,8 @@ async function waitForLease(ports: FetchPorts, fetch: Fetch): Promise<NextCall> 
   return null;
 }
 
-function describeEnd(ports: FetchPorts, thrown: Error, code: FailureCode, delayMs: number | null): AttemptEnd {
-  if (code === 'cancelled') return { state: 'cancelled', error: null, endedAt: now(ports) };
-  const error = describeFailure(ports, thrown, code, delayMs);
-  return delayMs === null ? { state: 'failed', error, endedAt: now(ports) } : { state: 'queued', error, endedAt: null };
-}
-
-function describeFailure(ports: FetchPorts, thrown: Error, code: FailureCode, delayMs: number | null): Failure {
-  return {
-    code,
-    detail: detailOf(thrown, code).slice(0, detailCharsMax),
-    phase: thrown instanceof Pop3Error || thrown instanceof OAuth2Error ? thrown.phase : null,
-    retryable: isRetryable(code),
-    nextAttemptAt: delayMs === null ? null : new Date(ports.clock.now() + delayMs).toISOString(),
-  };
-}
-
-/**
- * Nobody is there, for all that can be told: what holds a worker up, and is nobody's settings' fault but the host's and the
- * port's. A host that answers too late at a later step, or refuses, has answered.
- */
-function isSilence({ code, phase }: Pop3Error): boolean {
-  return code === 'upstream_timeout' && (phase === 'resolve' || phase === 'connect');
-}
-
-/** Texts of errors that are not ours may hold anything: they go to the log only. */
-function detailOf(thrown: Error, code: FailureCode): string {
-  if (thrown instanceof AppError) return thrown.message;
-  return code === 'storage_failed'
-    ? 'Redis is away, or refuses writes. Nothing was deleted upstream.'
-    : 'A fault of popbridge itself. Its log says more.';
-}
-
-function codeOf(ports: FetchPorts, thrown: unknown): FailureCode {
-  if (ports.isStorageAway(thrown)) return 'storage_failed';
-  return thrown instanceof AppError && isFailureCode(thrown.code) ? thrown.code : 'internal_error';
-}
-
 function ageOf({ clock }: FetchPorts, fetch: Fetch): number {
   return Math.max(0, clock.now() - Date.parse(fetch.createdAt)); // Another machine's clock may be ahead.
-}
-
-function now({ clock }: FetchPorts): string {
-  return new Date(clock.now()).toISOString();
 }
 
 /** The queue has given the job up, and nobody will run this fetch again: the record must say so. */
@@ -379,7 +364,9 @@ export async function abandonFetch(ports: FetchPorts, ref: FetchRef): Promise<vo
   await endWithoutLease(ports, ref, { state: 'failed', error, endedAt: now(ports) });
 }
 
-async function endWithoutLease({ records, credentials }: FetchPorts, ref: FetchRef, end: AttemptEnd): Promise<void> {
-  await records.end(ref, ['queued', 'active'], end);
+async function endWithoutLease(ports: FetchPorts, ref: FetchRef, end: AttemptEnd): Promise<void> {
+  const { records, credentials } = ports;
+  const hasEnded = await records.end(ref, ['queued', 'active'], end);
+  if (hasEnded) ports.observer?.observeAttempt(outcomeOf(end), end.error?.code ?? null);
   await credentials.delete(ref);
 }

@@ -11,6 +11,7 @@ import type { Mailbox } from '../mailbox/mailbox.ts';
 import { describeGrant } from '../mailbox/oauth2/grant.ts';
 import type { DeletePolicy, FetchLimits, MessageFilter } from '../mailbox/policies.ts';
 import { checkGrant, hasCertificates, maildropOf, unreadableCertificates, type TlsMode } from '../mailbox/source.ts';
+import { untraced, type Trace } from '../trace.ts';
 import type { FetchStore } from './fetch-store.ts';
 import type { Leases } from './lease.ts';
 import { hasEnded, type Fetch, type FetchRef } from './fetch.ts';
@@ -35,6 +36,7 @@ export interface FetchServicePorts {
     remove(tenant: string, id: string): Promise<boolean>;
   };
   leases: Leases;
+  trace?: Trace;
   uniqueId(): string;
   queue: {
     add(ref: FetchRef): Promise<void>;
@@ -74,7 +76,7 @@ export interface FetchService {
 }
 
 export function createFetchService(ports: FetchServicePorts): FetchService {
-  const { clock, records, credentials, messages, queue } = ports;
+  const { clock, records, credentials, messages, queue, trace = untraced } = ports;
 
   return {
     async create(tenant, { source, ...rest }) {
@@ -94,7 +96,10 @@ export function createFetchService(ports: FetchServicePorts): FetchService {
       return created;
     },
     createOf: (mailbox) => createFetchOf(ports, mailbox, 'owner'),
-    enqueue: (ref) => queue.add(ref),
+    enqueue: (ref) =>
+      trace.span({ name: 'fetch.enqueue', kind: 'producer', attributes: { 'popbridge.fetch.id': ref.id } }, () =>
+        queue.add(ref),
+      ),
     async find(ref) {
       const fetch = await records.find(ref);
       // A crash, or a Redis that lost its last second, may have taken the job and left the record.

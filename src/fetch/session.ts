@@ -28,6 +28,8 @@ import {
   type StoredMessage,
 } from './plan.ts';
 import { findingsOf, NO_FINDINGS, type ServerFindings } from './mailbox-warnings.ts';
+import { untraced } from '../trace.ts';
+import type { FetchObserver } from './observer.ts';
 import { Progress, type ProgressPorts } from './progress.ts';
 import { ignoreUpstream, isMessagesFault } from './session-errors.ts';
 import { UniqueIdWatch } from './unique-ids.ts';
@@ -35,6 +37,7 @@ import { openLoggedIn } from './upstream-login.ts';
 
 /** What the session needs of others. */
 export interface SessionPorts extends CommitPorts, ProgressPorts {
+  observer?: FetchObserver;
   resolve: AddressResolver;
   pipelining: PipeliningMemory;
   messages: CommitPorts['messages'] & {
@@ -118,6 +121,10 @@ export class FetchSession {
    * `message_too_large`.
    */
   async run(): Promise<void> {
+    return (this.#ports.trace ?? untraced).span({ name: 'pop3.session', kind: 'client' }, () => this.#run());
+  }
+
+  async #run(): Promise<void> {
     const { fetch } = this.#job;
     const durable = fetch.delete === 'never' || fetch.isDryRun ? null : await this.#ports.durability.begin();
     let opened: Pop3Client | null = null;
@@ -237,6 +244,7 @@ export class FetchSession {
     await tellSkipped(this.#ports.announce, this.#job.fetch, messages, reason);
     await this.#job.book.mark(skipByFilter(messages, reason, filter, this.#nowSeconds()));
     this.#unwanted += messages.length;
+    for (const _ of messages) this.#ports.observer?.observeMessage('filtered', 0);
   }
 
   /** A message that failed by itself is noted, and the session goes on. Resolves with how many the time did not do for. */
@@ -364,6 +372,7 @@ export class FetchSession {
   }
 
   #addFailure(failure: MessageFailure): void {
+    this.#ports.observer?.observeMessage('failed', 0);
     this.#failures.push({ ...failure, detail: failure.detail.slice(0, detailCharsMax) });
   }
 

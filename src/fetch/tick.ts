@@ -32,6 +32,8 @@ export interface TickPorts {
 }
 
 export interface Ticker {
+  /** When the shard that has stood still for the longest last had its answers from Redis, in epoch milliseconds. */
+  signMs(): number;
   /** Ends with the batches that are under way. */
   close(): Promise<void>;
 }
@@ -39,8 +41,14 @@ export interface Ticker {
 export function startTicker(ports: TickPorts): Ticker {
   const stop = new AbortController();
   // Each shard by itself, so that one whose Redis node is away keeps none of the others.
-  const loops = Array.from({ length: mailboxShards }, (_, shard) => tickOn(ports, shard, stop.signal));
+  const signsMs = Array.from({ length: mailboxShards }, () => ports.clock.now());
+  const loops = signsMs.map((_, shard) =>
+    tickOn(ports, shard, stop.signal, (nowMs) => {
+      signsMs[shard] = nowMs;
+    }),
+  );
   return {
+    signMs: () => Math.min(...signsMs),
     async close() {
       stop.abort();
       await Promise.all(loops);
@@ -48,7 +56,12 @@ export function startTicker(ports: TickPorts): Ticker {
   };
 }
 
-async function tickOn(ports: TickPorts, shard: number, signal: AbortSignal): Promise<void> {
+async function tickOn(
+  ports: TickPorts,
+  shard: number,
+  signal: AbortSignal,
+  giveSign: (nowMs: number) => void,
+): Promise<void> {
   const { clock, logger } = ports;
   let wasFull = false;
   while (!signal.aborted) {
@@ -59,6 +72,7 @@ async function tickOn(ports: TickPorts, shard: number, signal: AbortSignal): Pro
       if (end === 'full' && !wasFull)
         logger.warn({ shard }, 'The fetch queue is full: mailboxes that are due have to wait');
       if (end !== 'not our turn') wasFull = end === 'full';
+      giveSign(clock.now());
     } catch (error) {
       // A Redis that is away is told of by its connection.
       if (!ports.isStorageAway(error)) {

@@ -1,6 +1,6 @@
 /** Whose jobs wait in a fetch queue: read off the queue itself, whose job ids begin with the tenant. */
 import type { Redis } from 'ioredis';
-import { queueWaitKey } from '../redis/keys.ts';
+import { queueKeys } from '../redis/keys.ts';
 import { defineScript } from '../redis/script.ts';
 import { waitingJobsMax } from './limits.ts';
 
@@ -25,5 +25,5 @@ const readTenants = defineScript(`
   return tenants`);
 
 export async function readWaitingTenants(redis: Redis, queue: string): Promise<ReadonlySet<string>> {
-  return new Set((await readTenants(redis, [queueWaitKey(queue)], [waitingJobsMax])) as string[]);
+  return new Set((await readTenants(redis, [queueKeys(queue).wait], [waitingJobsMax])) as string[]);
 }

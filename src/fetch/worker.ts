@@ -3,12 +3,13 @@
  * One serves a single queue (fetches with inline settings) or the queues of all shards (stored mailboxes). Each queue costs a
  * connection that blocks, as BullMQ waits for one queue at a time and each may be in another slot.
  */
-import { DelayedError, Worker, type Job } from 'bullmq';
+import { DelayedError, type Job } from 'bullmq';
 import type { Redis } from 'ioredis';
 import type { Logger } from 'pino';
 import { AppError } from '../errors.ts';
 import { closeWithin } from '../redis/queue.ts';
 import { queuePrefix } from '../redis/keys.ts';
+import { WatchedWorker } from '../redis/watched-worker.ts';
 import { drainShare, jobLockMs, jobStallsMax, jobStartsMax, stalledCheckMs } from './limits.ts';
 import type { NextCall } from './run.ts';
 import { createTenantShare } from './tenant-share.ts';
@@ -16,6 +17,8 @@ import { readWaitingTenants } from './waiting-tenants.ts';
 
 export interface FetchWorker {
   isRunning(): boolean;
+  /** When the one of its queues that has been silent for the longest gave a sign of life, in epoch milliseconds. */
+  signMs(): number;
   /**
    * Takes no more jobs. Running ones have most of `graceMs` to end and are then interrupted and put back for another
    * worker; what is not even back by the end is left to be found by the others.
@@ -47,6 +50,7 @@ export function createFetchWorker<Ref extends { tenant: string }>(options: Fetch
 
   return {
     isRunning: () => workers.every((worker) => worker.isRunning() && !worker.isPaused()),
+    signMs: () => Math.min(...workers.map((worker) => worker.signMs)),
     async close(graceMs) {
       const interrupt = setTimeout(
         () => shutdown.abort(new AppError('lease_lost', 'This process is stopping; another worker goes on.')),
@@ -63,7 +67,7 @@ function openWorker<Ref extends { tenant: string }>(
   concurrency: number,
   options: FetchWorkerOptions<Ref>,
   shutdown: AbortSignal,
-): Worker<Ref> {
+): WatchedWorker<Ref> {
   const { blocking, clock, logger } = options;
   const share = createTenantShare({
     capacity: concurrency,
@@ -79,7 +83,7 @@ function openWorker<Ref extends { tenant: string }>(
       place.leave();
     }
   };
-  const worker = new Worker<Ref>(
+  const worker = new WatchedWorker<Ref>(
     queue,
     async (job, token) => {
       if (job.attemptsStarted <= 1) options.observeLag?.(clock.now() - job.timestamp);
@@ -92,6 +96,7 @@ function openWorker<Ref extends { tenant: string }>(
       connection: blocking,
       prefix: queuePrefix(queue),
       concurrency,
+      clock,
       lockDuration: jobLockMs,
       stalledInterval: stalledCheckMs,
       maxStalledCount: jobStallsMax,
@@ -100,9 +105,10 @@ function openWorker<Ref extends { tenant: string }>(
   );
   worker.on('error', (error) => logger.debug({ err: error }, 'Fetch worker error'));
   worker.on('failed', (job: Job<Ref> | undefined, error) => {
-    logger.warn({ err: error, queue, jobId: job?.id }, 'Fetch job failed');
+    const of = { tenant: job?.data.tenant, queue, jobId: job?.id };
+    logger.warn({ err: error, ...of }, 'Fetch job failed');
     if (!job?.finishedOn) return; // Another attempt is due.
-    options.abandon(job.data).catch((cause: unknown) => logger.error({ err: cause }, 'Fetch was not given up'));
+    options.abandon(job.data).catch((cause: unknown) => logger.error({ err: cause, ...of }, 'Fetch was not given up'));
   });
   return worker;
 }

@@ -26,7 +26,8 @@ import { messageHandlers, type MessagePorts } from './messages.ts';
 import { parseHandlers, type ParsePorts } from './parse.ts';
 import { toProblem } from './problem.ts';
 import { createRoom } from './room.ts';
-import { bindRoutes } from './route.ts';
+import type { Trace } from '../trace.ts';
+import { bindRoutes, type RequestFacts } from './route.ts';
 import { verificationHandlers, type VerificationHandlerPorts } from './verification.ts';
 import { deliveryHandlers, type DeliveryPorts } from './deliveries.ts';
 import { webhookHandlers, type WebhookPorts } from './webhooks.ts';
@@ -55,12 +56,18 @@ export interface HttpPorts
   links: SignedLinks;
   /** True for errors that say that Redis is away. */
   isStorageAway(error: unknown): boolean;
+  /** @param request with the path as the contract has it: what callers write is not counted by. */
+  observeRequest?(request: { method: string; route: string; status: number; ms: number }): void;
+  trace?: Trace;
   logger: Logger;
   clock: { now(): number };
 }
 
+/** The route of requests for paths that there are not. */
+const NO_ROUTE = 'none';
+
 /** Asked every few seconds, by machines. */
-const PROBES = new Set(['/livez', '/readyz']);
+const PROBES = new Set(['/livez', '/readyz', '/startupz']);
 
 /** @param only the paths that are served; all of the contract's unless given. */
 export function createHttpApp(ports: HttpPorts, only?: (path: string) => boolean): Hono {
@@ -75,7 +82,7 @@ export function createHttpApp(ports: HttpPorts, only?: (path: string) => boolean
   const inRoom = createRoom(sanitizesAtOnceMax, 'messages', 'sanitised');
   // Its threads may be those that fetches are waiting for.
   const sanitizer: HttpPorts['sanitizer'] = { sanitize: (html) => inRoom(() => ports.sanitizer.sanitize(html)) };
-  const app = new Hono<{ Variables: { requestId: string } }>();
+  const app = new Hono<RequestFacts>();
 
   app.use(async (context, next) => {
     const fromMs = clock.now();
@@ -90,7 +97,13 @@ export function createHttpApp(ports: HttpPorts, only?: (path: string) => boolean
     // Hono answers HEAD as GET and drops the body: a file behind it would stay open.
     if (method === 'HEAD') await context.res.body?.cancel();
     const level = PROBES.has(path) ? 'debug' : 'info';
-    logger[level]({ requestId, method, path, status: context.res.status, ms: clock.now() - fromMs }, 'Request');
+    const { status } = context.res;
+    const ms = clock.now() - fromMs;
+    ports.observeRequest?.({ method, route: context.get('route') ?? NO_ROUTE, status, ms });
+    // Of whom, and what was made of it: where one leads to the other.
+    const { tenant } = context.var;
+    const location = context.res.headers.get('location') ?? undefined;
+    logger[level]({ requestId, tenant, method, path, status, location, ms }, 'Request');
   });
   const refuse = (error: Error, requestId: string): Response => {
     const response = toProblem(error, requestId, ports.isStorageAway);
@@ -107,7 +120,7 @@ export function createHttpApp(ports: HttpPorts, only?: (path: string) => boolean
     return refuse(error, context.get('requestId'));
   });
   bindRoutes(
-    app as unknown as Hono,
+    app,
     operations,
     {
       ...fetchHandlers(ports),
@@ -127,6 +140,7 @@ export function createHttpApp(ports: HttpPorts, only?: (path: string) => boolean
       ...serviceHandlers({ ...ports, document }),
     },
     { authenticate: ports.access.authenticate, openLink: ports.links.open },
+    ports.trace,
   );
   return app as unknown as Hono;
 }

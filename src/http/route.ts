@@ -3,6 +3,7 @@ import type { Context, Hono } from 'hono';
 import type { operations } from '../contract.gen.ts';
 import { AppError } from '../errors.ts';
 import type { Principal } from '../access/access.ts';
+import { untraced, type Trace } from '../trace.ts';
 import type { Operation, OperationId } from './contract.ts';
 import { checkBodyType, readBytes, readJson } from './request-body.ts';
 
@@ -55,34 +56,73 @@ export interface Gate {
   openLink(token: string, path: string): Principal;
 }
 
-export function bindRoutes(app: Hono, contract: readonly Operation[], handlers: Handlers, gate: Gate): void {
+/** What is known of a request while it is answered. */
+export interface RequestFacts {
+  Variables: {
+    requestId: string;
+    /** As the contract has it; unset where no path of the contract is meant. */
+    route?: string;
+    /** Of whoever asks; unset where nobody is known. */
+    tenant?: string;
+  };
+}
+
+export function bindRoutes(
+  app: Hono<RequestFacts>,
+  contract: readonly Operation[],
+  handlers: Handlers,
+  gate: Gate,
+  trace: Trace = untraced,
+): void {
   for (const operation of contract) {
-    // Which handler belongs to which operation is checked where `Handlers` is built; here the types are erased.
-    const handle = handlers[operation.id] as unknown as ErasedHandler;
     app.on(operation.method, toHonoPath(operation.path), async (context) => {
-      const principal = identify(operation, context, gate);
-      const parts = {
-        path: context.req.param() as Record<string, unknown>,
-        query: readQuery(operation, context),
-        header: context.req.header() as Record<string, unknown>,
-        body: await openBody(operation, context),
-      };
-      operation.validate(parts);
-      const reply = await handle({
-        ...parts,
-        method: context.req.raw.method,
-        principal,
-        signal: context.req.raw.signal,
-      });
-      if (reply instanceof Response) return reply;
-      return new Response(JSON.stringify(reply.body), {
-        status: reply.status,
-        headers: { 'content-type': 'application/json', ...reply.headers },
+      context.set('route', operation.path);
+      // Of health probes there are too many.
+      if (operation.isPublic) return answer(operation, context);
+      const route = operation.path;
+      const facts = {
+        name: `${operation.method} ${route}`,
+        kind: 'server',
+        parent: context.req.header('traceparent'),
+        attributes: { 'http.route': route, 'popbridge.request.id': context.get('requestId') },
+      } as const;
+      return trace.span(facts, async () => {
+        const response = await answer(operation, context);
+        trace.note({ 'http.response.status_code': response.status });
+        return response;
       });
     });
   }
+
+  async function answer(operation: Operation, context: Context<RequestFacts>): Promise<Response> {
+    // Which handler belongs to which operation is checked where `Handlers` is built; here the types are erased.
+    const handle = handlers[operation.id] as unknown as ErasedHandler;
+    const principal = identify(operation, context, gate);
+    if (principal.tenant !== '') context.set('tenant', principal.tenant);
+    const parts = {
+      path: context.req.param() as Record<string, unknown>,
+      query: readQuery(operation, context),
+      header: context.req.header() as Record<string, unknown>,
+      body: await openBody(operation, context),
+    };
+    operation.validate(parts);
+    const reply = await handle({
+      ...parts,
+      method: context.req.raw.method,
+      principal,
+      signal: context.req.raw.signal,
+    });
+    if (reply instanceof Response) return reply;
+    return new Response(JSON.stringify(reply.body), {
+      status: reply.status,
+      headers: { 'content-type': 'application/json', ...reply.headers },
+    });
+  }
+
   for (const [path, allow] of methodsByPath(contract)) {
-    app.all(toHonoPath(path), ({ req }) => {
+    app.all(toHonoPath(path), (context) => {
+      const { req } = context;
+      context.set('route', path);
       if (req.method === 'OPTIONS') return new Response(null, { status: 204, headers: { allow } });
       throw new AppError('method_not_allowed', `Only ${allow} is known here.`, { fields: { allow } });
     });

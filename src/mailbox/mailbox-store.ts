@@ -7,9 +7,10 @@ import { AppError } from '../errors.ts';
 import { mailboxesKey, mailboxKeys, maildropKey } from '../redis/keys.ts';
 import { defineScript } from '../redis/script.ts';
 import { openSealed, type SealedValue } from '../redis/sealed-value.ts';
+import { createStateIndex } from '../redis/state-index.ts';
 import type { Credentials } from './credentials.ts';
 import { changesMax, scheduledMs } from './limits.ts';
-import type { Mailbox, MailboxRef, MailboxStatus } from './mailbox.ts';
+import { stateOf, type Mailbox, type MailboxRef, type MailboxState, type MailboxStatus } from './mailbox.ts';
 import { decodeMailbox, encodeMailbox, formatToken, TOKEN_BYTES } from './mailbox-codec.ts';
 import type { Sealer } from './sealing.ts';
 import { maildropOf } from './source.ts';
@@ -52,7 +53,12 @@ export interface MailboxStore {
    * @throws AppError `lease_lost` when fenced off.
    */
   writeStatus(ref: MailboxRef, token: number, status: MailboxStatus, updatedAt: string): Promise<boolean>;
+  /** How many there are of these tenants, by state: of all that are not `ok` it is kept, so that this costs the same however many there are. */
+  countStates(tenants: readonly string[]): Promise<Record<MailboxState, number>>;
 }
+
+/** All that need somebody's look. */
+const TROUBLES = ['retrying', 'needs_credentials', 'blocked', 'paused'] as const;
 
 /** KEYS: mailbox. ARGV: token, what follows it as it was, and as it is to be. */
 const replaceOne = defineScript(`
@@ -104,12 +110,22 @@ export function createMailboxStore(redis: Redis, sealer: Sealer): MailboxStore {
     await redis.srem(maildropKey(mailbox.tenant, pointOf(mailbox)), mailbox.mailbox);
   }
 
+  const states = createStateIndex(redis, 'mailbox', TROUBLES);
+
+  /** Most mailboxes are `ok`, and were: that costs nothing. Called before it is written. */
+  async function noteState(after: Mailbox, before: Mailbox | null): Promise<void> {
+    const [was, is] = [before && stateOf(before), stateOf(after)];
+    if (is !== 'ok') await states.note(memberOf(after), is);
+    else if (was !== null && was !== 'ok') await states.note(memberOf(after), null);
+  }
+
   return {
     find,
     async create(mailbox, credentials) {
       // What lists a mailbox that is none is passed over; one that nothing lists would be lost to sight.
       await redis.zadd(mailboxesKey(mailbox.tenant), 0, mailbox.mailbox);
       await point(mailbox);
+      await noteState(mailbox, null);
       const value = Buffer.concat([Buffer.from(formatToken(0)), encodeMailbox(mailbox, seal(mailbox, credentials))]);
       return (await redis.set(keysOf(mailbox).record, value, 'NX')) === 'OK';
     },
@@ -134,6 +150,7 @@ export function createMailboxStore(redis: Redis, sealer: Sealer): MailboxStore {
         const { mailbox, credentials } = change(known.mailbox);
         const sealed = credentials === null ? known.sealed : seal(ref, credentials);
         await point(mailbox);
+        await noteState(mailbox, known.mailbox);
         const args = ['', known.bytes, encodeMailbox(mailbox, sealed)];
         if ((await replaceOne(redis, [keysOf(ref).record], args)) === 0) continue;
         if (pointOf(known.mailbox) !== pointOf(mailbox)) await unpoint(known.mailbox);
@@ -143,6 +160,7 @@ export function createMailboxStore(redis: Redis, sealer: Sealer): MailboxStore {
     },
     async delete(ref) {
       const known = await find(ref);
+      if (known && stateOf(known) !== 'ok') await states.note(memberOf(ref), null);
       const found = await redis.del(...Object.values(keysOf(ref)));
       await redis.zrem(mailboxesKey(ref.tenant), ref.mailbox);
       if (known) await unpoint(known);
@@ -189,11 +207,26 @@ export function createMailboxStore(redis: Redis, sealer: Sealer): MailboxStore {
         if (known?.token !== formatToken(token)) throw fencedOff();
         if (status.state === 'needs_credentials' && known.mailbox.updatedAt !== updatedAt) return false;
         // Its owner may change it at this moment, which is not to be undone.
-        const args = [known.token, known.bytes, encodeMailbox({ ...known.mailbox, status }, known.sealed)];
+        const changed = { ...known.mailbox, status };
+        await noteState(changed, known.mailbox);
+        const args = [known.token, known.bytes, encodeMailbox(changed, known.sealed)];
         if ((await replaceOne(redis, [keysOf(ref).record], args)) === 1) return true;
       }
     },
+    async countStates(tenants) {
+      const [troubled, ...sizes] = await Promise.all([
+        states.count(),
+        ...tenants.map((tenant) => redis.zcard(mailboxesKey(tenant))),
+      ]);
+      const all = sizes.reduce((sum, size) => sum + size, 0);
+      const notOk = TROUBLES.reduce((sum, state) => sum + troubled[state], 0);
+      return { ...troubled, ok: Math.max(0, all - notOk) };
+    },
   };
+}
+
+function memberOf({ tenant, mailbox }: MailboxRef): string {
+  return `${tenant}/${mailbox}`;
 }
 
 /** A mailbox and the very bytes that it was read from. */

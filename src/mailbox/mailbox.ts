@@ -86,3 +86,10 @@ export function freshStatus(now: string): MailboxStatus {
     quietFetches: 0,
   };
 }
+
+/** As its owner sees it. */
+export type MailboxState = MailboxStatus['state'] | 'paused';
+
+export function stateOf({ settings, status }: Pick<Mailbox, 'settings' | 'status'>): MailboxState {
+  return settings.isPaused ? 'paused' : status.state;
+}

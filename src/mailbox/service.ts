@@ -4,7 +4,14 @@
 import { AppError } from '../errors.ts';
 import { mailboxId } from '../identity.ts';
 import type { Credentials } from './credentials.ts';
-import { freshStatus, type Mailbox, type MailboxRef, type MailboxSettings, type MailboxSource } from './mailbox.ts';
+import {
+  freshStatus,
+  stateOf,
+  type Mailbox,
+  type MailboxRef,
+  type MailboxSettings,
+  type MailboxSource,
+} from './mailbox.ts';
 import type { MailboxStore } from './mailbox-store.ts';
 import type { ScheduleSettings } from './policies.ts';
 import { describeGrant } from './oauth2/grant.ts';
@@ -104,10 +111,6 @@ export function createMailboxService(ports: MailboxServicePorts): MailboxService
     },
     listSharing: (mailbox) => mailboxes.listSharing(mailbox),
   };
-}
-
-function stateOf({ settings, status }: Mailbox): string {
-  return settings.isPaused ? 'paused' : status.state;
 }
 
 function withFacts(settings: MailboxSettings, credentials: Credentials): MailboxSettings {

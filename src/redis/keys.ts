@@ -322,7 +322,26 @@ export function queuePrefix(queue: string): string {
   return `${PREFIX}:{queue/${queue}}`;
 }
 
-/** List, BullMQ's own: the ids of jobs that wait to be taken up. The next one is the last. */
-export function queueWaitKey(queue: string): string {
-  return `${queuePrefix(queue)}:${queue}:wait`;
+/** BullMQ's own. */
+export interface QueueKeys {
+  /** Lists: the ids of jobs that wait to be taken up, of which the last one is next; and of those that are under way. */
+  wait: string;
+  active: string;
+  /** Sorted set: the ids of jobs that are put off. */
+  delayed: string;
+  /** Hash: a job. */
+  jobOf(id: string): string;
 }
+
+export function queueKeys(queue: string): QueueKeys {
+  const base = `${queuePrefix(queue)}:${queue}`;
+  return { wait: `${base}:wait`, active: `${base}:active`, delayed: `${base}:delayed`, jobOf: (id) => `${base}:${id}` };
+}
+
+/** Set: what is in a state that is not the usual one, of one shard of all of a kind. */
+export function stateKey(kind: string, shard: number, state: string): string {
+  return `${PREFIX}:{states/${kind}/${shard}}:${state}`;
+}
+
+/** String: the process that serves what all of them share. */
+export const metricsTurnKey = `${PREFIX}:{metrics}:turn`;

@@ -77,3 +77,6 @@ export const queueLimits = {
   /** How long one that could not is given to close. */
   closeMs: 1_000,
 } as const;
+
+/** Sets of a `state-index.ts`, for each state. Another number leaves behind what is in the old ones. */
+export const stateShards = 8;

@@ -13,7 +13,7 @@ const SECRETS = [
   'clientSecret',
 ];
 /** A Redis error carries its command, and that whatever was to be written. */
-const COMMANDS = ['err.command.args'];
+const COMMANDS = ['err.command', 'err.*.command', 'err.*[*].command'].map((path) => `${path}.args`);
 
 export function createLogger(level: string, destination?: DestinationStream): Logger {
   const options = {

@@ -8,6 +8,8 @@ import type { Delivery, DeliveryAttempt } from './delivery-record.ts';
 import { judge, nextDelayMs, type Outcome } from './outcome.ts';
 import { validSecrets } from './secrets.ts';
 import { signWebhook } from './signing.ts';
+import { noteAnswer, traceHeaders } from './traced.ts';
+import type { Trace } from '../trace.ts';
 import type { Endpoint, PayloadForm, WebhookSecrets } from './webhook.ts';
 
 export interface AttemptPorts {
@@ -18,6 +20,7 @@ export interface AttemptPorts {
   retryDelaysMs: readonly number[];
   /** The body of the event; null when what it is about has been deleted. */
   buildPayload(event: EventRef, form: PayloadForm): Promise<string | null>;
+  trace?: Pick<Trace, 'traceparent' | 'note'>;
   post(url: string, headers: Record<string, string>, body: Buffer, timeoutMs: number): Promise<Answer>;
 }
 
@@ -48,7 +51,9 @@ export async function attempt(
     ed25519Key: settings.hasEd25519 ? secrets.ed25519Key : null,
   };
   const signed = signWebhook(keys, delivery.event.id, Math.floor(nowMs / 1000), body);
-  const answer = await ports.post(settings.url, { ...secrets.headers, ...signed }, body, settings.timeoutMs);
+  const headers = { ...secrets.headers, ...signed, ...traceHeaders(ports.trace) };
+  const answer = await ports.post(settings.url, headers, body, settings.timeoutMs);
+  noteAnswer(ports.trace, answer);
   const outcome = judge(answer, clock.now());
   const made: DeliveryAttempt = {
     at: new Date(nowMs).toISOString(),

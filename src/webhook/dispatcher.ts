@@ -19,6 +19,8 @@ export interface DispatcherPorts {
 
 export interface Dispatcher {
   isRunning(): boolean;
+  /** When it last went round and had its answers from Redis, in epoch milliseconds. */
+  signMs(): number;
   /** Takes nothing more up. An attempt that is still under way after `graceMs` is made again by another worker, under the same id. */
   close(graceMs: number): Promise<void>;
 }
@@ -27,6 +29,7 @@ export function startDispatcher(ports: DispatcherPorts): Dispatcher {
   const { due, clock, logger } = ports;
   const stop = new AbortController();
   const draining = new Map<string, Promise<void>>();
+  let signMs = clock.now();
 
   async function drain(claimed: ClaimedWebhook): Promise<void> {
     try {
@@ -34,7 +37,8 @@ export function startDispatcher(ports: DispatcherPorts): Dispatcher {
       // Of one that another worker has, the claim runs out, should that one have died.
       if (end !== 'busy') await due.settle(claimed, end);
     } catch (error) {
-      if (!ports.isStorageAway(error)) logger.error({ err: error, webhookId: claimed.id }, 'Webhook left for a moment');
+      if (!ports.isStorageAway(error))
+        logger.error({ err: error, tenant: claimed.tenant, webhookId: claimed.id }, 'Webhook left for a moment');
     }
   }
 
@@ -56,6 +60,7 @@ export function startDispatcher(ports: DispatcherPorts): Dispatcher {
       let pauseMs = tickEveryMs;
       try {
         await look();
+        signMs = clock.now();
       } catch (error) {
         pauseMs = tickFaultMs;
         if (!ports.isStorageAway(error)) logger.error({ err: error }, 'Looking for due webhooks failed');
@@ -67,6 +72,7 @@ export function startDispatcher(ports: DispatcherPorts): Dispatcher {
 
   return {
     isRunning: () => !stop.signal.aborted,
+    signMs: () => signMs,
     async close(graceMs) {
       stop.abort();
       const late = new AbortController();

@@ -10,6 +10,9 @@ import { admit, noteResult, paceMs, type Health } from './health.ts';
 import type { Lanes } from './lanes.ts';
 import { drainerRenewMs, drainEveryMs, faultDelayMs } from './limits.ts';
 import { disable, tellExhausted, tellHealth, type NoticePorts } from './notices.ts';
+import { countedAs, type DeliveryOutcome } from './outcome.ts';
+import { deliverySpan } from './traced.ts';
+import { untraced, type Trace } from '../trace.ts';
 import { isGivenUp, type Endpoint, type Endpoints, type WebhookRef, type WebhookSecrets } from './webhook.ts';
 
 export interface DrainPorts extends AttemptPorts, NoticePorts {
@@ -17,6 +20,9 @@ export interface DrainPorts extends AttemptPorts, NoticePorts {
   webhooks: Endpoints;
   deliveries: DeliveryStore;
   lanes: Lanes;
+  trace?: Trace;
+  /** An attempt has ended; `dropped`: there was nothing left to send. */
+  observeDelivery?(outcome: DeliveryOutcome, ms: number): void;
   /** The webhook has acknowledged it. Called again where that may not have come to its end. */
   onDelivered(delivery: Delivery): Promise<void>;
   uniqueId(): string;
@@ -61,6 +67,7 @@ class Drain {
       if (!webhook || !secrets) {
         await this.#settle();
         await deliveries.forget(this.#ref);
+        await webhooks.noteBreaker(this.#ref, false);
         return null;
       }
       const isOver = isStopped(webhook) || this.#signal.aborted || this.#isLost;
@@ -109,6 +116,7 @@ class Drain {
   async #deliver(webhook: Endpoint, secrets: WebhookSecrets, due: DueDelivery): Promise<void> {
     const { clock, deliveries, logger } = this.#ports;
     const { event } = due.delivery;
+    const ids = { tenant: webhook.tenant, webhookId: webhook.id, eventId: event.id };
     try {
       const { delivery, outcome, tookMs } = await this.#attempt(webhook, secrets, due.delivery);
       const was = this.#health;
@@ -116,6 +124,7 @@ class Drain {
         const { floorMs, slows } = outcome.kind === 'failed' ? outcome : { floorMs: 0, slows: false };
         const result = { isSuccess: outcome.kind === 'delivered', floorMs, slows, tookMs };
         this.#health = noteResult(was, result, webhook.settings.concurrency, clock.now());
+        await this.#noteBreaker(was);
         const noticed = await tellHealth(this.#ports, this.#ref, was, this.#health);
         if (noticed !== null) this.#health = { ...this.#health, noticed };
         if (outcome.kind === 'gone') await disable(this.#ports, this.#ref, 'gone', event.id);
@@ -123,14 +132,20 @@ class Drain {
           await tellExhausted(this.#ports, this.#ref, delivery);
         }
       }
+      if (due.delivery.state === 'pending') this.#ports.observeDelivery?.(countedAs(outcome, delivery.state), tookMs);
       if (delivery.state === 'delivered') await this.#acknowledge({ ...due, delivery });
       const done = { ...due, delivery };
       if (!(await deliveries.record(this.#ref, this.#owner, done, this.#health, clock.now()))) this.#isLost = true;
-      logger.debug({ webhookId: webhook.id, eventId: event.id, outcome: outcome?.kind }, 'Delivery attempted');
+      logger.debug({ ...ids, outcome: outcome?.kind }, 'Delivery attempted');
     } catch (error) {
-      logger.error({ err: error, webhookId: webhook.id, eventId: event.id }, 'Delivery put off by a fault of ours');
+      logger.error({ err: error, ...ids }, 'Delivery put off by a fault of ours');
       await deliveries.putOff(this.#ref, due.member, clock.now() + faultDelayMs).catch(() => clock.sleep(faultDelayMs));
     }
+  }
+
+  async #noteBreaker(was: Health): Promise<void> {
+    const isOpen = this.#health.openUntilMs !== null;
+    if (isOpen !== (was.openUntilMs !== null)) await this.#ports.webhooks.noteBreaker(this.#ref, isOpen);
   }
 
   async #attempt(webhook: Endpoint, secrets: WebhookSecrets, delivery: Delivery): Promise<Attempted> {
@@ -138,7 +153,8 @@ class Drain {
     // It was acknowledged, and whoever recorded that died before it was told on.
     if (delivery.state !== 'pending') return { delivery: { ...delivery, nextAttemptAt: null }, ...unsent };
     if (isGivenUp(webhook)) return { delivery: end(delivery, 'failed'), ...unsent };
-    return attempt(this.#ports, webhook, secrets, delivery);
+    const { trace = untraced } = this.#ports;
+    return trace.span(deliverySpan(delivery.event, webhook.id), () => attempt(this.#ports, webhook, secrets, delivery));
   }
 
   /** The last webhook that has it tells it on. That each has it is written before that is asked: of two at once, one sees the other. */

@@ -78,6 +78,8 @@ export function createFetchWebhooks(redis: Redis, sealer: ValueSealer): FetchWeb
       const secret = await openSealed(sealer, toValue(fetch, sealed));
       return { secrets: [{ secret, validUntil: null }], ed25519Key: null, headers: {} };
     },
+    // Only webhooks of tenants are counted by state: these come and go with their fetches.
+    noteBreaker: async () => undefined,
     async disable(ref, disabled) {
       const { ofFetch } = keysOf(fetchOf(ref));
       await disableOne(redis, [ofFetch], [JSON.stringify(disabled)]);

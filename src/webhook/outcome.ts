@@ -8,6 +8,16 @@ export type Outcome =
   /** `floorMs`: no attempt before so long. `slows`: the endpoint has too much to do. */
   | { kind: 'failed'; floorMs: number; slows: boolean };
 
+/** How an attempt counts. `exhausted`: it was the last. `dropped`: there was nothing left to send. */
+export type DeliveryOutcome = 'delivered' | 'retried' | 'exhausted' | 'gone' | 'dropped';
+
+/** @param outcome null where nothing was sent. @param state of the delivery by now. */
+export function countedAs(outcome: Outcome | null, state: string): DeliveryOutcome {
+  if (outcome === null) return 'dropped';
+  if (outcome.kind !== 'failed') return outcome.kind;
+  return state === 'failed' ? 'exhausted' : 'retried';
+}
+
 /** The statuses that honour `Retry-After`, and those that say that the endpoint has too much to do. */
 const WAITS = new Set([429, 503]);
 const SLOWS = new Set([429, 502, 503, 504]);

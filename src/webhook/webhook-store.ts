@@ -6,6 +6,7 @@ import type { Redis } from 'ioredis';
 import { AppError } from '../errors.ts';
 import { webhooksKeys } from '../redis/keys.ts';
 import { defineScript } from '../redis/script.ts';
+import { createStateIndex } from '../redis/state-index.ts';
 import { openSealed, sealedField, type SealedValue, type ValueSealer } from '../redis/sealed-value.ts';
 import { changesMax, webhooksMax } from './limits.ts';
 import type { Endpoints, Webhook, WebhookRef, WebhookSecrets } from './webhook.ts';
@@ -23,6 +24,8 @@ export interface WebhookStore extends Endpoints {
   change(ref: WebhookRef, change: WebhookChanger): Promise<Webhook | null>;
   /** False where there is none. */
   delete(ref: WebhookRef): Promise<boolean>;
+  /** How many there are of these tenants: `ok`, with an open breaker, and disabled. It costs the same however many there are. */
+  countStates(tenants: readonly string[]): Promise<Record<'ok' | 'open' | 'disabled', number>>;
   /** For the rotation of master keys. */
   listSealed(tenant: string): Promise<SealedValue[]>;
 }
@@ -56,8 +59,11 @@ export function createWebhookStore(redis: Redis, sealer: ValueSealer): WebhookSt
   const toValue = (ref: WebhookRef, sealed: string): SealedValue =>
     sealedField(redis, [webhooksKeys(ref.tenant).secrets, ref.id], sealed, contextOf(ref));
 
+  const states = createStateIndex(redis, 'webhook', ['open', 'disabled']);
+
   const store: WebhookStore = {
     async create(webhook, secrets) {
+      if (webhook.disabled) await states.note(memberOf(webhook), 'disabled');
       const { records, secrets: sealed } = webhooksKeys(webhook.tenant);
       const args = [webhook.id, encode(webhook), seal(webhook, secrets), webhooksMax];
       if ((await createOne(redis, [records, sealed], args)) !== 1) {
@@ -89,6 +95,9 @@ export function createWebhookStore(redis: Redis, sealer: ValueSealer): WebhookSt
           JSON.parse(sealer.open(sealed, contextOf(ref))) as WebhookSecrets;
         const changed = await change(known, open);
         if (!changed) return known;
+        const isDisabled = changed.webhook.disabled !== null;
+        // One that is enabled again has its breaker closed.
+        if (isDisabled !== (known.disabled !== null)) await states.note(memberOf(ref), isDisabled ? 'disabled' : null);
         const resealed = changed.secrets === null ? '' : seal(ref, changed.secrets);
         const args = [ref.id, record, encode(changed.webhook), resealed === '' ? '' : sealed, resealed];
         if ((await replaceOne(redis, [keys.records, keys.secrets], args)) === 1) return changed.webhook;
@@ -101,6 +110,7 @@ export function createWebhookStore(redis: Redis, sealer: ValueSealer): WebhookSt
       );
     },
     async delete(ref) {
+      await states.note(memberOf(ref), null);
       const { records, secrets } = webhooksKeys(ref.tenant);
       const gone = await redis.multi().hdel(records, ref.id).hdel(secrets, ref.id).exec();
       return gone?.[0]?.[1] === 1;
@@ -109,12 +119,25 @@ export function createWebhookStore(redis: Redis, sealer: ValueSealer): WebhookSt
       const sealed = await redis.hget(webhooksKeys(ref.tenant).secrets, ref.id);
       return sealed === null ? null : (JSON.parse(await openSealed(sealer, toValue(ref, sealed))) as WebhookSecrets);
     },
+    noteBreaker: (ref, isOpen) => states.note(memberOf(ref), isOpen ? 'open' : null, 'disabled'),
+    async countStates(tenants) {
+      const [known, ...sizes] = await Promise.all([
+        states.count(),
+        ...tenants.map((tenant) => redis.hlen(webhooksKeys(tenant).records)),
+      ]);
+      const all = sizes.reduce((sum, size) => sum + size, 0);
+      return { ...known, ok: Math.max(0, all - known.open - known.disabled) };
+    },
     async listSealed(tenant) {
       const all = await redis.hgetall(webhooksKeys(tenant).secrets);
       return Object.entries(all).map(([id, sealed]) => toValue({ tenant, id }, sealed));
     },
   };
   return store;
+}
+
+function memberOf({ tenant, id }: WebhookRef): string {
+  return `${tenant}/${id}`;
 }
 
 function encode({ tenant: _tenant, id: _id, ...fields }: Webhook): string {

@@ -83,6 +83,8 @@ export interface Endpoints {
   openSecrets(ref: WebhookRef): Promise<WebhookSecrets | null>;
   /** Unless it is. */
   disable(ref: WebhookRef, disabled: Disabled): Promise<void>;
+  /** Its breaker has opened, or closed: for those who count. */
+  noteBreaker(ref: WebhookRef, isOpen: boolean): Promise<void>;
 }
 
 /** Both kinds of webhooks. */
@@ -92,6 +94,7 @@ export function createEndpoints(ofTenants: Endpoints, ofFetches: Endpoints): End
     find: (ref) => storeOf(ref).find(ref),
     openSecrets: (ref) => storeOf(ref).openSecrets(ref),
     disable: (ref, disabled) => storeOf(ref).disable(ref, disabled),
+    noteBreaker: (ref, isOpen) => storeOf(ref).noteBreaker(ref, isOpen),
   };
 }
 

@@ -58,7 +58,7 @@ function set(over: Partial<CommitPorts> = {}, store?: CommitPorts['messages']['s
         }));
       },
     },
-    parse: async () => ({}) as ParsedMessage,
+    parse: async () => ({ parse: { status: 'ok', warnings: [] } }) as unknown as ParsedMessage,
     announce: announcements((what, ids) => log.push(...ids.map((id) => `${what} ${id}`))),
     ...over,
   };

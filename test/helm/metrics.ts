@@ -1,28 +1,20 @@
-/** The series that alerts, dashboard and KEDA may ask for: name to labels beside those of Prometheus. */
-export const METRICS: Readonly<Record<string, readonly string[]>> = {
-  popbridge_http_requests_total: ['method', 'route', 'status'],
-  ...histogram('popbridge_http_request_duration_seconds', ['method', 'route', 'status']),
-  popbridge_fetches_total: ['outcome', 'code'],
-  popbridge_messages_total: ['outcome'],
-  popbridge_message_bytes_total: [],
-  ...histogram('popbridge_session_phase_seconds', ['phase']),
-  popbridge_lease_contention_total: [],
-  ...histogram('popbridge_schedule_lag_seconds', []),
-  popbridge_schedule_oldest_due_seconds: [],
-  popbridge_queue_jobs: ['queue', 'state'],
-  popbridge_deliveries_total: ['outcome'],
-  ...histogram('popbridge_delivery_duration_seconds', ['outcome']),
-  popbridge_webhooks: ['state'],
-  popbridge_mailboxes: ['state'],
-  popbridge_parse_warnings_total: ['code'],
-  ...histogram('popbridge_blob_operation_seconds', ['operation', 'outcome']),
-  popbridge_redis_memory_bytes: [],
-  popbridge_redis_memory_max_bytes: [],
-  nodejs_eventloop_lag_p99_seconds: [],
-};
+import { METRICS as LISTED, type MetricSpec } from '../../src/telemetry/metric-list.ts';
 
-function histogram(name: string, labels: readonly string[]): Record<string, readonly string[]> {
-  return { [`${name}_bucket`]: [...labels, 'le'], [`${name}_count`]: labels, [`${name}_sum`]: labels };
+/** The values of a label, where its list is closed; null where any may be. */
+type Labels = Readonly<Record<string, readonly string[] | null>>;
+
+/** The series that alerts, dashboard and KEDA may ask for: name to labels beside those of Prometheus. */
+export const METRICS: Readonly<Record<string, Labels>> = Object.assign(
+  { nodejs_eventloop_lag_p99_seconds: {} },
+  ...LISTED.map(seriesOf),
+) as Record<string, Labels>;
+
+function seriesOf({ name, type, labels: listed }: MetricSpec): Record<string, Labels> {
+  const labels = Object.fromEntries(
+    Object.entries(listed).map(([label, values]) => [label, typeof values === 'string' ? null : values]),
+  );
+  if (type !== 'histogram') return { [name]: labels };
+  return { [`${name}_bucket`]: { ...labels, le: null }, [`${name}_count`]: labels, [`${name}_sum`]: labels };
 }
 
 /** What Prometheus puts to every series that a ServiceMonitor has it read. */

@@ -4,7 +4,7 @@ import { parser } from '@prometheus-io/lezer-promql';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { MAILBOX_QUEUES } from '../../src/fetch/mailbox-queues.ts';
 import { FETCH_QUEUE } from '../../src/fetch/queue.ts';
-import { queueWaitKey } from '../../src/redis/keys.ts';
+import { queueKeys } from '../../src/redis/keys.ts';
 import { render, type Manifest } from '../support/helm.ts';
 import { METRICS, TARGET_LABELS } from './metrics.ts';
 import { find } from './pods.ts';
@@ -46,7 +46,7 @@ beforeAll(async () => {
   ({ panels } = JSON.parse(text ?? '') as { panels: Panel[] });
 });
 
-/** What is wrong with a query: its grammar, series that nobody serves, labels that they do not have. */
+/** What is wrong with a query: its grammar, series that nobody serves, labels and values that they do not have. */
 function faults(query: string): string[] {
   // Grafana fills these in.
   const text = query.replaceAll('$__rate_interval', '5m');
@@ -61,9 +61,13 @@ function faults(query: string): string[] {
         const name = /^[a-z_:][a-z0-9_:]*/.exec(said)?.[0] ?? '';
         const labels = METRICS[name];
         if (!labels) found.push(`nobody serves ${name}`);
-        for (const label of labels ?? []) labelsOfAll.add(label);
-        for (const [, label = ''] of said.matchAll(/([a-z_]+)\s*(?:=~|!~|!=|=)\s*"/g)) {
-          if (labels && ![...labels, ...TARGET_LABELS].includes(label)) found.push(`${name} has no label ${label}`);
+        for (const label of Object.keys(labels ?? {})) labelsOfAll.add(label);
+        for (const [, label = '', value = ''] of said.matchAll(/([a-z_]+)\s*(?:=~|!~|!=|=)\s*"([^"]*)"/g)) {
+          if (!labels || TARGET_LABELS.includes(label)) continue;
+          const values = labels[label];
+          if (values === undefined) found.push(`${name} has no label ${label}`);
+          const missing = values ? value.split('|').filter((each) => !values.includes(each)) : [];
+          for (const each of missing) found.push(`no ${label} of ${name} is ${each}`);
         }
       }
       if (node.name === 'GroupingLabels')
@@ -83,6 +87,7 @@ it('the check of queries finds what is wrong with them', () => {
   expect(faults('sum(rate(popbridge_fetches_total[5m])')).not.toEqual([]);
   expect(faults('popbridge_fetchs_total')).toEqual(['nobody serves popbridge_fetchs_total']);
   expect(faults('popbridge_fetches_total{state="x"}')).toEqual(['popbridge_fetches_total has no label state']);
+  expect(faults('popbridge_fetches_total{outcome="lots"}')).toEqual(['no outcome of popbridge_fetches_total is lots']);
   expect(faults('sum by (queue) (popbridge_fetches_total)')).toEqual(['no series has queue']);
 });
 
@@ -197,7 +202,9 @@ describe('KEDA', () => {
   ] as const)('reads the lists that BullMQ fills, in the Redis of %s', async (name, type, metadata) => {
     const manifests = await render(VALUE_SETS[`scaled by the lists of ${name}`] ?? {});
     const triggers = triggersOf(manifests);
-    expect(triggers.map((trigger) => trigger.metadata['listName'])).toEqual(QUEUES.map(queueWaitKey));
+    expect(triggers.map((trigger) => trigger.metadata['listName'])).toEqual(
+      QUEUES.map((queue) => queueKeys(queue).wait),
+    );
     const authentication = find(manifests, 'TriggerAuthentication');
     for (const trigger of triggers) {
       expect(trigger).toMatchObject({ type, metadata, authenticationRef: { name: authentication.metadata.name } });

@@ -10,14 +10,11 @@ import { VALUE_SETS } from './value-sets.ts';
 
 /** Settings that the chart has and that are built beside it. Each goes from here when it is in src/config/settings.ts. */
 const ARRIVING: readonly string[] = [
-  'POPBRIDGE_METRICS_PORT',
   'POPBRIDGE_REDIS_MODE',
   'POPBRIDGE_REDIS_SENTINEL_NAME',
   'POPBRIDGE_REDIS_SENTINEL_USERNAME',
   'POPBRIDGE_REDIS_SENTINEL_PASSWORD',
   'POPBRIDGE_REDIS_CA_FILE',
-  'POPBRIDGE_REDIS_ALLOW_VOLATILE',
-  'OTEL_EXPORTER_OTLP_ENDPOINT',
 ];
 
 /** In the chart's list, and never given to a pod: keys are mounted, and the image has no Redis server. */

@@ -88,7 +88,7 @@ it('no response, no event and no parameter has a secret in it', () => {
 
 it('every operation but health and the contract itself asks for a key', () => {
   const open = compileOperations(document).filter(({ isPublic }) => isPublic);
-  expect(open.map(({ id }) => id)).toEqual(['livez', 'readyz', 'getContract']);
+  expect(open.map(({ id }) => id)).toEqual(['livez', 'startupz', 'readyz', 'getContract']);
 });
 
 it('every answer is described down to its last field, so that nothing slips into one unseen', () => {

@@ -112,6 +112,8 @@ export async function startMessageApi(options: MessageApiOptions = {}): Promise<
     access: createAccess(OPERATOR_KEY),
     isStorageAway: () => false,
     checkReadiness: async () => ({}),
+    checkLiveness: () => ({}),
+    isStarted: () => true,
     shutdown: new AbortController().signal,
     clock: { now: () => clock.nowMs },
     logger: pino({ level: 'trace' }, { write: (line: string) => void (log += line) }),

@@ -5,7 +5,7 @@ import { parse } from 'yaml';
 import { startRedis, type TestRedis } from '../support/redis.ts';
 import { eventually, startService, type LogLine, type Service } from '../support/service.ts';
 
-const PUBLIC = ['/livez', '/readyz', '/openapi.json'];
+const PUBLIC = ['/livez', '/readyz', '/startupz', '/openapi.json'];
 const METHODS_BY_PATH: Readonly<Record<string, string>> = {
   '/v1/fetches': 'POST, OPTIONS',
   '/v1/fetches/x': 'GET, HEAD, DELETE, OPTIONS',
@@ -19,6 +19,7 @@ const METHODS_BY_PATH: Readonly<Record<string, string>> = {
   '/v1/parse': 'POST, OPTIONS',
   '/livez': 'GET, HEAD, OPTIONS',
   '/readyz': 'GET, HEAD, OPTIONS',
+  '/startupz': 'GET, HEAD, OPTIONS',
   '/openapi.json': 'GET, HEAD, OPTIONS',
 };
 
@@ -38,8 +39,11 @@ afterAll(async () => {
 
 describe('health and contract', () => {
   it('are open to everyone', async () => {
-    const [live, ready, contract] = await Promise.all(PUBLIC.map((path) => service.api('GET', path, { key: null })));
-    expect(live!.json()).toEqual({ status: 'ok' });
+    const [live, ready, started, contract] = await Promise.all(
+      PUBLIC.map((path) => service.api('GET', path, { key: null })),
+    );
+    expect(live!.json()).toEqual({ status: 'ok', checks: {} });
+    expect(started!.json()).toEqual({ status: 'ok', checks: { start: 'ok' } });
     expect(ready!.json()).toEqual({ status: 'ok', checks: { redis: 'ok', shutdown: 'ok' } });
     const yaml = await readFile(new URL('../../openapi/openapi.yaml', import.meta.url), 'utf8');
     expect(contract!.json()).toEqual(parse(yaml));
@@ -54,7 +58,15 @@ describe('health and contract', () => {
 
   it('are all that a worker serves, beside the fetching', async () => {
     const worker = await startService({ redis, env: { POPBRIDGE_ROLE: 'worker' } });
-    expect((await worker.api('GET', '/livez')).status).toBe(200);
+    const parts = ['fetchWorker', 'webhookWorker', 'webhookDispatcher', 'mailboxWorker', 'ticker'];
+    expect((await worker.api('GET', '/livez')).json()).toEqual({
+      status: 'ok',
+      checks: Object.fromEntries(parts.map((part) => [part, 'ok'])),
+    });
+    await eventually(
+      () => worker.api('GET', '/startupz'),
+      ({ status }) => status === 200,
+    );
     expect((await worker.api('GET', '/readyz')).json()).toMatchObject({
       status: 'ok',
       checks: { redis: 'ok', fetchWorker: 'ok', webhookWorker: 'ok' },

@@ -221,6 +221,7 @@ describe('with replicas, what is written', () => {
 });
 
 describe('a server at start', () => {
+  const demands = { allowsVolatile: false };
   function makeLogger() {
     const lines: string[] = [];
     return { lines, logger: pino({ level: 'info' }, { write: (line) => void lines.push(line) }) };
@@ -229,7 +230,7 @@ describe('a server at start', () => {
   test.each(['allkeys-lru', 'volatile-ttl'])('that may drop keys is refused: %s', async (policy) => {
     await redis.config('SET', 'maxmemory-policy', policy);
     try {
-      await expect(checkServer(redis, makeLogger().logger)).rejects.toMatchObject({
+      await expect(checkServer(redis, makeLogger().logger, demands)).rejects.toMatchObject({
         code: 'invalid_config',
         message: expect.stringContaining(`maxmemory-policy ${policy}`) as unknown,
       });
@@ -238,16 +239,83 @@ describe('a server at start', () => {
     }
   });
 
-  test('that keeps nothing on disk is taken, with a warning', async () => {
-    const quiet = makeLogger();
-    await checkServer(redis, quiet.logger);
-    expect(quiet.lines.join('')).not.toContain('append-only file');
-    const loud = makeLogger();
+  test('that keeps no append-only file is refused, snapshots or not, unless that is meant so', async () => {
+    await checkServer(redis, makeLogger().logger, demands);
+    await redis.config('SET', 'appendonly', 'no');
+    await redis.config('SET', 'save', '3600 1');
+    try {
+      await expect(checkServer(redis, makeLogger().logger, demands)).rejects.toMatchObject({
+        code: 'invalid_config',
+        message: expect.stringMatching(
+          /no append-only file.*appendonly yes.*POPBRIDGE_REDIS_ALLOW_VOLATILE/,
+        ) as unknown,
+      });
+      const loud = makeLogger();
+      await checkServer(redis, loud.logger, { allowsVolatile: true });
+      expect(loud.lines.join('')).toContain('append-only file');
+    } finally {
+      await redis.config('SET', 'save', '');
+      await redis.config('SET', 'appendonly', 'yes');
+      await expect.poll(() => redis.info('persistence')).toContain('aof_rewrite_in_progress:0');
+    }
+  });
+
+  test.each(['5.0.14', '6.0.16'])('that is too old is refused, with what it lacks: %s', async (version) => {
+    const old = pretend(() => ({ redis_version: version }));
+    await expect(checkServer(old, makeLogger().logger, demands)).rejects.toMatchObject({
+      code: 'invalid_config',
+      message: expect.stringMatching(new RegExp(`version ${version}, and 6.2 is needed`)) as unknown,
+    });
+  });
+
+  test.each(['6.2.0', '7.0.15', '10.1.0'])('that is new enough is taken: %s', async (version) => {
     await checkServer(
-      pretend(() => ({ aof_enabled: '0' })),
-      loud.logger,
+      pretend(() => ({ redis_version: version })),
+      makeLogger().logger,
+      demands,
     );
-    expect(loud.lines.join('')).toContain('append-only file');
+  });
+
+  describe('that says less of itself, as managed ones do', () => {
+    const reticent = (names: string[], config: object): Redis => {
+      return Object.assign(Object.create(redis) as Redis, {
+        info: async (section: string) =>
+          (await redis.info(section)).replaceAll(new RegExp(`^(${names.join('|')}):.*$`, 'gm'), ''),
+        ...config,
+      });
+    };
+    const refuses = {
+      config: () => Promise.reject(new Error("ERR unknown command 'CONFIG'")),
+    };
+
+    test('is asked by CONFIG for what INFO leaves out', async () => {
+      await redis.config('SET', 'maxmemory-policy', 'allkeys-lru');
+      try {
+        const server = reticent(['maxmemory_policy'], {});
+        await expect(checkServer(server, makeLogger().logger, demands)).rejects.toMatchObject({
+          message: expect.stringContaining('allkeys-lru') as unknown,
+        });
+      } finally {
+        await redis.config('SET', 'maxmemory-policy', 'noeviction');
+      }
+    });
+
+    test('is taken by what INFO says where CONFIG is forbidden', async () => {
+      const { lines, logger } = makeLogger();
+      await checkServer(reticent(['nothing'], refuses), logger, demands);
+      expect(lines.join('')).not.toContain('"level":40');
+    });
+
+    test('is taken where neither says it, with a warning for each thing that could not be known', async () => {
+      const { lines, logger } = makeLogger();
+      await checkServer(reticent(['redis_version', 'maxmemory_policy', 'aof_enabled'], refuses), logger, demands);
+      const warnings = lines.map((line) => JSON.parse(line) as { level: number; msg: string });
+      expect(warnings.filter(({ level }) => level === 40).map(({ msg }) => msg)).toEqual([
+        expect.stringContaining('which version'),
+        expect.stringContaining('noeviction'),
+        expect.stringContaining('append-only file'),
+      ]);
+    });
   });
 
   test.each([

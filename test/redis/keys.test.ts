@@ -11,7 +11,7 @@ import {
   leaseKeys,
   messageKey,
   queuePrefix,
-  queueWaitKey,
+  queueKeys,
   webhookKeys,
   webhookLineKey,
   webhooksKeys,
@@ -49,7 +49,7 @@ test('all keys of a fetch, of a lease and of a queue are in one slot each, so th
     Object.values(webhooksKeys('default')),
     [...Object.values(webhookKeys('default', 'whk_1')), webhookLineKey('default', 'whk_1', 'mbx_1')],
     Object.values(hostKeys('pop.example.com')),
-    [queueWaitKey('fetch'), `${queuePrefix('fetch')}:fetch:meta`],
+    [queueKeys('fetch').wait, `${queuePrefix('fetch')}:fetch:meta`],
     [blobDraftKey('1'), blobKeys('other', 'blb_2').blob, ...Object.values(blobKeys('default', 'blb_1'))],
     ['wait', 'active', 'delayed', 'meta', 'fch_1'].map((name) => `${queuePrefix('fetch')}:fetch:${name}`),
   ];

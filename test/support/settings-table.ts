@@ -20,7 +20,7 @@ export function renderSettingsTable(): string {
 
 function renderValues({ type, enum: values, minimum, maximum }: Setting): string {
   if (values) return values.map(code).join(', ');
-  return type === 'integer' ? `${minimum} to ${maximum}` : 'text';
+  return type === 'integer' || type === 'number' ? `${minimum} to ${maximum}` : 'text';
 }
 
 function renderDefault({ default: value }: Setting): string {

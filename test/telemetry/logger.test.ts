@@ -53,4 +53,9 @@ it('redacts what a Redis error says of the command that failed', () => {
   logger.error({ err: error }, 'Request failed');
   expect(read()).toContain('OOM command not allowed');
   expect(read()).not.toContain(SECRET);
+  // Of a transaction, and of a node of a Cluster.
+  const whole = Object.assign(new Error('EXECABORT'), { previousErrors: [error], lastNodeError: error });
+  logger.error({ err: whole }, 'Request failed');
+  expect(read()).toContain('EXECABORT');
+  expect(read()).not.toContain(SECRET);
 });

@@ -162,10 +162,12 @@ test('the breaker opens on an endpoint that is dead: what waits spends no attemp
     .not.toBeNull();
   const spent = await Promise.all(events.map(async (event) => (await it.deliveries.find(webhook, event.id))!.spent));
   expect(spent.reduce((sum, attempts) => sum + attempts, 0)).toBe(10);
+  expect(await it.webhooks.countStates([webhook.tenant])).toEqual({ ok: 0, open: 1, disabled: 0 });
   isDead = false;
   it.clock.aheadMs = 60_000;
   await it.due.wake(webhook, 0);
   for (const event of events) await it.until(webhook, event, 'delivered');
+  expect(await it.webhooks.countStates([webhook.tenant])).toEqual({ ok: 1, open: 0, disabled: 0 });
 });
 
 test('an endpoint that fails for five days is told of at 50, 70 and 90 percent, and disabled; enabled again it recovers', async () => {
@@ -191,6 +193,7 @@ test('an endpoint that fails for five days is told of at 50, 70 and 90 percent, 
     ['webhook.disabled', null],
   ]);
   expect((await it.webhooks.find(webhook))!.disabled).toMatchObject({ reason: 'failing' });
+  expect(await it.webhooks.countStates([webhook.tenant])).toEqual({ ok: 0, open: 0, disabled: 1 });
   isDead = false;
   it.clock.aheadMs += 3_600_000;
   await it.service.change(webhook, { settings: {}, isDisabled: false });
