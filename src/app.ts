@@ -47,7 +47,7 @@ import { createDeliveryService } from './webhook/delivery-service.ts';
 import { startDispatcher, type Dispatcher } from './webhook/dispatcher.ts';
 import { drainWebhook, type DrainPorts } from './webhook/drain.ts';
 import { createLanes } from './webhook/lanes.ts';
-import { slowAnswerMs } from './webhook/limits.ts';
+import { crowdedAnswerMs, slowAnswerMs } from './webhook/limits.ts';
 import { sendTest } from './webhook/trial.ts';
 import { createWebhookService } from './webhook/webhook-service.ts';
 import { createWebhookWorker } from './webhook/worker.ts';
@@ -183,6 +183,7 @@ function startWebhooks(parts: Parts): Dispatcher {
     lanes: createLanes({
       max: config.webhookConcurrency,
       slowAfterMs: slowAnswerMs,
+      crowdedAfterMs: crowdedAnswerMs,
       after(ms, call) {
         const timer = setTimeout(call, ms);
         return () => clearTimeout(timer);
