@@ -37,6 +37,8 @@ export const jobKeep = { age: 3600, count: 1000 } as const;
 export const eventsMax = 100;
 /** Webhooks of a tenant: each event is held against all of them. */
 export const webhooksMax = 1_000;
+/** Webhooks of all tenants that a process has in memory to hold events against. */
+export const webhooksCachedMax = 10_000;
 /** Bytes of a secret, and secrets that sign at once. */
 export const secretBytes = 32;
 export const secretsMax = 3;
