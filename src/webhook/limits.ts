@@ -23,8 +23,6 @@ export const answerBytesMax = 16 * 1024;
 export const detailCharsMax = 500;
 /** Seals and delivery states outlive the last attempt. */
 export const subscriptionTtlMs = 5 * 24 * 60 * 60 * 1000;
-/** Sockets to one endpoint. */
-export const connectionsPerHostMax = 32;
 export const jobLockMs = 30_000;
 export const stalledCheckMs = 5_000;
 /** BullMQ: how often a delivery may be taken up, crashes and our own faults included. */

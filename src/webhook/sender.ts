@@ -9,7 +9,7 @@ import { createCheckedConnector, type ConnectTimes, type ResolveAddresses } from
 import { untilAborted } from '../egress/lookup.ts';
 import { AppError, toError } from '../errors.ts';
 import { readStart, type Answer, type Phases } from './answer.ts';
-import { attemptTimeoutMs, connectionsPerHostMax, detailCharsMax } from './limits.ts';
+import { attemptTimeoutMs, detailCharsMax } from './limits.ts';
 
 export interface Sender {
   /**
@@ -47,7 +47,8 @@ export function createSender({ resolve, userAgent, timeoutMs: usualMs = attemptT
   };
   subscribe(SEND_HEADERS, noteSent);
   const agent = new Agent({
-    connections: connectionsPerHostMax,
+    // As many as there are attempts, which others bound: many webhooks may be on one host, and those that hang are not to have its sockets.
+    connections: null,
     pipelining: 1,
     connect: createCheckedConnector(resolve, usualMs, (socket, taken) => times.set(socket, taken)),
   });

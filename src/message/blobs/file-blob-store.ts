@@ -62,7 +62,7 @@ export function createFileBlobStore(folder: string, options: FileBlobStoreOption
       const path = pathOf(name);
       return guardFileSystem(async () => {
         const file = await open(path, 'r').catch(nullIfMissing);
-        return file && readRange(file, range).finally(() => file.close());
+        return file && readRange(file, range);
       });
     },
     async readTail(name, bytes) {
@@ -150,16 +150,20 @@ export function createFileBlobStore(folder: string, options: FileBlobStoreOption
   }
 }
 
-/** Fewer bytes where the file ends before. */
+/** Fewer bytes where the file ends before. It is closed. */
 async function readRange(file: FileHandle, { start, end }: ByteRange): Promise<Buffer> {
-  const bytes = Buffer.allocUnsafe(end - start + 1);
-  let filled = 0;
-  while (filled < bytes.length) {
-    const { bytesRead } = await file.read(bytes, filled, bytes.length - filled, start + filled);
-    if (bytesRead === 0) break;
-    filled += bytesRead;
+  try {
+    const bytes = Buffer.allocUnsafe(end - start + 1);
+    let filled = 0;
+    while (filled < bytes.length) {
+      const { bytesRead } = await file.read(bytes, filled, bytes.length - filled, start + filled);
+      if (bytesRead === 0) break;
+      filled += bytesRead;
+    }
+    return bytes.subarray(0, filled);
+  } finally {
+    await file.close();
   }
-  return bytes.subarray(0, filled);
 }
 
 /** Resolves with the topmost folder that it has made. */

@@ -3,8 +3,8 @@
  * event costs where a tenant has many webhooks, and what waits for a dead endpoint takes. Prints tables and the bounds that are kept.
  *
  *     --parts throughput,isolation,events,backlog
- *     --rounds 5   --deliveries 3000   --concurrency 20   --webhooks 100   --tenants 5
- *     --endpoints 1000   --hanging 300   --seconds 60   --every 5
+ *     --rounds 5   --deliveries 2000   --concurrency 20   --webhooks 100   --tenants 5
+ *     --endpoints 1000   --hanging 300   --seconds 40   --every 10
  *     --events 500   --waiting 10000
  *
  * The CPU of a delivery is that of the whole process of the worker; what Redis takes for it is told beside it.
@@ -24,14 +24,14 @@ const { values: options } = parseArgs({
   options: {
     parts: { type: 'string', default: 'throughput,isolation,events,backlog' },
     rounds: { type: 'string', default: '5' },
-    deliveries: { type: 'string', default: '3000' },
+    deliveries: { type: 'string', default: '2000' },
     concurrency: { type: 'string', default: '20' },
     webhooks: { type: 'string', default: '100' },
     tenants: { type: 'string', default: '5' },
     endpoints: { type: 'string', default: '1000' },
     hanging: { type: 'string', default: '300' },
-    seconds: { type: 'string', default: '60' },
-    every: { type: 'string', default: '5' },
+    seconds: { type: 'string', default: '40' },
+    every: { type: 'string', default: '10' },
     events: { type: 'string', default: '500' },
     waiting: { type: 'string', default: '10000' },
   },
