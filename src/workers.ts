@@ -28,7 +28,7 @@ import type { PayloadForm } from './webhook/webhook.ts';
 import { startDispatcher, type Dispatcher } from './webhook/dispatcher.ts';
 import { drainWebhook, type DrainPorts } from './webhook/drain.ts';
 import { createLanes } from './webhook/lanes.ts';
-import { slowAnswerMs } from './webhook/limits.ts';
+import { crowdedAnswerMs, slowAnswerMs } from './webhook/limits.ts';
 import { type Parts } from './parts.ts';
 
 export async function startWorkers(parts: Parts): Promise<void> {
@@ -109,6 +109,7 @@ function startWebhooks(parts: Parts): Dispatcher {
     lanes: createLanes({
       max: config.webhookConcurrency,
       slowAfterMs: slowAnswerMs,
+      crowdedAfterMs: crowdedAnswerMs,
       after(ms, call) {
         const timer = setTimeout(call, ms);
         return () => clearTimeout(timer);

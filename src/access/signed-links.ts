@@ -8,7 +8,7 @@
  * what may be done (read) and of the path. Its key is derived from the master key (RFC 5869), so that neither the sealing
  * of secrets nor the signing of links tells anything of the other. Several keys open, the first one signs.
  */
-import { createHmac, hkdfSync, timingSafeEqual } from 'node:crypto';
+import { createHmac, createSecretKey, hkdfSync, timingSafeEqual, type KeyObject } from 'node:crypto';
 import { AppError } from '../errors.ts';
 import type { Principal } from './access.ts';
 import { tokenCharsMax } from './limits.ts';
@@ -64,12 +64,12 @@ export function createSignedLinks(
   };
 }
 
-function deriveKey(masterKey: Buffer): Buffer {
-  return Buffer.from(hkdfSync('sha256', masterKey, '', 'popbridge signed links', 32));
+function deriveKey(masterKey: Buffer): KeyObject {
+  return createSecretKey(Buffer.from(hkdfSync('sha256', masterKey, '', 'popbridge signed links', 32)));
 }
 
 /** As a JSON list, so that no two lists of parts give the same text. */
-function computeMac(key: Buffer, claims: readonly string[], path: string): string {
+function computeMac(key: KeyObject, claims: readonly string[], path: string): string {
   return createHmac('sha256', key)
     .update(JSON.stringify([...claims, 'read', path]))
     .digest('base64url');

@@ -4,7 +4,7 @@
  *
  * Sealed form: `v1.KEYID.NONCE.TAG.CIPHERTEXT`, the last three in base64url. Several keys open, the first one seals.
  */
-import { createCipheriv, createDecipheriv, randomBytes } from 'node:crypto';
+import { createCipheriv, createDecipheriv, createSecretKey, randomBytes } from 'node:crypto';
 import { AppError } from '../errors.ts';
 
 const KEY_BYTES = 32;
@@ -40,7 +40,7 @@ export function createSealer(masterKeys: string, place = 'POPBRIDGE_MASTER_KEYS'
     isOutdated: (sealed) => keyIdOf(sealed) !== sealingId,
     seal(plaintext, context) {
       const nonce = randomBytes(NONCE_BYTES);
-      const cipher = createCipheriv('aes-256-gcm', sealingKey, nonce).setAAD(encodeContext(context));
+      const cipher = createCipheriv('aes-256-gcm', createSecretKey(sealingKey), nonce).setAAD(encodeContext(context));
       const ciphertext = Buffer.concat([cipher.update(plaintext, 'utf8'), cipher.final()]);
       const parts = [nonce, cipher.getAuthTag(), ciphertext].map((part) => part.toString('base64url'));
       return ['v1', sealingId, ...parts].join('.');
@@ -53,7 +53,7 @@ export function createSealer(masterKeys: string, place = 'POPBRIDGE_MASTER_KEYS'
         throw unavailable(key ? 'they are damaged' : `their master key "${id}" is not among ${place}`);
       }
       try {
-        const decipher = createDecipheriv('aes-256-gcm', key, nonce, { authTagLength: 16 })
+        const decipher = createDecipheriv('aes-256-gcm', createSecretKey(key), nonce, { authTagLength: 16 })
           .setAAD(encodeContext(context))
           .setAuthTag(tag);
         return Buffer.concat([decipher.update(ciphertext), decipher.final()]).toString('utf8');

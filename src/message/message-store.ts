@@ -4,7 +4,6 @@
  */
 import type { Redis } from 'ioredis';
 import type { Readable } from 'node:stream';
-import { text } from 'node:stream/consumers';
 import { AppError } from '../errors.ts';
 import { toPublicMessage } from '../mime/public-message.ts';
 import type { ParsedMessage } from '../mime/message.ts';
@@ -15,7 +14,7 @@ import { createBlobMembers } from './blob-members.ts';
 import type { ByteRange } from './blobs/blob-store.ts';
 import { createDataKeys, type DataKeyPorts } from './data-keys.ts';
 import { deleteMessage } from './deletion.ts';
-import { openExtent } from './extent.ts';
+import { openExtent, readExtent } from './extent.ts';
 import { auditEveryMs, auditTakesMs, newRedisMs } from './limits.ts';
 import { createMessageIndex, type Usage } from './message-index.ts';
 import { listMessages, type MessageListPage, type MessageQuery } from './message-list.ts';
@@ -94,15 +93,17 @@ export function createMessageStore(given: MessageStorePorts): MessageStore {
     return read && Date.parse(read.record.expiresAt) > clock.now() ? read : null;
   }
 
-  const openStream = (tenant: string, record: MessageRecord, kind: StreamKind, range?: ByteRange) => {
-    const extent = record[kind];
-    const key = { key: Buffer.from(record.key, 'base64'), kind, tenant };
-    return extent && openExtent(blobs, extent, key, range);
-  };
+  const keyOf = (tenant: string, record: MessageRecord, kind: StreamKind) => ({
+    key: Buffer.from(record.key, 'base64'),
+    kind,
+    tenant,
+  });
+  const openRawOf = (tenant: string, record: MessageRecord, range?: ByteRange) =>
+    record.raw && openExtent(blobs, record.raw, keyOf(tenant, record, 'raw'), range);
 
   async function readContent(tenant: string, read: ReadRecord | null): Promise<ParsedMessage | null> {
-    const stream = read && (await openStream(tenant, read.record, 'content'));
-    return stream && (JSON.parse(await text(stream)) as ParsedMessage);
+    const content = read && (await readExtent(blobs, read.record.content, keyOf(tenant, read.record, 'content')));
+    return content && (JSON.parse(content.toString()) as ParsedMessage);
   }
 
   return {
@@ -133,15 +134,13 @@ export function createMessageStore(given: MessageStorePorts): MessageStore {
     },
     async openRaw(tenant, id, range) {
       const read = await readOne(tenant, id);
-      return read && openStream(tenant, read.record, 'raw', range);
+      return read && openRawOf(tenant, read.record, range);
     },
     async findAttachment(tenant, id, attachmentId) {
       const read = await readOne(tenant, id);
       const content = await readContent(tenant, read);
       return (
-        read &&
-        content &&
-        findAttachment(content, attachmentId, async (part) => openStream(tenant, read.record, 'raw', part))
+        read && content && findAttachment(content, attachmentId, async (part) => openRawOf(tenant, read.record, part))
       );
     },
     async acknowledge(tenant, id) {

@@ -6,7 +6,8 @@
  */
 import { randomBytes } from 'node:crypto';
 import { deflateRawSync, inflateRawSync } from 'node:zlib';
-import type { DataKeys } from './data-keys.ts';
+import type { DataKey, DataKeys } from './data-keys.ts';
+import { recordsOpenedMax } from './limits.ts';
 import type { MessageRecord } from './message.ts';
 import { damaged, NONCE_BYTES, openBytes, sealBytes } from './sealed-bytes.ts';
 
@@ -32,22 +33,43 @@ const DEFLATION = { dictionary: DICTIONARY, windowBits: 13, memLevel: 6, chunkSi
 
 export interface RecordCodec {
   encode(tenant: string, record: MessageRecord): Promise<Buffer>;
+  /** In the place of another, under its data key, as that is known; null where it was deleted. */
+  encodeLike(tenant: string, record: MessageRecord, other: Buffer): Promise<Buffer | null>;
   /** A live record, or one behind a tombstone; null where its data key was deleted. @throws AppError `storage_failed`. */
   decode(tenant: string, id: string, sealed: Buffer): Promise<MessageRecord | null>;
 }
 
 export function createRecordCodec(keys: Pick<DataKeys, 'current' | 'find'>): RecordCodec {
+  /** What was opened last: who reads a message often does so again at once, as to acknowledge what was delivered. */
+  const opened = new Map<string, { sealed: Buffer; record: MessageRecord }>();
+
+  function openOnce(key: Buffer, tenant: string, id: string, sealed: Buffer): MessageRecord {
+    const name = `${tenant}/${id}`;
+    const before = opened.get(name);
+    if (before?.sealed.equals(sealed)) return before.record;
+    const record = open(key, tenant, id, sealed);
+    opened.delete(name);
+    opened.set(name, { sealed, record });
+    if (opened.size > recordsOpenedMax) opened.delete(opened.keys().next().value ?? '');
+    return record;
+  }
+
+  function seal({ id: keyId, key }: DataKey, tenant: string, { id, ...fields }: MessageRecord): Buffer {
+    const nonce = randomBytes(NONCE_BYTES);
+    const packed = deflateRawSync(JSON.stringify(fields), DEFLATION);
+    const sealed = sealBytes({ key, nonce, context: contextOf(tenant, id) }, packed);
+    return Buffer.concat([Uint8Array.of(LIVE), Buffer.from(keyId, 'hex'), nonce, sealed]);
+  }
+
   return {
-    async encode(tenant, { id, ...fields }) {
-      const { id: keyId, key } = await keys.current(tenant);
-      const nonce = randomBytes(NONCE_BYTES);
-      const packed = deflateRawSync(JSON.stringify(fields), DEFLATION);
-      const sealed = sealBytes({ key, nonce, context: contextOf(tenant, id) }, packed);
-      return Buffer.concat([Uint8Array.of(LIVE), Buffer.from(keyId, 'hex'), nonce, sealed]);
+    encode: async (tenant, record) => seal(await keys.current(tenant), tenant, record),
+    async encodeLike(tenant, record, other) {
+      const known = await keys.find(tenant, keyIdOf(other));
+      return known && seal(known, tenant, record);
     },
     async decode(tenant, id, sealed) {
-      const known = await keys.find(tenant, sealed.toString('hex', 1, HEAD_BYTES));
-      return known && open(known.key, tenant, id, sealed);
+      const known = await keys.find(tenant, keyIdOf(sealed));
+      return known && openOnce(known.key, tenant, id, sealed);
     },
   };
 }
@@ -62,6 +84,10 @@ function open(key: Buffer, tenant: string, id: string, sealed: Buffer): MessageR
   } catch (error) {
     throw damaged(error);
   }
+}
+
+function keyIdOf(sealed: Buffer): string {
+  return sealed.toString('hex', 1, HEAD_BYTES);
 }
 
 export function isTombstone(sealed: Buffer): boolean {

@@ -73,7 +73,10 @@ export function createRecordStore(redis: Redis, codec: RecordCodec): RecordStore
     },
     put: async (tenant, read, { id, sealed }) =>
       read ? swapped(tenant, read, sealed) : (await redis.set(messageKey(tenant, id), sealed, 'NX')) === 'OK',
-    replace: async (tenant, read, record) => swapped(tenant, read, await codec.encode(tenant, record)),
+    async replace(tenant, read, record) {
+      const sealed = await codec.encodeLike(tenant, record, read.sealed);
+      return sealed !== null && swapped(tenant, read, sealed);
+    },
     async bury(tenant, read) {
       const tombstone = tombstoneOf(read.sealed);
       return (await swapped(tenant, read, tombstone))

@@ -86,12 +86,14 @@ export interface WebhooksKeys {
   records: string;
   /** Hash: webhook id to its sealed secrets. */
   secrets: string;
+  /** String: another one after each change of a record; who has read them all knows by it whether they are the same. */
+  version: string;
 }
 
 /** All webhooks of a tenant: each event is held against all of them. */
 export function webhooksKeys(tenant: string): WebhooksKeys {
   const tag = `${PREFIX}:{${tenant}}`;
-  return { records: `${tag}:webhooks`, secrets: `${tag}:webhookSecrets` };
+  return { records: `${tag}:webhooks`, secrets: `${tag}:webhookSecrets`, version: `${tag}:webhooksVersion` };
 }
 
 export interface WebhookKeys {

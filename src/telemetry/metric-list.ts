@@ -26,7 +26,7 @@ export const MESSAGE_OUTCOMES = ['stored', 'duplicate', 'omitted', 'filtered', '
 export const SESSION_PHASES = ['connect', 'login', 'list', 'retrieve', 'delete'] as const;
 /** `retried`: not acknowledged, and sent again later. `exhausted`: not acknowledged by the last attempt. `gone`: 410. `dropped`: nothing was left to send. */
 export const DELIVERY_OUTCOMES = ['delivered', 'retried', 'exhausted', 'gone', 'dropped'] as const;
-export const BLOB_OPERATIONS = ['write', 'open', 'read_tail', 'has', 'delete'] as const;
+export const BLOB_OPERATIONS = ['write', 'open', 'read', 'read_tail', 'has', 'delete'] as const;
 export const MAILBOX_STATES = ['ok', 'retrying', 'needs_credentials', 'blocked', 'paused'] as const;
 export const WEBHOOK_STATES = ['ok', 'open', 'disabled'] as const;
 export const JOB_STATES = ['waiting', 'active', 'delayed'] as const;

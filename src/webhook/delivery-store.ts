@@ -143,6 +143,17 @@ const recordOne = defineScript(`${TRIM}
   trim(ARGV[8], ARGV[9])
   return 1`);
 
+/** KEYS: queue, deliveries. ARGV: now, how many, members that are not wanted. Members and, where they are no lines, their deliveries. */
+const listSome = defineScript(`
+  local unwanted = {}
+  for at = 3, #ARGV do unwanted[ARGV[at]] = true end
+  local members = {}
+  local max = tonumber(ARGV[2])
+  for _, member in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', ARGV[1], 'LIMIT', 0, max + #ARGV - 2)) do
+    if not unwanted[member] and #members < max then members[#members + 1] = member end
+  end
+  return { members, #members > 0 and redis.call('HMGET', KEYS[2], unpack(members)) or {} }`);
+
 /** KEYS: drainer. ARGV: owner, ttl. */
 const renewOne = defineScript(`
   if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
@@ -178,6 +189,12 @@ export function createDeliveryStore(redis: Redis): DeliveryStore {
   async function find(ref: WebhookRef, eventId: string): Promise<Delivery | null> {
     const value = await redis.hget(keysOf(ref).deliveries, eventId);
     return value === null ? null : decodeDelivery(ref, eventId, value);
+  }
+
+  /** Of a line; null where there is none. */
+  async function findHead(ref: WebhookRef, member: string): Promise<Delivery | null> {
+    const eventId = member.startsWith(LINE) ? await redis.lindex(lineKeyOf(ref, member), 0) : null;
+    return eventId === null ? null : find(ref, eventId);
   }
 
   return {
@@ -216,18 +233,15 @@ export function createDeliveryStore(redis: Redis): DeliveryStore {
     },
     async listDue(ref, nowMs, max, except) {
       const { queue, deliveries } = keysOf(ref);
-      const members = await redis.zrangebyscore(queue, '-inf', nowMs, 'LIMIT', 0, max + except.size);
+      const listed = await listSome(redis, [queue, deliveries], [nowMs, max, ...except]);
+      const [members, values] = listed as [members: string[], values: (string | null)[]];
       const found = await Promise.all(
-        members
-          .filter((member) => !except.has(member))
-          .slice(0, max)
-          .map(async (member) => {
-            const isLine = member.startsWith(LINE);
-            const eventId = isLine ? await redis.lindex(lineKeyOf(ref, member), 0) : member;
-            const delivery = eventId === null ? null : await find(ref, eventId);
-            if (!delivery) await dropOne(redis, [queue, deliveries, lineKeyOf(ref, member)], [member]);
-            return delivery && { member, delivery };
-          }),
+        members.map(async (member, at) => {
+          const value = values[at];
+          const delivery = value ? decodeDelivery(ref, member, value) : await findHead(ref, member);
+          if (!delivery) await dropOne(redis, [queue, deliveries, lineKeyOf(ref, member)], [member]);
+          return delivery && { member, delivery };
+        }),
       );
       return found.filter((due) => due !== null);
     },

@@ -7,8 +7,8 @@ import { attempt, end, type AttemptPorts, type Attempted } from './attempt.ts';
 import type { Delivery } from './delivery-record.ts';
 import type { DeliveryStore, DueDelivery } from './delivery-store.ts';
 import { admit, noteResult, paceMs, type Health } from './health.ts';
-import type { Lanes } from './lanes.ts';
-import { drainerRenewMs, drainEveryMs, faultDelayMs } from './limits.ts';
+import type { Lanes, Place, WantedPlace } from './lanes.ts';
+import { drainerRenewMs, drainEveryMs, drainEveryMsMax, faultDelayMs, listedMax } from './limits.ts';
 import { disable, tellExhausted, tellHealth, type NoticePorts } from './notices.ts';
 import { countedAs, type DeliveryOutcome } from './outcome.ts';
 import { deliverySpan } from './traced.ts';
@@ -45,6 +45,22 @@ class Drain {
   readonly #owner: string;
   readonly #signal: AbortSignal;
   readonly #running = new Map<string, Promise<void>>();
+  /** Listed as due, and not begun. */
+  #waiting: DueDelivery[] = [];
+  /** As of when it was listed, nothing else was due. */
+  #isAllListed = false;
+  /** Deliveries that were begun since: as many more are listed the next time. */
+  #begun = 0;
+  /** When the webhook was read, by the clock that only goes forward. */
+  #readMs = -Infinity;
+  /** There was no room for an attempt; or there is by now. */
+  #wanted: WantedPlace | null = null;
+  #place: Place | null = null;
+  /** Something has happened that the loop is to look at. */
+  #hasNews = false;
+  #news = Promise.withResolvers<void>();
+  #pause: Promise<void> | null = null;
+  #pauseMs = drainEveryMs;
   #health!: Health;
   #renewedMs: number;
   /** Another worker has taken over. */
@@ -59,11 +75,28 @@ class Drain {
   }
 
   async run(): Promise<DrainEnd> {
+    try {
+      return await this.#run();
+    } finally {
+      this.#leaveLine();
+      this.#leavePlace();
+    }
+  }
+
+  async #run(): Promise<DrainEnd> {
     const { clock, webhooks, deliveries } = this.#ports;
     this.#health = await deliveries.readHealth(this.#ref);
+    let webhook: Endpoint | null = null;
+    let secrets: WebhookSecrets | null = null;
     for (;;) {
-      const webhook = await webhooks.find(this.#ref);
-      const secrets = webhook && (await webhooks.openSecrets(this.#ref));
+      this.#hasNews = false;
+      // What its owner changes holds for what is sent a moment later.
+      if (performance.now() - this.#readMs >= drainEveryMs) {
+        this.#readMs = performance.now();
+        [webhook, secrets] = await Promise.all([webhooks.find(this.#ref), webhooks.openSecrets(this.#ref)]);
+        this.#waiting = [];
+        this.#isAllListed = false;
+      }
       if (!webhook || !secrets) {
         await this.#settle();
         await deliveries.forget(this.#ref);
@@ -72,44 +105,123 @@ class Drain {
       }
       const isOver = isStopped(webhook) || this.#signal.aborted || this.#isLost;
       const waitMs = isOver ? null : await this.#start(webhook, secrets);
-      if (this.#running.size === 0) {
+      this.#leavePlace();
+      if (this.#running.size === 0 && (isOver || this.#wanted === null)) {
         // What waits for a moment only is waited for here.
         if (waitMs !== null && waitMs <= drainEveryMs && waitMs > 0) await clock.sleep(waitMs);
         else {
           const end = await this.#release(webhook, waitMs ?? 0);
           if (end !== 'more') return end;
+          this.#isAllListed = false;
         }
-      } else await Promise.race([...this.#running.values(), clock.sleep(drainEveryMs)]);
+      } else await this.#waitForNews(waitMs ?? 0);
       await this.#renew();
     }
   }
 
   /** Starts what may be started. How long to wait before more may be, as far as that is known. */
   async #start(webhook: Endpoint, secrets: WebhookSecrets): Promise<number> {
-    const { clock, deliveries, lanes } = this.#ports;
+    const { clock } = this.#ports;
     const { isOrdered, concurrency, ratePerSecond } = webhook.settings;
     const allowed = isOrdered ? 1 : concurrency;
-    const nowMs = clock.now();
-    // What is given up ends at once, whenever it was due.
-    const [dueMs, { atOnce, untilMs }] = isGivenUp(webhook)
-      ? [Infinity, { atOnce: allowed, untilMs: 0 }]
-      : [nowMs, admit(this.#health, allowed, nowMs)];
-    if (atOnce === 0) return untilMs - nowMs;
-    const room = atOnce - this.#running.size;
-    if (room <= 0) return 0;
-    for (const due of await deliveries.listDue(this.#ref, dueMs, room, new Set(this.#running.keys()))) {
-      const waitMs = paceMs(this.#health, ratePerSecond, clock.now());
+    for (;;) {
+      const nowMs = clock.now();
+      // What is given up ends at once, whenever it was due.
+      const [dueMs, { atOnce, untilMs }] = isGivenUp(webhook)
+        ? [Infinity, { atOnce: allowed, untilMs: 0 }]
+        : [nowMs, admit(this.#health, allowed, nowMs)];
+      if (atOnce === 0) {
+        this.#leaveLine();
+        return untilMs - nowMs;
+      }
+      const room = atOnce - this.#running.size;
+      if (room <= 0) return 0;
+      const [due] = this.#waiting;
+      if (!due) {
+        if (await this.#list(dueMs, room)) continue;
+        this.#leaveLine();
+        return 0;
+      }
+      const waitMs = paceMs(this.#health, ratePerSecond, nowMs);
       if (waitMs > 0) return waitMs;
-      const place = lanes.enter(this.#health.isSlow);
-      if (!place) return drainEveryMs;
-      this.#health = { ...this.#health, sentMs: clock.now() };
+      const place = this.#takePlace();
+      if (!place) return 0;
+      this.#waiting.shift();
+      this.#begun += 1;
+      this.#pauseMs = drainEveryMs;
+      this.#health = { ...this.#health, sentMs: nowMs };
       const work = this.#deliver(webhook, secrets, due).finally(() => {
         place.leave();
         this.#running.delete(due.member);
+        this.#pauseMs = drainEveryMs;
+        this.#tellNews();
       });
       this.#running.set(due.member, work);
     }
-    return 0;
+  }
+
+  /** False where nothing is due. */
+  async #list(dueMs: number, room: number): Promise<boolean> {
+    if (this.#isAllListed) return false;
+    const max = Math.min(room + this.#begun, listedMax);
+    this.#begun = 0;
+    this.#waiting = await this.#ports.deliveries.listDue(this.#ref, dueMs, max, new Set(this.#running.keys()));
+    this.#isAllListed = this.#waiting.length < max;
+    return this.#waiting.length > 0;
+  }
+
+  /** Null where there is none: then it waits in line, and the loop is told when there is. */
+  #takePlace(): Place | null {
+    const given = this.#place;
+    this.#place = null;
+    if (given) return given;
+    const { isSlow } = this.#health;
+    const isFirst = this.#running.size === 0;
+    if (this.#wanted?.isSlow === isSlow && !(isSlow && isFirst)) return null;
+    this.#leaveLine();
+    const wanted: WantedPlace = {
+      isSlow,
+      isFirst,
+      onSlow: () => {
+        this.#health = { ...this.#health, isSlow: true };
+      },
+      onRoom: (found) => {
+        this.#wanted = null;
+        this.#place = found;
+        this.#tellNews();
+      },
+    };
+    const place = this.#ports.lanes.enter(wanted);
+    if (!place) this.#wanted = wanted;
+    return place;
+  }
+
+  #leaveLine(): void {
+    if (this.#wanted) this.#ports.lanes.leaveLine(this.#wanted);
+    this.#wanted = null;
+  }
+
+  #leavePlace(): void {
+    this.#place?.leave();
+    this.#place = null;
+  }
+
+  #tellNews(): void {
+    this.#hasNews = true;
+    this.#news.resolve();
+  }
+
+  /** Until an attempt has ended or there is room for another, or it is time to look for what has become due meanwhile. */
+  async #waitForNews(waitMs: number): Promise<void> {
+    if (this.#hasNews) return;
+    this.#news = Promise.withResolvers();
+    const { clock } = this.#ports;
+    if (waitMs > 0 && waitMs < this.#pauseMs) return Promise.race([this.#news.promise, clock.sleep(waitMs)]);
+    this.#pause ??= clock.sleep(this.#pauseMs).finally(() => {
+      this.#pause = null;
+      this.#pauseMs = Math.min(this.#pauseMs * 2, drainEveryMsMax);
+    });
+    await Promise.race([this.#news.promise, this.#pause]);
   }
 
   /** Never throws. */
@@ -128,6 +240,8 @@ class Drain {
         const noticed = await tellHealth(this.#ports, this.#ref, was, this.#health);
         if (noticed !== null) this.#health = { ...this.#health, noticed };
         if (outcome.kind === 'gone') await disable(this.#ports, this.#ref, 'gone', event.id);
+        // It may have been disabled.
+        if (outcome.kind === 'gone' || noticed !== null) this.#readMs = -Infinity;
         if (outcome.kind === 'failed' && delivery.state === 'failed') {
           await tellExhausted(this.#ports, this.#ref, delivery);
         }

@@ -1,10 +1,22 @@
 /**
  * Room for attempts in one process, in two lanes. An endpoint that failed last, or was slow, keeps to its own; and an attempt that turns
- * out to be slow goes over to it. So the quick ones always have theirs, however many hang.
+ * out to be slow goes over to it, sooner where others wait for its place. So the quick ones always have theirs, however many hang.
  */
 export interface Lanes {
-  /** Null where there is no room: try again in a moment. */
-  enter(isSlow: boolean): Place | null;
+  /** A place, or null where there is no room: the next one that is free is then given to who has waited longest. */
+  enter(wanted: WantedPlace): Place | null;
+  /** Waits no longer. */
+  leaveLine(wanted: WantedPlace): void;
+}
+
+export interface WantedPlace {
+  isSlow: boolean;
+  /** Nothing else is under way to the webhook. Among the slow ones each has a place of its own, whatever others take. */
+  isFirst: boolean;
+  /** The attempt has turned out to be slow. */
+  onSlow(): void;
+  /** Called once, after null. Who has no use for the place leaves it. */
+  onRoom(place: Place): void;
 }
 
 export interface Place {
@@ -16,33 +28,76 @@ export interface LanesOptions {
   max: number;
   /** After this an attempt goes over. */
   slowAfterMs: number;
+  /** After this it goes over where others wait for its place; less than `slowAfterMs`. */
+  crowdedAfterMs: number;
   /** Calls once after so long, unless it is told not to. */
   after(ms: number, call: () => void): () => void;
 }
 
-export function createLanes({ max, slowAfterMs, after }: LanesOptions): Lanes {
-  const taken = { quick: 0, slow: 0 };
+class Lane {
+  taken = 0;
+  /** In their order. */
+  readonly waiting = new Set<WantedPlace>();
+}
+
+export function createLanes({ max, slowAfterMs, crowdedAfterMs, after }: LanesOptions): Lanes {
+  const lanes = { quick: new Lane(), slow: new Lane() };
+  /** Attempts in the quick lane that may be asked to go over, the longest there first. */
+  const movable = new Set<() => void>();
+
+  function free(lane: Lane): void {
+    lane.taken -= 1;
+    if (lane.taken >= max) return;
+    const [next] = lane.waiting;
+    if (!next) return;
+    lane.waiting.delete(next);
+    next.onRoom(take(next));
+  }
+
+  function take({ isSlow, onSlow }: WantedPlace): Place {
+    let lane = isSlow ? lanes.slow : lanes.quick;
+    lane.taken += 1;
+    const goOver = (): void => {
+      movable.delete(goOver);
+      if (lane === lanes.slow) return;
+      lane = lanes.slow;
+      lane.taken += 1;
+      free(lanes.quick);
+    };
+    let cancel = (): void => undefined;
+    if (!isSlow) {
+      cancel = after(crowdedAfterMs, () => {
+        cancel = after(slowAfterMs - crowdedAfterMs, () => {
+          onSlow();
+          goOver();
+        });
+        if (lanes.quick.waiting.size > 0) goOver();
+        else movable.add(goOver);
+      });
+    }
+    let isIn = true;
+    return {
+      leave() {
+        if (!isIn) return;
+        isIn = false;
+        cancel();
+        movable.delete(goOver);
+        free(lane);
+      },
+    };
+  }
+
   return {
-    enter(isSlow) {
-      let lane: keyof typeof taken = isSlow ? 'slow' : 'quick';
-      if (taken[lane] >= max) return null;
-      taken[lane] += 1;
-      const cancel = isSlow
-        ? () => undefined
-        : after(slowAfterMs, () => {
-            taken.quick -= 1;
-            taken.slow += 1;
-            lane = 'slow';
-          });
-      let isIn = true;
-      return {
-        leave() {
-          if (!isIn) return;
-          isIn = false;
-          cancel();
-          taken[lane] -= 1;
-        },
-      };
+    enter(wanted) {
+      const lane = wanted.isSlow ? lanes.slow : lanes.quick;
+      if (!wanted.isSlow && lane.taken >= max) movable.values().next().value?.();
+      const isRoom = lane.taken < max && lane.waiting.size === 0;
+      if (isRoom || (wanted.isSlow && wanted.isFirst)) return take(wanted);
+      lane.waiting.add(wanted);
+      return null;
+    },
+    leaveLine(wanted) {
+      (wanted.isSlow ? lanes.slow : lanes.quick).waiting.delete(wanted);
     },
   };
 }

@@ -10,12 +10,12 @@ export const answerBytesMax = 16 * 1024;
 export const detailCharsMax = 500;
 /** For how long new requests are sent on the connections that there are: where a name leads, and whether it may, is asked again then. */
 export const connectionsAgeMsMax = 120_000;
-/** Sockets to one endpoint. */
-export const connectionsPerHostMax = 32;
 /** Requests at once to the webhook of a fetch. */
 export const fetchWebhookConcurrency = 5;
 /** Webhooks of a tenant: each event is held against all of them. */
 export const webhooksMax = 1_000;
+/** Webhooks of all tenants that a process has in memory to hold events against. */
+export const webhooksCachedMax = 10_000;
 /** Bytes of a secret, and secrets that sign at once. */
 export const secretBytes = 32;
 export const secretsMax = 3;
@@ -34,10 +34,16 @@ export const drainerMs = 15_000;
 export const drainerRenewMs = 5_000;
 /** How often it looks for more while requests to it are under way. */
 export const drainEveryMs = 100;
+/** The same where nothing came of it: the pause grows to this. */
+export const drainEveryMsMax = 1_000;
+/** Deliveries of a webhook that are read from Redis at once. */
+export const listedMax = 100;
 /** Webhooks that a worker delivers to at once: each that hangs has its place here, and takes none of the others'. */
 export const drainsMax = 1_000;
 /** An attempt that takes longer than this goes on among the slow ones, and makes room for the others. */
 export const slowAnswerMs = 250;
+/** The same where others wait for its place. */
+export const crowdedAnswerMs = 50;
 /** What a fault of ours puts a delivery off by. It costs the endpoint no attempt. */
 export const faultDelayMs = 5_000;
 /** Attempts of a delivery that are kept. */

@@ -9,7 +9,7 @@ import { createCheckedConnector, type Connected, type ConnectorPorts } from '../
 import { AppError, toError } from '../errors.ts';
 import { untilAborted } from '../until-aborted.ts';
 import { readStart, type Answer, type Phases } from './answer.ts';
-import { attemptTimeoutMs, connectionsAgeMsMax, connectionsPerHostMax, detailCharsMax } from './limits.ts';
+import { attemptTimeoutMs, connectionsAgeMsMax, detailCharsMax } from './limits.ts';
 
 export interface Sender {
   /**
@@ -55,7 +55,8 @@ export function createSender(ports: SenderPorts): Sender {
     timeoutMs: usualMs,
     observe: (socket, connected) => made.set(socket, { ...connected, isTold: false }),
   });
-  const makeAgent = (): Agent => new Agent({ connections: connectionsPerHostMax, pipelining: 1, connect });
+  // As many connections as there are attempts, which others bound: many webhooks may be on one host, and those that hang are not to have its sockets.
+  const makeAgent = (): Agent => new Agent({ connections: null, pipelining: 1, connect });
   let agent = makeAgent();
   let agentSinceMs = performance.now();
   /** Those that finish what is under way on them. */

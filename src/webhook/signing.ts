@@ -1,5 +1,5 @@
 /** Signatures by Standard Webhooks, over `id.timestamp.body`, the exact bytes that are sent: HMAC-SHA256 (`v1`) and Ed25519 (`v1a`). */
-import { createHmac, createPrivateKey, sign } from 'node:crypto';
+import { createHmac, createPrivateKey, createSecretKey, sign } from 'node:crypto';
 
 export interface SignedHeaders {
   'webhook-id': string;
@@ -23,7 +23,8 @@ export function signWebhook(
 ): SignedHeaders {
   const head = `${id}.${timestampS}.`;
   const signatures = secrets.map((secret) => {
-    const key = Buffer.from(secret.replace(/^whsec_/, ''), 'base64');
+    // A KeyObject: to find out that bytes are none takes Node longer than to sign.
+    const key = createSecretKey(secret.replace(/^whsec_/, ''), 'base64');
     return `v1,${createHmac('sha256', key).update(head).update(body).digest('base64')}`;
   });
   if (ed25519Key !== null) {

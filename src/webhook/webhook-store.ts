@@ -1,14 +1,16 @@
 /**
  * The webhooks of a tenant in Redis: all records in one hash, as every event is held against all of them, and what is secret in
- * another, sealed. Both are in one slot and change together.
+ * another, sealed. Both are in one slot and change together, and with them a version, so that what was read is read again only where it
+ * has changed.
  */
+import { randomUUID } from 'node:crypto';
 import type { Redis } from 'ioredis';
 import { AppError } from '../errors.ts';
 import { webhooksKeys } from '../redis/keys.ts';
 import { defineScript } from '../redis/script.ts';
 import { createStateIndex } from '../redis/state-index.ts';
 import { openSealed, sealedField, type SealedValue, type ValueSealer } from '../redis/sealed-value.ts';
-import { changesMax, webhooksMax } from './limits.ts';
+import { changesMax, webhooksCachedMax, webhooksMax } from './limits.ts';
 import type { Endpoints, Webhook, WebhookRef, WebhookSecrets } from './webhook.ts';
 
 export interface WebhookStore extends Endpoints {
@@ -16,7 +18,7 @@ export interface WebhookStore extends Endpoints {
   create(webhook: Webhook, secrets: WebhookSecrets): Promise<void>;
   find(ref: WebhookRef): Promise<Webhook | null>;
   /** All of the tenant's, the oldest first. */
-  list(tenant: string): Promise<Webhook[]>;
+  list(tenant: string): Promise<readonly Webhook[]>;
   /**
    * Makes another webhook of the one that is there; `change` is asked again where it has changed meanwhile, and says null to leave it.
    * Null where there is none. @throws AppError `conflict` where others change it all the time, `credentials_unavailable`; what `change` throws.
@@ -35,14 +37,18 @@ export type WebhookChanger = (
   secrets: () => Promise<WebhookSecrets>,
 ) => Promise<{ webhook: Webhook; secrets: WebhookSecrets | null } | null>;
 
-/** KEYS: records, secrets. ARGV: id, record, sealed, max. */
+/** KEYS: records, secrets, version. ARGV: id, record, sealed, max, another version. */
 const createOne = defineScript(`
   if redis.call('HLEN', KEYS[1]) >= tonumber(ARGV[4]) then return 0 end
   redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
   redis.call('HSET', KEYS[2], ARGV[1], ARGV[3])
+  redis.call('SET', KEYS[3], ARGV[5])
   return 1`);
 
-/** KEYS: records, secrets. ARGV: id, record as it was, as it is to be; sealed as they were, as they are to be, or twice nothing. */
+/**
+ * KEYS: records, secrets, version.
+ * ARGV: id, record as it was, as it is to be; sealed as they were, as they are to be, or twice nothing; another version.
+ */
 const replaceOne = defineScript(`
   if redis.call('HGET', KEYS[1], ARGV[1]) ~= ARGV[2] then return 0 end
   if ARGV[5] ~= '' then
@@ -50,7 +56,21 @@ const replaceOne = defineScript(`
     redis.call('HSET', KEYS[2], ARGV[1], ARGV[5])
   end
   redis.call('HSET', KEYS[1], ARGV[1], ARGV[3])
+  redis.call('SET', KEYS[3], ARGV[6])
   return 1`);
+
+/** KEYS: records, secrets, version. ARGV: id, another version. */
+const deleteOne = defineScript(`
+  redis.call('HDEL', KEYS[2], ARGV[1])
+  local gone = redis.call('HDEL', KEYS[1], ARGV[1])
+  if redis.call('EXISTS', KEYS[1]) == 0 then redis.call('DEL', KEYS[3]) else redis.call('SET', KEYS[3], ARGV[2]) end
+  return gone`);
+
+/** KEYS: records, version. ARGV: version that is known. Nothing where it still is that; else version and records. */
+const listChanged = defineScript(`
+  local version = redis.call('GET', KEYS[2]) or ''
+  if version ~= '' and version == ARGV[1] then return false end
+  return { version, redis.call('HGETALL', KEYS[1]) }`);
 
 export function createWebhookStore(redis: Redis, sealer: ValueSealer): WebhookStore {
   const contextOf = ({ tenant, id }: WebhookRef): string[] => [tenant, id, 'webhook-secrets'];
@@ -59,14 +79,34 @@ export function createWebhookStore(redis: Redis, sealer: ValueSealer): WebhookSt
   const toValue = (ref: WebhookRef, sealed: string): SealedValue =>
     sealedField(redis, [webhooksKeys(ref.tenant).secrets, ref.id], sealed, contextOf(ref));
 
+  /** As each tenant's were when they were last listed: every event is held against all of them. */
+  const listed = new Map<string, { version: string; webhooks: readonly Webhook[] }>();
+  let listedCount = 0;
+
+  function remember(tenant: string, version: string, webhooks: readonly Webhook[]): void {
+    forget(tenant);
+    if (version === '') return;
+    listed.set(tenant, { version, webhooks });
+    listedCount += webhooks.length;
+    for (const other of listed.keys()) {
+      if (listedCount <= webhooksCachedMax && listed.size <= webhooksCachedMax) break;
+      forget(other);
+    }
+  }
+
+  function forget(tenant: string): void {
+    listedCount -= listed.get(tenant)?.webhooks.length ?? 0;
+    listed.delete(tenant);
+  }
+
   const states = createStateIndex(redis, 'webhook', ['open', 'disabled']);
 
   const store: WebhookStore = {
     async create(webhook, secrets) {
       if (webhook.disabled) await states.note(memberOf(webhook), 'disabled');
-      const { records, secrets: sealed } = webhooksKeys(webhook.tenant);
-      const args = [webhook.id, encode(webhook), seal(webhook, secrets), webhooksMax];
-      if ((await createOne(redis, [records, sealed], args)) !== 1) {
+      const { records, secrets: sealed, version } = webhooksKeys(webhook.tenant);
+      const args = [webhook.id, encode(webhook), seal(webhook, secrets), webhooksMax, randomUUID()];
+      if ((await createOne(redis, [records, sealed, version], args)) !== 1) {
         throw new AppError(
           'conflict',
           `There are ${webhooksMax} webhooks, which is as many as can be. Delete one first.`,
@@ -78,9 +118,14 @@ export function createWebhookStore(redis: Redis, sealer: ValueSealer): WebhookSt
       return record === null ? null : decode(ref, record);
     },
     async list(tenant) {
-      const records = await redis.hgetall(webhooksKeys(tenant).records);
-      const ids = Object.keys(records).sort();
-      return ids.map((id) => decode({ tenant, id }, records[id] ?? ''));
+      const { records, version } = webhooksKeys(tenant);
+      const known = listed.get(tenant);
+      const changed = await listChanged(redis, [records, version], [known?.version ?? '']);
+      if (known && changed === null) return known.webhooks;
+      const [now, fields] = changed as [version: string, fields: string[]];
+      const webhooks = decodeAll(tenant, fields);
+      remember(tenant, now, webhooks);
+      return webhooks;
     },
     async change(ref, change) {
       const keys = webhooksKeys(ref.tenant);
@@ -99,8 +144,8 @@ export function createWebhookStore(redis: Redis, sealer: ValueSealer): WebhookSt
         // One that is enabled again has its breaker closed.
         if (isDisabled !== (known.disabled !== null)) await states.note(memberOf(ref), isDisabled ? 'disabled' : null);
         const resealed = changed.secrets === null ? '' : seal(ref, changed.secrets);
-        const args = [ref.id, record, encode(changed.webhook), resealed === '' ? '' : sealed, resealed];
-        if ((await replaceOne(redis, [keys.records, keys.secrets], args)) === 1) return changed.webhook;
+        const args = [ref.id, record, encode(changed.webhook), resealed === '' ? '' : sealed, resealed, randomUUID()];
+        if ((await replaceOne(redis, [keys.records, keys.secrets, keys.version], args)) === 1) return changed.webhook;
       }
       throw new AppError('conflict', 'The webhook is being changed by somebody else at this moment. Try again.');
     },
@@ -111,9 +156,8 @@ export function createWebhookStore(redis: Redis, sealer: ValueSealer): WebhookSt
     },
     async delete(ref) {
       await states.note(memberOf(ref), null);
-      const { records, secrets } = webhooksKeys(ref.tenant);
-      const gone = await redis.multi().hdel(records, ref.id).hdel(secrets, ref.id).exec();
-      return gone?.[0]?.[1] === 1;
+      const { records, secrets, version } = webhooksKeys(ref.tenant);
+      return (await deleteOne(redis, [records, secrets, version], [ref.id, randomUUID()])) === 1;
     },
     async openSecrets(ref) {
       const sealed = await redis.hget(webhooksKeys(ref.tenant).secrets, ref.id);
@@ -138,6 +182,14 @@ export function createWebhookStore(redis: Redis, sealer: ValueSealer): WebhookSt
 
 function memberOf({ tenant, id }: WebhookRef): string {
   return `${tenant}/${id}`;
+}
+
+/** @param fields id, record, id, record, and so on. */
+function decodeAll(tenant: string, fields: readonly string[]): Webhook[] {
+  const webhooks: Webhook[] = [];
+  for (let at = 0; at < fields.length; at += 2)
+    webhooks.push(decode({ tenant, id: fields[at] ?? '' }, fields[at + 1] ?? ''));
+  return webhooks.sort((one, other) => (one.id < other.id ? -1 : 1));
 }
 
 function encode({ tenant: _tenant, id: _id, ...fields }: Webhook): string {

@@ -15,7 +15,7 @@ import { startDispatcher, type Dispatcher } from '../../src/webhook/dispatcher.t
 import { drainWebhook, type DrainPorts } from '../../src/webhook/drain.ts';
 import { createDueWebhooks, type DueWebhooks } from '../../src/webhook/due-webhooks.ts';
 import { createLanes } from '../../src/webhook/lanes.ts';
-import { slowAnswerMs } from '../../src/webhook/limits.ts';
+import { crowdedAnswerMs, slowAnswerMs } from '../../src/webhook/limits.ts';
 import { createSender, type Sender } from '../../src/webhook/sender.ts';
 import { createFetchWebhooks, type FetchWebhooks } from '../../src/webhook/fetch-webhooks.ts';
 import { createEndpoints, type Webhook, type WebhookRef, type WebhookSettings } from '../../src/webhook/webhook.ts';
@@ -128,6 +128,7 @@ export function useDelivering(): Delivering {
         lanes: createLanes({
           max: 20,
           slowAfterMs: slowAnswerMs,
+          crowdedAfterMs: crowdedAnswerMs,
           after(ms, call) {
             const timer = setTimeout(call, ms);
             return () => clearTimeout(timer);

@@ -312,7 +312,8 @@ describe('a message counts as acknowledged', () => {
     expect(it.acknowledged).toEqual([]);
     isBroken = false;
     await it.until(second, received(1), 'delivered');
-    expect(it.acknowledged).toEqual([received(1).subject]);
+    // That it has it is on record before it is told on.
+    await expect.poll(() => it.acknowledged, { timeout: WAIT_MS }).toEqual([received(1).subject]);
   });
 
   test('without those that are deleted meanwhile; and what is told of it can be told again after a fault', async () => {

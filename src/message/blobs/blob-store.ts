@@ -35,6 +35,8 @@ export interface BlobStore {
   write(name: BlobName, source: AsyncIterable<Uint8Array> | Iterable<Uint8Array>): Promise<void>;
   /** The blob's bytes, or those of a range within it; null where there is no such blob. */
   open(name: BlobName, range?: ByteRange): Promise<Readable | null>;
+  /** The bytes of a range within it, in memory: for few of them, as a stream costs more than they do. Null where there is no such blob. */
+  read(name: BlobName, range: ByteRange): Promise<Buffer | null>;
   /** Its last bytes, all of a shorter one; null where there is no such blob. */
   readTail(name: BlobName, bytes: number): Promise<Buffer | null>;
   has(name: BlobName): Promise<boolean>;

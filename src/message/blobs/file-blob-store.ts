@@ -10,7 +10,7 @@ import { buffer } from 'node:stream/consumers';
 import { dirname, join, resolve } from 'node:path';
 import { checkName, checkRange, isTenant, readName } from './blob-name.ts';
 import { gatherPieces } from './blob-pieces.ts';
-import type { BlobName, BlobStore, ListedBlob } from './blob-store.ts';
+import type { BlobName, BlobStore, ByteRange, ListedBlob } from './blob-store.ts';
 import { checkFreeSpace, guardFileSystem, isMissing } from './file-system-error.ts';
 import { fileLimits, settledFoldersMax } from './limits.ts';
 
@@ -55,6 +55,14 @@ export function createFileBlobStore(folder: string, options: FileBlobStoreOption
       return guardFileSystem(async () => {
         const file = await open(path, 'r').catch(nullIfMissing);
         return file && file.createReadStream(range);
+      });
+    },
+    async read(name, range) {
+      checkRange(range);
+      const path = pathOf(name);
+      return guardFileSystem(async () => {
+        const file = await open(path, 'r').catch(nullIfMissing);
+        return file && readRange(file, range);
       });
     },
     async readTail(name, bytes) {
@@ -139,6 +147,22 @@ export function createFileBlobStore(folder: string, options: FileBlobStoreOption
     await syncAncestors(path, isAboveRoot ? dirname(created) : root);
     if (settled.size >= settledFoldersMax) settled.clear();
     settled.add(path);
+  }
+}
+
+/** Fewer bytes where the file ends before. It is closed. */
+async function readRange(file: FileHandle, { start, end }: ByteRange): Promise<Buffer> {
+  try {
+    const bytes = Buffer.allocUnsafe(end - start + 1);
+    let filled = 0;
+    while (filled < bytes.length) {
+      const { bytesRead } = await file.read(bytes, filled, bytes.length - filled, start + filled);
+      if (bytesRead === 0) break;
+      filled += bytesRead;
+    }
+    return bytes.subarray(0, filled);
+  } finally {
+    await file.close();
   }
 }
 

@@ -1,7 +1,7 @@
 /** A blob store that tells how long it takes. Of what is opened that is until its first bytes may be read, as the rest is at its reader's pace. */
 import type { BlobStore } from './blob-store.ts';
 
-export type BlobOperation = 'write' | 'open' | 'read_tail' | 'has' | 'delete';
+export type BlobOperation = 'write' | 'open' | 'read' | 'read_tail' | 'has' | 'delete';
 
 export type ObserveBlob = (operation: BlobOperation, outcome: 'ok' | 'failed', ms: number) => void;
 
@@ -21,6 +21,7 @@ export function observeBlobs(store: BlobStore, observe: ObserveBlob, clock: { no
     check: () => store.check(),
     write: (name, source) => timed('write', () => store.write(name, source)),
     open: (name, range) => timed('open', () => store.open(name, range)),
+    read: (name, range) => timed('read', () => store.read(name, range)),
     readTail: (name, bytes) => timed('read_tail', () => store.readTail(name, bytes)),
     has: (name) => timed('has', () => store.has(name)),
     delete: (name) => timed('delete', () => store.delete(name)),

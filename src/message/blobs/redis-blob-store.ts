@@ -60,13 +60,11 @@ export function createRedisBlobStore(redis: Redis, options: RedisBlobStoreOption
       const found = await guardRedis(() => openBlob(redis, key, start, end));
       return found && Readable.from(found, { objectMode: false });
     },
-    async readTail(name, bytes) {
-      const key = keyOf(name);
-      return guardRedis(async () => {
-        const tail = await redis.getrangeBuffer(key, -bytes, -1);
-        return tail.length > 0 || (await redis.exists(key)) === 1 ? tail : null;
-      });
+    async read(name, range) {
+      checkRange(range);
+      return readSome(keyOf(name), range.start, range.end);
     },
+    readTail: async (name, bytes) => readSome(keyOf(name), -bytes, -1),
     async has(name) {
       const key = keyOf(name);
       return guardRedis(async () => (await redis.exists(key)) === 1);
@@ -78,6 +76,13 @@ export function createRedisBlobStore(redis: Redis, options: RedisBlobStoreOption
     list: (beforeMs) => listBlobs(redis, beforeMs),
     discardUnfinished,
   };
+
+  async function readSome(key: string, start: number, end: number): Promise<Buffer | null> {
+    return guardRedis(async () => {
+      const bytes = await redis.getrangeBuffer(key, start, end);
+      return bytes.length > 0 || (await redis.exists(key)) === 1 ? bytes : null;
+    });
+  }
 
   async function put(name: BlobName, piece: Buffer): Promise<void> {
     if (piece.length > blobBytesMax) throw refusal(REFUSALS.tooLarge);

@@ -59,6 +59,10 @@ export function createS3BlobStore(options: S3BlobStoreOptions): BlobStore {
       if (failure) throw failure.error;
     },
     open,
+    async read(name, range) {
+      const stream = await open(name, range);
+      return stream && buffer(stream);
+    },
     async readTail(name, bytes) {
       // Not every server knows a range that counts from the end.
       const size = await sizeOf(name);

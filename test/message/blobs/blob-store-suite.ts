@@ -82,8 +82,11 @@ export function describeBlobStore(title: string, create: () => Promise<BlobStore
 
     test('gives a range of a blob, both ends included, as far as the blob goes', async () => {
       await store.write(NAME, chunks('0123456789'));
-      const range = async (start: number, end: number): Promise<string> =>
-        (await buffer((await store.open(NAME, { start, end }))!)).toString();
+      const range = async (start: number, end: number): Promise<string> => {
+        const streamed = await buffer((await store.open(NAME, { start, end }))!);
+        expect(await store.read(NAME, { start, end })).toEqual(streamed);
+        return streamed.toString();
+      };
       expect(await range(0, 0)).toBe('0');
       expect(await range(3, 6)).toBe('3456');
       expect(await range(9, 9)).toBe('9');
@@ -92,6 +95,7 @@ export function describeBlobStore(title: string, create: () => Promise<BlobStore
       expect(await range(10, 10)).toBe('');
       expect(await range(1_000, 2_000)).toBe('');
       expect(await store.open({ ...NAME, id: 'blb_none' }, { start: 0, end: 1 })).toBeNull();
+      expect(await store.read({ ...NAME, id: 'blb_none' }, { start: 0, end: 1 })).toBeNull();
     });
 
     test('gives the last bytes of a blob, all of a shorter one', async () => {
