@@ -5,6 +5,7 @@
 import { Ajv2020, type ErrorObject } from 'ajv/dist/2020.js';
 import { resolve } from 'node:path';
 import { AppError } from '../errors.ts';
+import { toRedis, wrongRedis, type RedisSettings } from './redis-settings.ts';
 import { settingsSchema, type Settings } from './settings.ts';
 
 export type Role = 'all' | 'api' | 'worker';
@@ -36,7 +37,8 @@ export interface Config {
   readonly dataDir: string;
   readonly blobs: BlobSettings;
   readonly egressAllow: string;
-  readonly redisUrl: string | undefined;
+  /** Undefined for the embedded Redis. */
+  readonly redis: RedisSettings | undefined;
   /** How many replicas must have what is stored before it is deleted upstream. */
   readonly redisReplicas: number;
   readonly redisServer: string | undefined;
@@ -76,6 +78,7 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>): C
     ...unknownNames(env),
     ...missingKeys(settings),
     ...doubledKeys(settings),
+    ...wrongRedis(settings),
     ...unreadableUrls(settings),
     ...wrongBlobStore(settings),
   );
@@ -97,7 +100,7 @@ function toConfig(settings: Settings): Config {
     dataDir: resolve(settings.POPBRIDGE_DATA_DIR),
     blobs: Object.freeze(toBlobs(settings)),
     egressAllow: settings.POPBRIDGE_EGRESS_ALLOW,
-    redisUrl: settings.REDIS_URL,
+    redis: toRedis(settings),
     redisReplicas: settings.POPBRIDGE_REDIS_REPLICAS,
     redisServer: settings.POPBRIDGE_REDIS_SERVER,
     fetchConcurrency: settings.POPBRIDGE_FETCH_CONCURRENCY,
@@ -183,15 +186,8 @@ function doubledKeys(settings: Record<string, unknown>): string[] {
 }
 
 /** Beyond what the schema's patterns can say, so that nothing is refused twice. */
-function unreadableUrls({
-  REDIS_URL: redis,
-  POPBRIDGE_PUBLIC_URL: own,
-  POPBRIDGE_S3_ENDPOINT: s3,
-}: Record<string, unknown>): string[] {
+function unreadableUrls({ POPBRIDGE_PUBLIC_URL: own, POPBRIDGE_S3_ENDPOINT: s3 }: Record<string, unknown>): string[] {
   const problems: string[] = [];
-  if (typeof redis === 'string' && /^rediss?:/.test(redis) && !URL.canParse(redis)) {
-    problems.push('REDIS_URL is not a valid URL (special characters in a password must be percent-encoded)');
-  }
   if (typeof own === 'string' && PUBLIC_URL.test(own) && !URL.canParse(own)) {
     problems.push('POPBRIDGE_PUBLIC_URL is not a valid URL');
   }

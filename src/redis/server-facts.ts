@@ -14,6 +14,8 @@ export interface ServerFacts {
   /** A sync of the append-only file has begun and not ended. */
   isSyncing: boolean;
   evictionPolicy: string;
+  /** It follows another one, and takes no writes. */
+  isReplica: boolean;
   /** Those that are connected, and have caught up once. */
   replicas: number;
 }
@@ -40,6 +42,7 @@ export async function readServerFacts(redis: Redis): Promise<ServerFacts> {
     lastWriteOk: (fields.get('aof_last_write_status') ?? 'ok') === 'ok',
     isSyncing: (fields.get('aof_pending_bio_fsync') ?? '0') !== '0',
     evictionPolicy: fields.get('maxmemory_policy') ?? 'noeviction',
+    isReplica: fields.get('role') === 'slave',
     replicas: [...fields].filter(([name, value]) => /^slave\d+$/.test(name) && value.includes('state=online')).length,
   };
 }

@@ -1,7 +1,7 @@
 /** Deliveries as the API sees them: found, listed, and sent again. What is sent again is the same delivery, with its attempts. */
-import type { Redis } from 'ioredis';
 import { AppError } from '../errors.ts';
 import { readDeliveryId } from '../identity.ts';
+import type { RedisClient } from '../redis/client.ts';
 import { webhookKeys } from '../redis/keys.ts';
 import { defineScript } from '../redis/script.ts';
 import { decodeDelivery, encodeDelivery, type Delivery, type DeliveryState } from './delivery-record.ts';
@@ -52,7 +52,7 @@ const requeueOne = defineScript(`
   redis.call('ZREM', KEYS[3], ARGV[1])
   return 1`);
 
-export function createDeliveryService(redis: Redis, ports: DeliveryServicePorts): DeliveryService {
+export function createDeliveryService(redis: RedisClient, ports: DeliveryServicePorts): DeliveryService {
   const { clock, webhooks, due } = ports;
   const keysOf = ({ tenant, id }: WebhookRef) => webhookKeys(tenant, id);
 
@@ -137,7 +137,7 @@ interface Place {
 
 /** The next places of the log behind the cursor, the newest first. */
 async function readLog(
-  redis: Redis,
+  redis: RedisClient,
   { tenant, id }: WebhookRef,
   { sinceMs, untilMs }: DeliveryFilter,
   cursor: string | null,

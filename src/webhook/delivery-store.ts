@@ -4,8 +4,8 @@
  *
  * One worker at a time delivers to a webhook. What it writes is refused once another has taken over.
  */
-import type { Redis } from 'ioredis';
 import type { EventRef } from '../event/event.ts';
+import type { RedisClient } from '../redis/client.ts';
 import { webhookKeys, webhookLineKey } from '../redis/keys.ts';
 import { defineScript } from '../redis/script.ts';
 import { decodeDelivery, encodeDelivery, type Delivery } from './delivery-record.ts';
@@ -116,7 +116,7 @@ const dropOne = defineScript(`
 
 const LINE = 'line:';
 
-export function createDeliveryStore(redis: Redis): DeliveryStore {
+export function createDeliveryStore(redis: RedisClient): DeliveryStore {
   const keysOf = ({ tenant, id }: WebhookRef) => webhookKeys(tenant, id);
   const lineKeyOf = ({ tenant, id }: WebhookRef, member: string) =>
     webhookLineKey(tenant, id, member.startsWith(LINE) ? member.slice(LINE.length) : '');

@@ -1,8 +1,8 @@
 /** The webhook queue in BullMQ: one job per delivery, ids only. */
 import { Queue } from 'bullmq';
-import type { Redis } from 'ioredis';
 import type { Logger } from 'pino';
 import type { EventRef } from '../event/event.ts';
+import type { RedisClient } from '../redis/client.ts';
 import { queuePrefix } from '../redis/keys.ts';
 import { openQueue } from '../redis/queue.ts';
 import { attemptsMax, eventsMax, jobKeep, ownFaultDelayMs } from './limits.ts';
@@ -18,7 +18,7 @@ export interface WebhookQueue {
 
 /** @throws AppError `storage_unavailable`. */
 export async function createWebhookQueue(
-  redis: Redis,
+  redis: RedisClient,
   subscriptions: SubscriptionStore,
   logger: Logger,
 ): Promise<WebhookQueue> {

@@ -2,7 +2,7 @@
  * The webhook of a fetch and the state of its deliveries. All keys share the fetch's slot, so that a delivery's state and
  * the counts change together.
  */
-import type { Redis } from 'ioredis';
+import type { RedisClient } from '../redis/client.ts';
 import { fetchKeys } from '../redis/keys.ts';
 import { defineScript } from '../redis/script.ts';
 import { openSealed, sealedField, type SealedValue, type ValueSealer } from '../redis/sealed-value.ts';
@@ -75,7 +75,7 @@ const writeFailure = defineScript(`
   redis.call('HSET', KEYS[1], 'lastFailure', ARGV[1])
   return 1`);
 
-export function createSubscriptionStore(redis: Redis, sealer: ValueSealer): SubscriptionStore {
+export function createSubscriptionStore(redis: RedisClient, sealer: ValueSealer): SubscriptionStore {
   const keysOf = ({ tenant, id }: FetchRef) => fetchKeys(tenant, id);
   const contextOf = ({ tenant, id }: FetchRef): string[] => [tenant, id, 'webhook-secret'];
   const toValue = (ref: FetchRef, sealed: string): SealedValue =>

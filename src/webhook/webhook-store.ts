@@ -2,8 +2,8 @@
  * The webhooks of a tenant in Redis: all records in one hash, as every event is held against all of them, and what is secret in
  * another, sealed. Both are in one slot and change together.
  */
-import type { Redis } from 'ioredis';
 import { AppError } from '../errors.ts';
+import type { RedisClient } from '../redis/client.ts';
 import { webhooksKeys } from '../redis/keys.ts';
 import { defineScript } from '../redis/script.ts';
 import { openSealed, sealedField, type SealedValue, type ValueSealer } from '../redis/sealed-value.ts';
@@ -51,7 +51,7 @@ const replaceOne = defineScript(`
   redis.call('HSET', KEYS[1], ARGV[1], ARGV[3])
   return 1`);
 
-export function createWebhookStore(redis: Redis, sealer: ValueSealer): WebhookStore {
+export function createWebhookStore(redis: RedisClient, sealer: ValueSealer): WebhookStore {
   const contextOf = ({ tenant, id }: WebhookRef): string[] => [tenant, id, 'webhook-secrets'];
   const seal = (ref: WebhookRef, secrets: WebhookSecrets): string =>
     sealer.seal(JSON.stringify(secrets), contextOf(ref));

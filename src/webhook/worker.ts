@@ -1,8 +1,8 @@
 /** The webhook worker in BullMQ: a failed attempt fails the job, and BullMQ retries it after the pause that was decided. */
 import { DelayedError, Worker } from 'bullmq';
-import type { Redis } from 'ioredis';
 import type { Logger } from 'pino';
 import type { EventRef } from '../event/event.ts';
+import type { RedisClient } from '../redis/client.ts';
 import { queuePrefix } from '../redis/keys.ts';
 import { closeWithin } from '../redis/queue.ts';
 import type { NextAttempt } from './delivery.ts';
@@ -24,7 +24,7 @@ export interface WebhookWorker {
 
 export interface WebhookWorkerOptions {
   /** A connection that waits for Redis to come back. */
-  blocking: Redis;
+  blocking: RedisClient;
   concurrency: number;
   attempt(event: EventRef, attempt: number): Promise<NextAttempt>;
   /** The queue has given a delivery up, as nobody else will: it must not stay pending for ever. */

@@ -31,7 +31,7 @@ describe('readConfig', () => {
       dataDir: resolve('data'),
       blobs: { kind: 'file' },
       egressAllow: '',
-      redisUrl: undefined,
+      redis: undefined,
       redisReplicas: 0,
       redisServer: undefined,
       fetchConcurrency: 20,
@@ -67,7 +67,12 @@ describe('readConfig', () => {
       POPBRIDGE_BLOB_STORE: 'redis',
       POPBRIDGE_REDIS_BLOBS_BYTES_MAX: '16777216',
       POPBRIDGE_EGRESS_ALLOW: '127.0.0.0/8:*',
-      REDIS_URL: 'rediss://user:p%40ss@redis.internal:6380/1',
+      REDIS_URL: 'rediss://user:p%40ss@sentinel-1.internal:26380/1, rediss://user:p%40ss@sentinel-2.internal/1',
+      POPBRIDGE_REDIS_MODE: 'sentinel',
+      POPBRIDGE_REDIS_SENTINEL_NAME: 'mail',
+      POPBRIDGE_REDIS_SENTINEL_USERNAME: 'asker',
+      POPBRIDGE_REDIS_SENTINEL_PASSWORD: 'open sesame',
+      POPBRIDGE_REDIS_CA_FILE: '/etc/redis-ca.pem',
       POPBRIDGE_REDIS_REPLICAS: '2',
       POPBRIDGE_REDIS_SERVER: '/opt/valkey-server',
       POPBRIDGE_FETCH_CONCURRENCY: '1000',
@@ -100,7 +105,12 @@ describe('readConfig', () => {
       dataDir: '/var/lib/popbridge',
       blobs: { kind: 'redis', bytesMax: 16_777_216 },
       egressAllow: '127.0.0.0/8:*',
-      redisUrl: 'rediss://user:p%40ss@redis.internal:6380/1',
+      redis: {
+        mode: 'sentinel',
+        urls: ['rediss://user:p%40ss@sentinel-1.internal:26380/1', 'rediss://user:p%40ss@sentinel-2.internal/1'],
+        sentinel: { name: 'mail', username: 'asker', password: 'open sesame' },
+        caFile: '/etc/redis-ca.pem',
+      },
       redisReplicas: 2,
       redisServer: '/opt/valkey-server',
       fetchConcurrency: 1000,
@@ -186,6 +196,7 @@ describe('readConfig', () => {
     ['POPBRIDGE_RETENTION_DAYS', ['0', '3651', 'forever']],
     ['POPBRIDGE_SHUTDOWN_SECONDS', ['0', '3601']],
     ['POPBRIDGE_LOG_LEVEL', ['verbose', 'INFO']],
+    ['POPBRIDGE_REDIS_MODE', ['failover', 'CLUSTER']],
     ['REDIS_URL', ['redis.internal:6379', 'http://redis.internal', 'redis://:p#ss@host:x', 'redis://host:99999']],
   ];
 
@@ -222,7 +233,70 @@ describe('readConfig', () => {
     const { POPBRIDGE_OPERATOR_KEY } = KEYS;
     const withFile = { REDIS_URL: 'redis://redis.internal', POPBRIDGE_OPERATOR_KEY, POPBRIDGE_MASTER_KEYS_FILE: '/k' };
     expect(readConfig(withFile).masterKeysFile).toBe('/k');
-    expect(readConfig({ REDIS_URL: 'redis://redis.internal', ...KEYS }).redisUrl).toBe('redis://redis.internal');
+    expect(readConfig({ REDIS_URL: 'redis://redis.internal', ...KEYS }).redis).toMatchObject({
+      mode: 'single',
+      urls: ['redis://redis.internal'],
+    });
+  });
+});
+
+describe('where Redis is', () => {
+  const ONE = 'redis://redis.internal';
+  const SENTINEL = { POPBRIDGE_REDIS_MODE: 'sentinel', POPBRIDGE_REDIS_SENTINEL_NAME: 'mail' };
+  const contradictions: [Record<string, string>, RegExp][] = [
+    [
+      { REDIS_URL: `${ONE},${ONE}` },
+      /REDIS_URL names several servers: set POPBRIDGE_REDIS_MODE to cluster or sentinel/,
+    ],
+    [
+      { REDIS_URL: ONE, POPBRIDGE_REDIS_MODE: 'sentinel' },
+      /POPBRIDGE_REDIS_SENTINEL_NAME must be set with POPBRIDGE_REDIS_MODE=sentinel/,
+    ],
+    [SENTINEL, /REDIS_URL must be set with POPBRIDGE_REDIS_MODE=sentinel/],
+    [{ POPBRIDGE_REDIS_MODE: 'cluster' }, /REDIS_URL must be set with POPBRIDGE_REDIS_MODE=cluster/],
+    [
+      { REDIS_URL: `${ONE}/1`, POPBRIDGE_REDIS_MODE: 'cluster' },
+      /REDIS_URL names a database, and a Redis Cluster has but/,
+    ],
+    [{ REDIS_URL: `${ONE}/mail` }, /REDIS_URL names a database that is no number/],
+    [
+      { REDIS_URL: `${ONE}?db=1`, POPBRIDGE_REDIS_MODE: 'cluster' },
+      /REDIS_URL may have no more than scheme, user, password, host, port and database with cluster/,
+    ],
+    [
+      { REDIS_URL: 'redis://:one@a,redis://:other@b', POPBRIDGE_REDIS_MODE: 'cluster' },
+      /REDIS_URL must be alike in scheme, user, password and database/,
+    ],
+    [
+      { ...SENTINEL, REDIS_URL: ONE, POPBRIDGE_REDIS_SENTINEL_USERNAME: 'asker' },
+      /POPBRIDGE_REDIS_SENTINEL_USERNAME is set, and POPBRIDGE_REDIS_SENTINEL_PASSWORD is not/,
+    ],
+    [
+      { REDIS_URL: ONE, POPBRIDGE_REDIS_SENTINEL_NAME: 'mail' },
+      /POPBRIDGE_REDIS_SENTINEL_NAME is set, and POPBRIDGE_REDIS_MODE is not sentinel/,
+    ],
+    [
+      { REDIS_URL: ONE, POPBRIDGE_REDIS_CA_FILE: '/ca' },
+      /POPBRIDGE_REDIS_CA_FILE is set, and REDIS_URL is not rediss:/,
+    ],
+    [{ POPBRIDGE_REDIS_CA_FILE: '/ca' }, /POPBRIDGE_REDIS_CA_FILE is set, and REDIS_URL is not$/],
+  ];
+
+  it.each(contradictions)('refuses %j in one line that says what is wrong', (env, line) => {
+    const [, ...lines] = refusal({ ...KEYS, ...env }).split('\n');
+    expect(lines).toEqual([expect.stringMatching(line)]);
+  });
+
+  it('takes a comma in a password for what it is', () => {
+    const url = 'redis://:pass,word@redis.internal';
+    expect(readConfig({ ...KEYS, REDIS_URL: url }).redis?.urls).toEqual([url]);
+  });
+
+  it('takes nodes of a cluster, one or several', () => {
+    const cluster = { ...KEYS, POPBRIDGE_REDIS_MODE: 'cluster' };
+    for (const urls of [[ONE], [`${ONE}:7000`, 'redis://[::1]:7001']]) {
+      expect(readConfig({ ...cluster, REDIS_URL: urls.join(',') }).redis).toMatchObject({ mode: 'cluster', urls });
+    }
   });
 });
 
