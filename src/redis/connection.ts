@@ -132,7 +132,8 @@ export async function connectRedis(redis: RedisClient, place: RedisPlace): Promi
 async function checkKind(redis: RedisClient, place: RedisPlace): Promise<void> {
   const mode = typeof place === 'string' ? 'single' : place.mode;
   if (mode === 'cluster') return;
-  const [, kind] = /^redis_mode:(cluster|sentinel)/m.exec(await redis.info('server')) ?? [];
+  // Valkey names itself another way.
+  const [, kind] = /^(?:redis|server)_mode:(cluster|sentinel)/m.exec(await redis.info('server')) ?? [];
   if (kind === undefined) return;
   const leads = mode === 'single' ? 'REDIS_URL leads' : 'The sentinels lead';
   const found = kind === 'cluster' ? 'a node of a Redis Cluster' : 'a sentinel';

@@ -13,6 +13,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import type { components } from '../../src/contract.gen.ts';
 import { createContractChecker } from './contract.ts';
+import type { RedisGroup } from './redis-nodes.ts';
 import type { TestRedis } from './redis.ts';
 
 export type FetchBody = components['schemas']['Fetch'];
@@ -35,7 +36,7 @@ export interface ServiceOptions {
   /** The caller's, and not removed. A new one in the temporary folder, removed by `close`, unless given. */
   readonly dataDir?: string;
   /** Instead of the embedded Redis. */
-  readonly redis?: Pick<TestRedis, 'socketPath'>;
+  readonly redis?: Pick<TestRedis, 'socketPath'> | Pick<RedisGroup, 'env'>;
 }
 
 export interface ApiOptions {
@@ -220,8 +221,12 @@ export function serviceEnv(dataDir: string, redis: ServiceOptions['redis']): Rec
     // All servers of tests are on one host.
     POPBRIDGE_HOST_CONNECTIONS: '1000',
     POPBRIDGE_HOST_LOGINS_PER_SECOND: '1000',
-    ...(redis && { REDIS_URL: `redis://localhost?path=${redis.socketPath}`, POPBRIDGE_MASTER_KEYS: MASTER_KEYS }),
+    ...(redis && { ...redisEnv(redis), POPBRIDGE_MASTER_KEYS: MASTER_KEYS }),
   };
+}
+
+function redisEnv(redis: NonNullable<ServiceOptions['redis']>): Readonly<Record<string, string>> {
+  return 'env' in redis ? redis.env : { REDIS_URL: `redis://localhost?path=${redis.socketPath}` };
 }
 
 interface RawResponse {
