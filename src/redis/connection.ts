@@ -8,6 +8,7 @@ import type { Logger } from 'pino';
 import { AppError, toError } from '../errors.ts';
 import { pingMasters, type RedisClient } from './client.ts';
 import { clusterLimits, connectionLimits } from './limits.ts';
+import { LastingSentinelConnector } from './sentinel-connector.ts';
 import { describePlace, type Address, type RedisPlace } from './place.ts';
 
 /**
@@ -79,7 +80,7 @@ function create(place: RedisPlace, { enableOfflineQueue, ...variation }: Variati
     ...lasting,
     ...login,
     name,
-    sentinels: sentinels.map((sentinel) => ({ ...sentinel })),
+    sentinels: [...sentinels],
     ...(username !== undefined && { sentinelUsername: username }),
     ...(password !== undefined && { sentinelPassword: password }),
     ...(login.tls && { sentinelTLS: login.tls, enableTLSForSentinelMode: true }),
@@ -87,6 +88,7 @@ function create(place: RedisPlace, { enableOfflineQueue, ...variation }: Variati
     sentinelCommandTimeout: connectionLimits.connectTimeoutMs,
     // As with a cluster: the sentinels tell when there is a new master.
     failoverDetector: true,
+    Connector: LastingSentinelConnector,
   });
 }
 

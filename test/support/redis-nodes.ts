@@ -87,7 +87,7 @@ export async function startCluster(serverPath?: string): Promise<RedisGroup> {
 }
 
 async function meet(client: Redis, other: RedisNode): Promise<void> {
-  const [, bus = ''] = (await other.client.config('GET', 'cluster-port')) as string[];
+  const [, bus = ''] = await other.client.config('GET', 'cluster-port');
   await client.call('CLUSTER', 'MEET', HOST, other.port, bus);
 }
 

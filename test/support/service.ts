@@ -106,7 +106,8 @@ const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 /** Resolves when the service is ready. Throws, with all output, when it ends before. */
 export async function startService(options: ServiceOptions = {}): Promise<Service> {
   const dataDir = options.dataDir ?? (await mkdtemp(join(tmpdir(), 'popbridge-service-')));
-  const env = { ...serviceEnv(dataDir, options.redis), ...options.env };
+  const group = options.redis || options.dataDir ? null : await startWantedRedis();
+  const env = { ...serviceEnv(dataDir, options.redis ?? group ?? undefined), ...options.env };
   const operatorKey = env['POPBRIDGE_OPERATOR_KEY'] ?? OPERATOR_KEY;
   const child = spawn(process.execPath, ['src/main.ts'], { cwd: ROOT, env, stdio: ['ignore', 'pipe', 'pipe'] });
   const killChild = (): void => void child.kill('SIGKILL');
@@ -148,6 +149,7 @@ export async function startService(options: ServiceOptions = {}): Promise<Servic
       await exited;
       clearTimeout(timer);
     }
+    await group?.close();
     // The embedded Redis of a killed service ends by itself, a moment later, and may still write meanwhile.
     if (!options.dataDir) await rm(dataDir, { recursive: true, force: true, maxRetries: 20, retryDelay: 100 });
   }
@@ -205,6 +207,14 @@ export async function startService(options: ServiceOptions = {}): Promise<Servic
     },
     close,
   };
+}
+
+/** In place of the embedded Redis, for runs of tests on another kind: POPBRIDGE_TEST_REDIS is `cluster`, `sentinel` or `valkey`. */
+async function startWantedRedis(): Promise<RedisGroup | null> {
+  const kind = process.env['POPBRIDGE_TEST_REDIS'];
+  if (kind === undefined) return null;
+  const { startRedisKind } = await import('./redis-kinds.ts');
+  return startRedisKind(kind);
 }
 
 /** Nothing of the caller's own settings gets through, but for the Redis binary that the global set-up has found. */
