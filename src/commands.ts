@@ -1,6 +1,5 @@
 /** The composition root of the command line: what a command needs of the service's parts, opened and closed for it alone. */
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Redis } from 'ioredis';
 import { countSealed, rotateKeys } from './cli/key-rotation.ts';
 import { runProgram } from './cli/program.ts';
 import { createSealedPlaces } from './cli/sealed-places.ts';
@@ -11,7 +10,8 @@ import { createSealer, makeMasterKey, type Sealer } from './mailbox/sealing.ts';
 import type { BlobStore } from './message/blobs/blob-store.ts';
 import { createBlobStore } from './message/blobs/blob-store-choice.ts';
 import { createMessageStore, type MessageStorePorts } from './message/message-store.ts';
-import { startEmbedded, type AppOptions, type Closer } from './parts.ts';
+import { findRedis, type AppOptions, type Closer } from './parts.ts';
+import type { RedisClient } from './redis/client.ts';
 import { connectRedis, openRedis } from './redis/connection.ts';
 import { openData } from './redis/data-version.ts';
 import { createDurability } from './redis/durability.ts';
@@ -59,7 +59,7 @@ export function runCommand(
 }
 
 interface Stores {
-  redis: Redis;
+  redis: RedisClient;
   blobs: BlobStore;
   sealer: Sealer;
   options: AppOptions;
@@ -71,10 +71,10 @@ async function withStores<T>(options: AppOptions, work: (stores: Stores) => Prom
   const sealer = createSealer(master.value, master.place);
   const closers: Closer[] = [];
   try {
-    const address = config.redisUrl ?? (await startEmbedded(options, (closer) => closers.push(closer)));
-    const redis = openRedis(address, logger);
+    const place = await findRedis(options, (closer) => closers.push(closer));
+    const redis = openRedis(place, logger);
     closers.push(() => redis.disconnect());
-    await connectRedis(redis, config.redisUrl ? new URL(config.redisUrl).host : address);
+    await connectRedis(redis, place);
     await openData(redis, logger);
     const blobs = createBlobStore(config.blobs, { redis, dataDir: config.dataDir });
     return await work({ redis, blobs, sealer, options });

@@ -2,7 +2,6 @@
 import { randomUUID } from 'node:crypto';
 import { availableParallelism } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Redis } from 'ioredis';
 import type { Logger } from 'pino';
 import { createSignedLinks, type SignedLinks } from './access/signed-links.ts';
 import type { Config } from './config/config.ts';
@@ -30,7 +29,9 @@ import { createSealer, parseMasterKeys } from './mailbox/sealing.ts';
 import { createBlobStore } from './message/blobs/blob-store-choice.ts';
 import { createMessageStore, type MessageStore } from './message/message-store.ts';
 import { createMimePool, type MimePool } from './mime/pool.ts';
+import { mastersOf, pingMasters, type RedisClient } from './redis/client.ts';
 import { connectRedis, openBlockingRedis, openRedis } from './redis/connection.ts';
+import { readPlace, type RedisPlace } from './redis/place.ts';
 import { startEmbeddedRedis } from './redis/embedded.ts';
 import { findRedisServer } from './redis/server-binary.ts';
 import { checkData, openData } from './redis/data-version.ts';
@@ -80,11 +81,11 @@ export interface Parts extends Lifecycle {
   egress: EgressPolicy;
   /** The way of outbound HTTP. */
   https: Pick<ConnectorPorts, 'resolve' | 'proxy'>;
-  redis: Redis;
+  redis: RedisClient;
   /** Another connection like it: WAITAOF blocks all that is sent behind it. */
-  openStore(): Promise<Redis>;
+  openStore(): Promise<RedisClient>;
   /** Another connection, one that waits for Redis to come back. */
-  openBlocking(): Redis;
+  openBlocking(): RedisClient;
   records: FetchStore;
   hosts: HostSlots;
   credentials: CredentialStore;
@@ -138,23 +139,29 @@ export async function buildParts(options: AppOptions, keys: Keys, lifecycle: Lif
   if (keys.master.warning) logger.warn(keys.master.warning);
   const clock = { now: () => Date.now(), sleep: async (ms: number): Promise<void> => sleep(ms) };
 
-  const address = config.redisUrl ?? (await startEmbedded(options, onClose));
-  const openStore = async (): Promise<Redis> => {
-    const store = openRedis(address, logger);
+  const place = await findRedis(options, onClose);
+  const openStore = async (): Promise<RedisClient> => {
+    const store = openRedis(place, logger);
     onClose(() => store.disconnect());
-    await connectRedis(store, config.redisUrl ? new URL(config.redisUrl).host : address);
+    await connectRedis(store, place);
     return store;
   };
   const redis = await openStore();
-  await checkServer(redis, logger, { allowsVolatile: config.allowsVolatileRedis });
+  for (const master of mastersOf(redis).values()) {
+    await checkServer(master.redis, logger, { allowsVolatile: config.allowsVolatileRedis });
+  }
   await openData(redis, logger);
-  const openBlocking = (): Redis => {
-    const blocking = openBlockingRedis(address, logger);
+  const openBlocking = (): RedisClient => {
+    const blocking = openBlockingRedis(place, logger);
     onClose(() => blocking.disconnect());
     return blocking;
   };
 
-  const answers = async (): Promise<boolean> => (await redis.ping().catch(() => '')) === 'PONG';
+  const answers = (): Promise<boolean> =>
+    pingMasters(redis).then(
+      () => true,
+      () => false,
+    );
   const liveness = createLiveness({ clock, storageAnswers: answers, silenceMsMax: config.silenceMsMax });
   onDrain(() => liveness.close());
 
@@ -250,8 +257,10 @@ export async function buildParts(options: AppOptions, keys: Keys, lifecycle: Lif
   return parts;
 }
 
-/** Of a data folder that no other popbridge has in use. */
-export async function startEmbedded({ config, logger, env, onProgress }: AppOptions, onClose: Lifecycle['onClose']) {
+/** Where the settings say, or in a data folder that no other popbridge has in use. */
+export async function findRedis(options: AppOptions, onClose: Lifecycle['onClose']): Promise<RedisPlace> {
+  const { config, logger, env, onProgress } = options;
+  if (config.redis) return readPlace(config.redis);
   const { redisServer: configuredPath, dataDir } = config;
   const serverPath = await findRedisServer({ configuredPath, dataDir, env, onProgress });
   const embedded = await startEmbeddedRedis({ serverPath, dataDir, logger });

@@ -1,10 +1,10 @@
 /** All that is sealed under a master key, wherever it lies. What seals something at a new place is to be listed here as well. */
-import type { Redis } from 'ioredis';
 import { createCredentialStore } from '../mailbox/credentials.ts';
 import { createMailboxStore } from '../mailbox/mailbox-store.ts';
 import type { Sealer } from '../mailbox/sealing.ts';
 import type { BlobStore } from '../message/blobs/blob-store.ts';
 import { listSealedDataKeys } from '../message/data-keys.ts';
+import type { RedisClient } from '../redis/client.ts';
 import type { SealedKey } from '../redis/keys.ts';
 import { scanSealedKeys } from '../redis/sealed-keys.ts';
 import type { SealedValue } from '../redis/sealed-value.ts';
@@ -18,7 +18,7 @@ export interface SealedPlaces {
   list(place: SealedKey): Promise<SealedValue[]>;
 }
 
-export function createSealedPlaces(redis: Redis, blobs: BlobStore, sealer: Sealer): SealedPlaces {
+export function createSealedPlaces(redis: RedisClient, blobs: BlobStore, sealer: Sealer): SealedPlaces {
   const mailboxes = createMailboxStore(redis, sealer);
   // Nothing is put there: how long it would be kept does not matter.
   const credentials = createCredentialStore(redis, sealer, 1);

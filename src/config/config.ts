@@ -5,6 +5,7 @@
 import { Ajv2020, type ErrorObject } from 'ajv/dist/2020.js';
 import { resolve } from 'node:path';
 import { AppError } from '../errors.ts';
+import { toRedis, wrongRedis, type RedisSettings } from './redis-settings.ts';
 import { settingsSchema, type Settings } from './settings.ts';
 
 export type Role = 'all' | 'api' | 'worker';
@@ -40,7 +41,8 @@ export interface Config {
   readonly egressAllow: string;
   /** A URL, with the login to the proxy. */
   readonly egressProxy: string | undefined;
-  readonly redisUrl: string | undefined;
+  /** Undefined for the embedded Redis. */
+  readonly redis: RedisSettings | undefined;
   /** How many replicas must have what is stored before it is deleted upstream. */
   readonly redisReplicas: number;
   /** A Redis that loses what it holds when it is restarted will do. */
@@ -88,6 +90,7 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>): C
     ...unknownNames(env),
     ...missingKeys(settings),
     ...doubledKeys(settings),
+    ...wrongRedis(settings),
     ...unreadableUrls(settings),
     ...wrongBlobStore(settings),
   );
@@ -111,7 +114,7 @@ function toConfig(settings: Settings): Config {
     blobs: Object.freeze(toBlobs(settings)),
     egressAllow: settings.POPBRIDGE_EGRESS_ALLOW,
     egressProxy: settings.POPBRIDGE_EGRESS_PROXY,
-    redisUrl: settings.REDIS_URL,
+    redis: toRedis(settings),
     redisReplicas: settings.POPBRIDGE_REDIS_REPLICAS,
     allowsVolatileRedis: settings.POPBRIDGE_REDIS_ALLOW_VOLATILE === 'true',
     redisServer: settings.POPBRIDGE_REDIS_SERVER,
@@ -202,15 +205,11 @@ function doubledKeys(settings: Record<string, unknown>): string[] {
 
 /** Beyond what the schema's patterns can say, so that nothing is refused twice. */
 function unreadableUrls({
-  REDIS_URL: redis,
   POPBRIDGE_PUBLIC_URL: own,
   POPBRIDGE_S3_ENDPOINT: s3,
   OTEL_EXPORTER_OTLP_ENDPOINT: traces,
 }: Record<string, unknown>): string[] {
   const problems: string[] = [];
-  if (typeof redis === 'string' && /^rediss?:/.test(redis) && !URL.canParse(redis)) {
-    problems.push('REDIS_URL is not a valid URL (special characters in a password must be percent-encoded)');
-  }
   if (typeof own === 'string' && PUBLIC_URL.test(own) && !URL.canParse(own)) {
     problems.push('POPBRIDGE_PUBLIC_URL is not a valid URL');
   }

@@ -15,6 +15,7 @@ export const settingsSchema = {
     'POPBRIDGE_REDIS_BLOBS_BYTES_MAX',
     'POPBRIDGE_EGRESS_ALLOW',
     'POPBRIDGE_REDIS_ALLOW_VOLATILE',
+    'POPBRIDGE_REDIS_MODE',
     'POPBRIDGE_REDIS_REPLICAS',
     'POPBRIDGE_FETCH_CONCURRENCY',
     'POPBRIDGE_WEBHOOK_CONCURRENCY',
@@ -154,7 +155,38 @@ export const settingsSchema = {
     REDIS_URL: {
       type: 'string',
       pattern: '^rediss?://',
-      description: '`redis://` or `rediss://`; unset: the embedded Redis.',
+      description:
+        '`redis://` or `rediss://`, or several of them with commas between; unset: the embedded Redis. See [Redis](#redis).',
+    },
+    POPBRIDGE_REDIS_MODE: {
+      type: 'string',
+      enum: ['single', 'cluster', 'sentinel'],
+      default: 'single',
+      description: 'What `REDIS_URL` names: one server, nodes of a Redis Cluster, or sentinels.',
+    },
+    POPBRIDGE_REDIS_SENTINEL_NAME: {
+      type: 'string',
+      minLength: 1,
+      maxLength: 200,
+      description: 'What the sentinels call the master, as `mymaster`. Needed with `sentinel`.',
+    },
+    POPBRIDGE_REDIS_SENTINEL_USERNAME: {
+      type: 'string',
+      minLength: 1,
+      maxLength: 200,
+      description: 'The user at the sentinels. Name and password in `REDIS_URL` are for the servers that they lead to.',
+    },
+    POPBRIDGE_REDIS_SENTINEL_PASSWORD: {
+      type: 'string',
+      minLength: 1,
+      maxLength: 512,
+      description: 'The password at the sentinels.',
+    },
+    POPBRIDGE_REDIS_CA_FILE: {
+      type: 'string',
+      minLength: 1,
+      description:
+        'PEM certificates of who has signed those of Redis, for `rediss://`; unset: the authorities that Node.js trusts.',
     },
     POPBRIDGE_REDIS_ALLOW_VOLATILE: {
       type: 'string',

@@ -2,8 +2,8 @@
  * Consumers by name: what each wants of the log, and up to where it has dealt with it. Its cursor is kept here and moves when the
  * consumer says so: what was read and not acknowledged is read again.
  */
-import type { Redis } from 'ioredis';
 import { AppError } from '../errors.ts';
+import type { RedisClient } from '../redis/client.ts';
 import { eventKeys } from '../redis/keys.ts';
 import { defineScript } from '../redis/script.ts';
 import type { EventFilter } from './feed.ts';
@@ -53,7 +53,7 @@ const moveForward = defineScript(`
   if nextMs > ms or (nextMs == ms and nextNumber > number) then redis.call('HSET', KEYS[1], ARGV[1], ARGV[2]) end
   return 1`);
 
-export function createConsumerStore(redis: Redis): ConsumerStore {
+export function createConsumerStore(redis: RedisClient): ConsumerStore {
   return {
     async put(tenant, name, settings, cursor, isMoved) {
       const { consumers, cursors } = eventKeys(tenant);

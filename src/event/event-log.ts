@@ -5,7 +5,8 @@
  * An event that comes again is known by its id for a while, and is then not appended again. It knows neither who reads nor to whom
  * events are sent.
  */
-import type { ChainableCommander, Redis } from 'ioredis';
+import type { ChainableCommander } from 'ioredis';
+import type { RedisClient } from '../redis/client.ts';
 import { eventKeys } from '../redis/keys.ts';
 import { defineScript } from '../redis/script.ts';
 import type { EventRef, NewEvent } from './event.ts';
@@ -87,7 +88,7 @@ const appendEvents = defineScript(`
   redis.call('PUBLISH', ARGV[3], last)
   return sequences`);
 
-export function createEventLog(redis: Redis, { ageMs, bytes }: EventLogBounds): EventLog {
+export function createEventLog(redis: RedisClient, { ageMs, bytes }: EventLogBounds): EventLog {
   return {
     async end(tenant) {
       const last = await redis.hget(eventKeys(tenant).places, 'last');

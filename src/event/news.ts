@@ -2,7 +2,7 @@
  * Word that a tenant's log has grown. One connection to Redis for all who wait in this process, subscribed to the channels of those
  * tenants for whom somebody waits. Word may come without news, and may be lost with the connection: who waits looks from time to time.
  */
-import type { Redis } from 'ioredis';
+import type { RedisClient } from '../redis/client.ts';
 import { eventKeys } from '../redis/keys.ts';
 
 export interface Ear {
@@ -17,7 +17,7 @@ export interface News {
 }
 
 /** @param subscriber a connection of its own, which waits for Redis to come back. */
-export function createNews(subscriber: Redis): News {
+export function createNews(subscriber: RedisClient): News {
   const ears = new Map<string, Set<() => void>>();
   const tell = (channel: string): void => ears.get(channel)?.forEach((hear) => hear());
   const subscribe = (channel: string): void => {

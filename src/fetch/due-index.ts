@@ -3,7 +3,7 @@
  * a while in the same step: if the claimer dies before it has added the job, the mailbox comes due again by itself. The run that
  * ends puts the real next time, or removes a mailbox that is no more.
  */
-import type { Redis } from 'ioredis';
+import type { RedisClient } from '../redis/client.ts';
 import { dueKeys } from '../redis/keys.ts';
 import { defineScript } from '../redis/script.ts';
 import { claimMs, turnMs, turnRestMs } from './limits.ts';
@@ -49,7 +49,7 @@ const endTurn = defineScript(`
   if redis.call('GET', KEYS[1]) ~= ARGV[1] then return false end
   return redis.call('SET', KEYS[1], '', 'PX', ARGV[2])`);
 
-export function createDueIndex(redis: Redis): DueIndex {
+export function createDueIndex(redis: RedisClient): DueIndex {
   const keyOf = ({ mailbox }: MailboxRef): string => dueKeys(shardOf(mailbox)).mailboxes;
   return {
     async put(ref, dueMs) {

@@ -3,8 +3,8 @@
  *
  * A worker's writes carry the fencing token of its lease: once another worker has begun, they are refused.
  */
-import type { Redis } from 'ioredis';
 import { AppError } from '../errors.ts';
+import type { RedisClient } from '../redis/client.ts';
 import { fetchKeys, webhookKeys } from '../redis/keys.ts';
 import { defineScript } from '../redis/script.ts';
 import type { Failure, Fetch, FetchProgress, FetchRef, FetchRequest, FetchState } from './fetch.ts';
@@ -109,7 +109,7 @@ const markEntries = defineScript(`
   redis.call('PEXPIRE', KEYS[2], ARGV[2])
   return 1`);
 
-export function createFetchStore(redis: Redis): FetchStore {
+export function createFetchStore(redis: RedisClient): FetchStore {
   const keysOf = ({ tenant, id }: FetchRef) => fetchKeys(tenant, id);
   const fenced = async (done: Promise<unknown>): Promise<void> => {
     if ((await done) === 0) throw new AppError('lease_lost', 'Another worker has taken this fetch over.');

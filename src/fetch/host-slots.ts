@@ -6,7 +6,7 @@
  * Who is refused is told when to ask again, and holds nothing meanwhile. Tenants take turns: a slot that is free is kept for
  * those who wait and hold fewer, or the same and have waited longer. It limits nothing by worker: that is `tenant-share.ts`.
  */
-import type { Redis } from 'ioredis';
+import type { RedisClient } from '../redis/client.ts';
 import { hostKeys } from '../redis/keys.ts';
 import { slotKeyOf, type HostLimits } from './host-limits.ts';
 import { acquireSlot, noteAnswer, releaseSlot, renewSlot } from './host-slot-scripts.ts';
@@ -53,7 +53,7 @@ export function isBusy(answer: HostSlot | Busy): answer is Busy {
   return 'retryAfterMs' in answer;
 }
 
-export function createHostSlots(redis: Redis, options: HostSlotsOptions): HostSlots {
+export function createHostSlots(redis: RedisClient, options: HostSlotsOptions): HostSlots {
   const { limitsOf, random } = options;
   const now = (): number | '' => options.now?.() ?? '';
 

@@ -3,7 +3,7 @@
  * not all do). Each holder gets a higher fencing token than the one before, so that a late write of a holder who
  * was thought dead can be told and refused.
  */
-import type { Redis } from 'ioredis';
+import type { RedisClient } from '../redis/client.ts';
 import { leaseKeys } from '../redis/keys.ts';
 import { defineScript } from '../redis/script.ts';
 import { leaseTtlMs } from './limits.ts';
@@ -38,7 +38,7 @@ const releaseLease = defineScript(`
   if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
   return redis.call('DEL', KEYS[1])`);
 
-export function createLeases(redis: Redis): Leases {
+export function createLeases(redis: RedisClient): Leases {
   return {
     async acquire(tenant, mailboxId, owner) {
       const keys = leaseKeys(tenant, mailboxId);

@@ -4,9 +4,9 @@
  *
  * Every write carries the fencing token of the maildrop's lease, and is refused once another fetch has begun, or the mailbox is gone.
  */
-import type { Redis } from 'ioredis';
 import { AppError } from '../errors.ts';
 import { formatToken, TOKEN_BYTES } from '../mailbox/mailbox-codec.ts';
+import type { RedisClient } from '../redis/client.ts';
 import { mailboxKeys } from '../redis/keys.ts';
 import { defineScript } from '../redis/script.ts';
 import type { FetchStore } from './fetch-store.ts';
@@ -55,7 +55,7 @@ const addReleased = defineScript(`
   if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
   return redis.call('SADD', KEYS[2], ARGV[1])`);
 
-export function createMailboxLedger(redis: Redis, fetches: Pick<FetchStore, 'count'>): MailboxLedger {
+export function createMailboxLedger(redis: RedisClient, fetches: Pick<FetchStore, 'count'>): MailboxLedger {
   const keysOf = ({ tenant, mailboxId }: MailboxRef) => mailboxKeys(tenant, mailboxId);
   const fenced = async (done: Promise<unknown>): Promise<void> => {
     if ((await done) === 0) throw new AppError('lease_lost', 'Another fetch has this mailbox now, or it was deleted.');

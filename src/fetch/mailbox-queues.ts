@@ -3,8 +3,8 @@
  * ids only. The job's id is the mailbox's: however often a mailbox is added, it is queued once, until its run has ended.
  */
 import { Queue } from 'bullmq';
-import type { Redis } from 'ioredis';
 import type { Logger } from 'pino';
+import type { RedisClient } from '../redis/client.ts';
 import { queuePrefix } from '../redis/keys.ts';
 import { openQueue } from '../redis/queue.ts';
 import { eventsMax, jobAttemptsMax, jobRetryMs, mailboxShards } from './limits.ts';
@@ -26,7 +26,7 @@ export interface MailboxQueues extends Readonly<TickPorts['queues']> {
 }
 
 /** They share the connection that is given, and open none. @throws AppError `storage_unavailable`. */
-export async function createMailboxQueues(redis: Redis, logger: Logger): Promise<MailboxQueues> {
+export async function createMailboxQueues(redis: RedisClient, logger: Logger): Promise<MailboxQueues> {
   const open = (name: string): Queue<MailboxRef> => {
     const queue = new Queue<MailboxRef>(name, {
       connection: redis,

@@ -1,7 +1,7 @@
 /** The fetch queue in BullMQ, as the API uses it. Jobs hold ids only: what they stand for is in the fetch record. */
 import { Queue, QueueEvents } from 'bullmq';
-import type { Redis } from 'ioredis';
 import type { Logger } from 'pino';
+import type { RedisClient } from '../redis/client.ts';
 import { queuePrefix } from '../redis/keys.ts';
 import { closeWithin, openQueue } from '../redis/queue.ts';
 import type { FetchRef } from './fetch.ts';
@@ -24,7 +24,7 @@ export interface FetchQueue {
  * @param blocking a connection of its own for reading the queue's events.
  * @throws AppError `storage_unavailable`.
  */
-export async function createFetchQueue(redis: Redis, blocking: Redis, logger: Logger): Promise<FetchQueue> {
+export async function createFetchQueue(redis: RedisClient, blocking: RedisClient, logger: Logger): Promise<FetchQueue> {
   const prefix = queuePrefix(FETCH_QUEUE);
   const open = (): Queue<FetchRef> =>
     new Queue<FetchRef>(FETCH_QUEUE, {

@@ -1,5 +1,5 @@
 /** Whose jobs wait in a fetch queue: read off the queue itself, whose job ids begin with the tenant. */
-import type { Redis } from 'ioredis';
+import type { RedisClient } from '../redis/client.ts';
 import { queueKeys } from '../redis/keys.ts';
 import { defineScript } from '../redis/script.ts';
 import { waitingJobsMax } from './limits.ts';
@@ -24,6 +24,6 @@ const readTenants = defineScript(`
   end
   return tenants`);
 
-export async function readWaitingTenants(redis: Redis, queue: string): Promise<ReadonlySet<string>> {
+export async function readWaitingTenants(redis: RedisClient, queue: string): Promise<ReadonlySet<string>> {
   return new Set((await readTenants(redis, [queueKeys(queue).wait], [waitingJobsMax])) as string[]);
 }

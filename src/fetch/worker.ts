@@ -4,9 +4,9 @@
  * connection that blocks, as BullMQ waits for one queue at a time and each may be in another slot.
  */
 import { DelayedError, type Job } from 'bullmq';
-import type { Redis } from 'ioredis';
 import type { Logger } from 'pino';
 import { AppError } from '../errors.ts';
+import type { RedisClient } from '../redis/client.ts';
 import { closeWithin } from '../redis/queue.ts';
 import { queuePrefix } from '../redis/keys.ts';
 import { WatchedWorker } from '../redis/watched-worker.ts';
@@ -30,7 +30,7 @@ export interface FetchWorker {
 export interface FetchWorkerOptions<Ref> {
   queues: readonly string[];
   /** A connection that waits for Redis to come back. */
-  blocking: Redis;
+  blocking: RedisClient;
   /** Of all queues together, in equal shares; but each has one at least. */
   concurrency: number;
   run(ref: Ref, shutdown: AbortSignal): Promise<NextCall>;

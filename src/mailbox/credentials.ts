@@ -1,6 +1,6 @@
 /** Sealed credentials of a fetch, under a TTL: written once, opened by the worker, deleted when the fetch ends. */
-import type { Redis } from 'ioredis';
 import { AppError } from '../errors.ts';
+import type { RedisClient } from '../redis/client.ts';
 import { fetchKeys, tokenKeys } from '../redis/keys.ts';
 import { openSealed, sealedString, type SealedValue } from '../redis/sealed-value.ts';
 import type { OAuth2Credentials } from './oauth2/grant.ts';
@@ -27,7 +27,7 @@ export interface CredentialStore {
   listSealed(owner: Owner): Promise<SealedValue[]>;
 }
 
-export function createCredentialStore(redis: Redis, sealer: Sealer, ttlMs: number): CredentialStore {
+export function createCredentialStore(redis: RedisClient, sealer: Sealer, ttlMs: number): CredentialStore {
   const keyOf = ({ tenant, id }: Owner): string => fetchKeys(tenant, id).credentials;
   const contextOf = ({ tenant, id }: Owner): string[] => [tenant, id, 'credentials'];
   const seal = (owner: Owner, credentials: Credentials): string =>

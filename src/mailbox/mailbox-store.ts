@@ -2,8 +2,8 @@
  * Mailboxes in Redis: a string each, and one list of the tenant's. The string begins with the fencing token of who fetched last, so that
  * a late writer is refused, here and by the ledger's scripts.
  */
-import type { Redis } from 'ioredis';
 import { AppError } from '../errors.ts';
+import type { RedisClient } from '../redis/client.ts';
 import { mailboxesKey, mailboxKeys, maildropKey } from '../redis/keys.ts';
 import { defineScript } from '../redis/script.ts';
 import { openSealed, type SealedValue } from '../redis/sealed-value.ts';
@@ -75,7 +75,7 @@ const beginOne = defineScript(`
   redis.call('SETRANGE', KEYS[1], 0, ARGV[1])
   return 1`);
 
-export function createMailboxStore(redis: Redis, sealer: Sealer): MailboxStore {
+export function createMailboxStore(redis: RedisClient, sealer: Sealer): MailboxStore {
   const keysOf = ({ tenant, mailbox }: MailboxRef) => mailboxKeys(tenant, mailbox);
   const contextOf = ({ tenant, mailbox }: MailboxRef): string[] => [tenant, mailbox, 'credentials'];
   const seal = (ref: MailboxRef, credentials: Credentials): string =>

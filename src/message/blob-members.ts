@@ -4,7 +4,7 @@
  * A member is one storing of a message: what is stored anew under its id while the one before is deleted keeps its own place, even
  * where both have their bytes in one blob.
  */
-import type { Redis } from 'ioredis';
+import type { RedisClient } from '../redis/client.ts';
 import { blobMembersKey } from '../redis/keys.ts';
 import { defineScript } from '../redis/script.ts';
 import type { MessageIdentityFields } from './message.ts';
@@ -31,7 +31,7 @@ const leaveMember = defineScript(`
   redis.call('HDEL', KEYS[1], ARGV[1])
   return redis.call('EXISTS', KEYS[1])`);
 
-export function createBlobMembers(redis: Redis): BlobMembers {
+export function createBlobMembers(redis: RedisClient): BlobMembers {
   return {
     async add(tenant, blob, members) {
       await redis.hset(

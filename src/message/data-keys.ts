@@ -5,8 +5,8 @@
  */
 import { randomBytes } from 'node:crypto';
 import { text } from 'node:stream/consumers';
-import type { Redis } from 'ioredis';
 import { AppError } from '../errors.ts';
+import type { RedisClient } from '../redis/client.ts';
 import { dataKeysKey } from '../redis/keys.ts';
 import { openSealed, sealedField, type SealedValue, type ValueSealer } from '../redis/sealed-value.ts';
 import { dataKeyBlob, kindOf } from './blob-kinds.ts';
@@ -39,7 +39,7 @@ export interface DataKeys {
 }
 
 export interface DataKeyPorts {
-  redis: Redis;
+  redis: RedisClient;
   blobs: BlobStore;
   /** Wraps under the master key. */
   sealer: ValueSealer;
@@ -125,12 +125,12 @@ export function createDataKeys({ redis, blobs, sealer, clock }: DataKeyPorts): D
 }
 
 /** For the rotation of master keys. */
-export async function listSealedDataKeys(redis: Redis, blobs: BlobStore, tenant: string): Promise<SealedValue[]> {
+export async function listSealedDataKeys(redis: RedisClient, blobs: BlobStore, tenant: string): Promise<SealedValue[]> {
   const places = { redis, copies: createKeyCopies(blobs) };
   return (await listWrapped(redis, tenant)).map(([id, wrapped]) => toValue(places, tenant, id, wrapped));
 }
 
-async function listWrapped(redis: Redis, tenant: string): Promise<[id: string, wrapped: string][]> {
+async function listWrapped(redis: RedisClient, tenant: string): Promise<[id: string, wrapped: string][]> {
   const { current: _current, ...wrapped } = await redis.hgetall(dataKeysKey(tenant));
   return Object.entries(wrapped);
 }
@@ -146,7 +146,7 @@ async function toKey(open: () => string | Promise<string>): Promise<Buffer> {
 }
 
 interface KeyPlaces {
-  redis: Redis;
+  redis: RedisClient;
   copies: KeyCopies;
 }
 

@@ -5,7 +5,7 @@
  * A tenant's index is spread over shards by the message's id, so that no slot of Redis Cluster has to hold all of a tenant's.
  * An entry is taken out only where it stands for the record that is deleted, or one before it: a later one has a later time.
  */
-import type { Redis } from 'ioredis';
+import type { RedisClient } from '../redis/client.ts';
 import { digestsKey, expiryKey, mailboxIndexKeys, tenantIndexKeys, type MessageIndexKeys } from '../redis/keys.ts';
 import { defineScript } from '../redis/script.ts';
 import { draftAgeMsMax, indexShards } from './limits.ts';
@@ -139,7 +139,7 @@ const ID_PREFIX = 'msg_';
 /** Hex digits of a digest that tell the messages of one mailbox apart: 80 bits, and the record has the rest. */
 const DIGEST_CHARS = 20;
 
-export function createMessageIndex(redis: Redis): MessageIndex {
+export function createMessageIndex(redis: RedisClient): MessageIndex {
   const indexesOf = (tenant: string, id: string, mailboxId: string): MessageIndexKeys[] => [
     tenantIndexKeys(tenant, shardOf(id)),
     mailboxIndexKeys(tenant, mailboxId),

@@ -2,11 +2,11 @@
  * Messages: a sealed record of each in Redis, its raw bytes and parsed content sealed in the blob store. It stores, finds, lists and
  * deletes; it does not decide when, and parses nothing.
  */
-import type { Redis } from 'ioredis';
 import type { Readable } from 'node:stream';
 import { AppError } from '../errors.ts';
 import { toPublicMessage } from '../mime/public-message.ts';
 import type { ParsedMessage } from '../mime/message.ts';
+import type { RedisClient } from '../redis/client.ts';
 import { auditKey, auditSinceKey } from '../redis/keys.ts';
 import { findAttachment, type FoundAttachment } from './attachments.ts';
 import { auditBlobs, type AuditResult } from './audit.ts';
@@ -62,7 +62,7 @@ export interface MessageStore {
 }
 
 export interface MessageStorePorts extends DataKeyPorts {
-  redis: Redis;
+  redis: RedisClient;
   /** What a tenant may have; 0 is without bound. */
   quota: Usage;
   /** Told before a message is deleted by its owner, and once it is acknowledged, each time that is said. */

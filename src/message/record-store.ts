@@ -2,7 +2,7 @@
  * Records in Redis, one key each. What is written over a record that was read is written only where it still is the one that
  * was read: a sweeper and a fetch may want the same message at the same moment.
  */
-import type { Redis } from 'ioredis';
+import type { RedisClient } from '../redis/client.ts';
 import { messageKey } from '../redis/keys.ts';
 import { defineScript } from '../redis/script.ts';
 import type { SealedRecord } from './manifest.ts';
@@ -46,7 +46,7 @@ const swap = defineScript(`
   if ARGV[2] == '' then redis.call('DEL', KEYS[1]) else redis.call('SET', KEYS[1], ARGV[2]) end
   return 1`);
 
-export function createRecordStore(redis: Redis, codec: RecordCodec): RecordStore {
+export function createRecordStore(redis: RedisClient, codec: RecordCodec): RecordStore {
   const swapped = async (tenant: string, read: ReadRecord, value: Buffer | string): Promise<boolean> =>
     (await swap(redis, [messageKey(tenant, read.record.id)], [read.sealed, value])) === 1;
 

@@ -1,5 +1,5 @@
 /** The version of the data in Redis: which programs may work on it, and what is to be migrated first. */
-import type { Redis } from 'ioredis';
+import type { RedisClient } from './client.ts';
 import type { Logger } from 'pino';
 import { AppError } from '../errors.ts';
 import { dataKey } from './keys.ts';
@@ -23,7 +23,7 @@ const raiseVersion = defineScript(`
  *
  * @throws AppError `invalid_config` where the data is of a version that this program cannot read.
  */
-export async function openData(redis: Redis, logger: Logger, migrations = MIGRATIONS): Promise<void> {
+export async function openData(redis: RedisClient, logger: Logger, migrations = MIGRATIONS): Promise<void> {
   const known = migrations.length + 1;
   const found = await readDataVersion(redis);
   const reason = whyUnreadable(found, known);
@@ -42,7 +42,7 @@ export async function openData(redis: Redis, logger: Logger, migrations = MIGRAT
 }
 
 /** For readiness: a newer program may have changed the data since this one has started. `ok`, or what is wrong. */
-export async function checkData(redis: Redis, migrations = MIGRATIONS): Promise<string> {
+export async function checkData(redis: RedisClient, migrations = MIGRATIONS): Promise<string> {
   return whyUnreadable(await readDataVersion(redis), migrations.length + 1) ?? 'ok';
 }
 
@@ -52,7 +52,7 @@ function whyUnreadable({ version, readableBy }: DataVersion, known: number): str
 }
 
 /** Data without a version is of the first one. */
-async function readDataVersion(redis: Redis): Promise<DataVersion> {
+async function readDataVersion(redis: RedisClient): Promise<DataVersion> {
   const [version, readableBy] = await redis.hmget(dataKey, 'version', 'readableBy');
   return { version: Number(version ?? 1), readableBy: Number(readableBy ?? 1) };
 }

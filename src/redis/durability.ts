@@ -5,10 +5,13 @@
  * Every replica must have it in its memory (WAIT): which of them is promoted is not ours to say. Redis 7.2 and newer tell of the disk by
  * WAITAOF. On older ones two sync periods must pass, and then no sync be under way. In all cases the server must be the same process as
  * before the first write: one that was restarted, or promoted, in between may be without it.
+ *
+ * In a cluster a commit writes to many slots, and what it needs may be on each master. So all of them are asked, and they must be the
+ * same ones, all over the slots, from the first write to the last answer.
  */
 import type { ChainableCommander, Redis } from 'ioredis';
 import { AppError, toError } from '../errors.ts';
-import { durabilityKey } from './keys.ts';
+import { mastersOf, refreshMasters, type Master, type RedisClient } from './client.ts';
 import { connectionLimits } from './limits.ts';
 import { readServerFacts, readSyncPolicy, type ServerFacts } from './server-facts.ts';
 
@@ -31,58 +34,89 @@ export interface DurabilityClock {
 
 export interface DurabilityOptions {
   /** The connection whose writes are meant, where it is another one: WAIT and WAITAOF hold up all that is sent behind them. */
-  writes?: Redis;
+  writes?: RedisClient;
   /** How many replicas must have the writes; all that are connected, where these are more. None unless set. */
   replicasMin?: number;
 }
 
-export function createDurability(redis: Redis, clock: DurabilityClock, options: DurabilityOptions = {}): Durability {
+/** A master, and what it said of itself. */
+interface Reading extends Master {
+  facts: ServerFacts;
+}
+
+/** @param redis a connection of its own where `writes` is given. */
+export function createDurability(
+  redis: RedisClient,
+  clock: DurabilityClock,
+  options: DurabilityOptions = {},
+): Durability {
   const { writes = redis, replicasMin = 0 } = options;
 
   /** A connection that nobody has closed may still lead to the master of before a failover. */
-  async function readFacts(): Promise<ServerFacts> {
-    const facts = await readServerFacts(redis);
-    refuseVolatile(facts);
-    if (writes !== redis && (await readServerFacts(writes)).runId !== facts.runId) {
+  async function readMasters(): Promise<ReadonlyMap<string, Reading>> {
+    await refreshMasters(redis);
+    const masters = await readAll(redis);
+    for (const { facts } of masters.values()) refuseVolatile(facts);
+    if (writes !== redis && !areSame(await readAll(writes), masters)) {
       // Nothing is refused where nothing is written: this one would stay there for ever.
       redis.disconnect(true);
       throw notDurable('Redis is failing over: not all connections lead to the same server');
     }
-    return facts;
+    return masters;
   }
 
   return {
     async begin() {
-      const before = await readFacts();
-      if (!before.hasWaitAof && (await readSyncPolicy(redis)) === 'no') {
-        throw notDurable('Redis leaves syncing to the system (set "appendfsync everysec")');
+      const before = await readMasters();
+      for (const { redis, facts } of before.values()) {
+        if (!facts.hasWaitAof && (await readSyncPolicy(redis)) === 'no') {
+          throw notDurable('Redis leaves syncing to the system (set "appendfsync everysec")');
+        }
       }
       return {
         async confirm() {
-          const { replicas } = await readFacts();
-          // One that was lost meanwhile may be promoted all the same. The next session does without it.
-          await waitForReplicas(redis, Math.max(replicasMin, before.replicas, replicas));
-          await waitForDisk(redis, before, clock);
-          if ((await readFacts()).runId !== before.runId) {
-            throw notDurable('Redis was restarted or failed over meanwhile');
-          }
+          const now = await readMasters();
+          // Before anything is waited for in vain. One that is new has what is asked of it from another.
+          if (!areSame(before, now)) throw restarted();
+          await Promise.all(
+            [...now].map(async ([name, master]) => {
+              // A replica that was lost meanwhile may be promoted all the same. The next session does without it.
+              const replicas = Math.max(replicasMin, before.get(name)?.facts.replicas ?? 0, master.facts.replicas);
+              await waitForReplicas(master, replicas);
+              await waitForDisk(master, clock);
+            }),
+          );
+          if (!areSame(before, await readMasters())) throw restarted();
         },
       };
     },
   };
 }
 
-function refuseVolatile({ appendOnly, lastWriteOk }: ServerFacts): void {
+async function readAll(client: RedisClient): Promise<ReadonlyMap<string, Reading>> {
+  const readings = [...mastersOf(client)].map(
+    async ([name, master]) => [name, { ...master, facts: await readServerFacts(master.redis) }] as const,
+  );
+  return new Map(await Promise.all(readings));
+}
+
+function areSame(some: ReadonlyMap<string, Reading>, others: ReadonlyMap<string, Reading>): boolean {
+  const isSame = ([name, { facts }]: [string, Reading]): boolean => others.get(name)?.facts.runId === facts.runId;
+  return some.size === others.size && [...some].every(isSame);
+}
+
+function refuseVolatile({ appendOnly, lastWriteOk, isReplica }: ServerFacts): void {
+  if (isReplica) throw notDurable('Redis is failing over: a master has become a replica');
   if (!appendOnly) throw notDurable('Redis keeps no append-only file (set "appendonly yes")');
   if (!lastWriteOk) throw notDurable('Redis could not write its append-only file');
 }
 
 /** WAIT speaks for the writes of its connection, and so for all that came before: this write comes after all that it is to cover. */
-async function waitForReplicas(redis: Redis, count: number): Promise<void> {
+async function waitForReplicas({ redis, markKey }: Master, count: number): Promise<void> {
   const [, waited] = await pipe(
     redis
       .pipeline()
-      .set(durabilityKey, '', 'PX', connectionLimits.durableTimeoutMs)
+      .set(markKey, '', 'PX', connectionLimits.durableTimeoutMs)
       .call('WAIT', count, connectionLimits.durableTimeoutMs),
     'WAIT',
   );
@@ -102,8 +136,8 @@ async function pipe(commands: ChainableCommander, name: string): Promise<unknown
   }
 }
 
-async function waitForDisk(redis: Redis, server: ServerFacts, clock: DurabilityClock): Promise<void> {
-  if (!server.hasWaitAof) {
+async function waitForDisk({ redis, markKey, facts }: Reading, clock: DurabilityClock): Promise<void> {
+  if (!facts.hasWaitAof) {
     await clock.sleep(connectionLimits.everysecTwiceMs);
     await waitForSync(redis, clock);
     return;
@@ -112,7 +146,7 @@ async function waitForDisk(redis: Redis, server: ServerFacts, clock: DurabilityC
   const [, waited] = await pipe(
     redis
       .pipeline()
-      .set(durabilityKey, '', 'PX', connectionLimits.durableTimeoutMs)
+      .set(markKey, '', 'PX', connectionLimits.durableTimeoutMs)
       .call('WAITAOF', '1', '0', connectionLimits.durableTimeoutMs),
     'WAITAOF',
   );
@@ -126,6 +160,10 @@ async function waitForSync(redis: Redis, clock: DurabilityClock): Promise<void> 
     if (waitedMs >= connectionLimits.durableTimeoutMs) throw notSynced();
     await clock.sleep(connectionLimits.syncPollMs);
   }
+}
+
+function restarted(): AppError {
+  return notDurable('Redis was restarted or failed over meanwhile');
 }
 
 function notSynced(): AppError {

@@ -313,8 +313,13 @@ export function blobDraftKey(draftId: string): string {
   return `${BLOBS}:draft:${draftId}`;
 }
 
-/** String: written and gone again when the server is asked what is on its disk. Of no tenant, as it says nothing. */
-export const durabilityKey = `${PREFIX}:{durability}:mark`;
+/**
+ * String: written and gone again when a server is asked what is on its disk. Of no tenant, as it says nothing. Among
+ * those with a number there is one for each master of a cluster.
+ */
+export function durabilityKey(number: number): string {
+  return `${PREFIX}:{durability${number === 0 ? '' : `/${number}`}}:mark`;
+}
 
 /** Hash: the version of all data here. Of no tenant. */
 export const dataKey = `${PREFIX}:{data}:version`;

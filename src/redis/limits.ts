@@ -59,11 +59,21 @@ export const connectionLimits = {
   /** A command without an answer for this long fails: a frozen Redis is a Redis that is away. */
   commandTimeoutMs: 5_000,
   reconnectDelayMs: 250,
+  /** How long the start waits for sentinels or a cluster to have a master. */
+  startTimeoutMs: 15_000,
   /** How long the disk may take: WAITAOF, or a sync that is under way. Less than `commandTimeoutMs`, to tell a slow disk from a dead server. */
   durableTimeoutMs: 4_000,
   /** Two periods of `appendfsync everysec`: where WAITAOF is missing, what is older than this is on disk. */
   everysecTwiceMs: 2_000,
   syncPollMs: 100,
+} as const;
+
+/** A Redis Cluster. */
+export const clusterLimits = {
+  /** How often it is asked who its masters are, beside whenever it says so itself. */
+  slotsRefreshMs: 5_000,
+  /** Keys that are looked at to find one which a given master has: enough for one with a thousandth of the slots. */
+  markKeysTried: 65_536,
 } as const;
 
 export const scanLimits = {

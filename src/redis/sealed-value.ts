@@ -2,7 +2,7 @@
  * Sealed values in Redis: where one lies, and how another is put in its place. Whatever was sealed under another master key than the
  * first is sealed anew when it is opened, and never over a change that somebody else has made meanwhile.
  */
-import type { Redis } from 'ioredis';
+import type { RedisClient } from './client.ts';
 import { defineScript } from './script.ts';
 
 /** Seals under the first master key, opens under each; `mailbox/sealing.ts` is one. */
@@ -33,12 +33,12 @@ const replaceField = defineScript(`
   redis.call('HSET', KEYS[1], ARGV[1], ARGV[3])
   return 1`);
 
-export function sealedString(redis: Redis, key: string, sealed: string, context: readonly string[]): SealedValue {
+export function sealedString(redis: RedisClient, key: string, sealed: string, context: readonly string[]): SealedValue {
   return { sealed, context, replace: async (next) => (await replaceString(redis, [key], [sealed, next])) === 1 };
 }
 
 export function sealedField(
-  redis: Redis,
+  redis: RedisClient,
   [key, field]: readonly [key: string, field: string],
   sealed: string,
   context: readonly string[],

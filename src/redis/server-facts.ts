@@ -16,6 +16,8 @@ export interface ServerFacts {
   isSyncing: boolean;
   /** Null where it does not say. */
   evictionPolicy: string | null;
+  /** It follows another one, and takes no writes. */
+  isReplica: boolean;
   /** Those that are connected, and have caught up once. */
   replicas: number;
 }
@@ -42,12 +44,19 @@ export async function readServerFacts(redis: Redis): Promise<ServerFacts> {
     lastWriteOk: (fields.get('aof_last_write_status') ?? 'ok') === 'ok',
     isSyncing: (fields.get('aof_pending_bio_fsync') ?? '0') !== '0',
     evictionPolicy: fields.get('maxmemory_policy') ?? null,
+    isReplica: fields.get('role') === 'slave',
     replicas: [...fields].filter(([name, value]) => /^slave\d+$/.test(name) && value.includes('state=online')).length,
   };
 }
 
 /** @returns what is in use, and what may be; 0 where that has no bound. Bytes. */
-export async function readMemory(redis: Redis): Promise<{ bytes: number; bytesMax: number }> {
+export interface ServerMemory {
+  bytes: number;
+  /** 0 where it has no bound of its own. */
+  bytesMax: number;
+}
+
+export async function readMemory(redis: Redis): Promise<ServerMemory> {
   const info = await redis.info('memory');
   const read = (name: string): number => Number(new RegExp(`^${name}:(\\d+)`, 'm').exec(info)?.[1] ?? 0);
   return { bytes: read('used_memory'), bytesMax: read('maxmemory') };

@@ -4,7 +4,7 @@
  * a crash in between leaves a state that is written anyhow when that is tried again.
  */
 import { createHash } from 'node:crypto';
-import type { Redis } from 'ioredis';
+import type { RedisClient } from './client.ts';
 import { stateKey } from './keys.ts';
 import { stateShards } from './limits.ts';
 import { defineScript } from './script.ts';
@@ -26,7 +26,7 @@ const noteOne = defineScript(`
 
 /** @param kind of what the members are. */
 export function createStateIndex<State extends string>(
-  redis: Redis,
+  redis: RedisClient,
   kind: string,
   states: readonly State[],
 ): StateIndex<State> {

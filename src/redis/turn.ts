@@ -1,5 +1,5 @@
 /** A turn that one process at a time has at something that all could do, for as long as it keeps taking it. It spares work, and is no lock. */
-import type { Redis } from 'ioredis';
+import type { RedisClient } from './client.ts';
 import { defineScript } from './script.ts';
 
 export interface Turn {
@@ -19,7 +19,7 @@ const endOne = defineScript(`
   return redis.call('DEL', KEYS[1])`);
 
 /** @param owner unique to this process. */
-export function createTurn(redis: Redis, key: string, owner: string, turnMs: number): Turn {
+export function createTurn(redis: RedisClient, key: string, owner: string, turnMs: number): Turn {
   return {
     take: async () => (await takeOne(redis, [key], [owner, turnMs])) === 1,
     async end() {

@@ -150,7 +150,7 @@ export const METRICS = [
   {
     name: 'popbridge_redis_memory_bytes',
     type: 'gauge',
-    help: "Redis's memory in use.",
+    help: "Redis's memory in use; in a cluster, that of the master which has the least left.",
     labels: {},
     isShared: true,
   },

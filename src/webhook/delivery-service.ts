@@ -1,7 +1,7 @@
 /** Deliveries as the API sees them: found, listed, and sent again. What is sent again is the same delivery, with its attempts. */
-import type { Redis } from 'ioredis';
 import { AppError } from '../errors.ts';
 import { readDeliveryId } from '../identity.ts';
+import type { RedisClient } from '../redis/client.ts';
 import { decodeDelivery, type Delivery, type DeliveryState } from './delivery-record.ts';
 import { keysOf, type DeliveryStore } from './delivery-store.ts';
 import type { DueWebhooks } from './due-webhooks.ts';
@@ -43,7 +43,7 @@ export interface DeliveryServicePorts {
   due: Pick<DueWebhooks, 'wake'>;
 }
 
-export function createDeliveryService(redis: Redis, ports: DeliveryServicePorts): DeliveryService {
+export function createDeliveryService(redis: RedisClient, ports: DeliveryServicePorts): DeliveryService {
   const { clock, webhooks, due } = ports;
 
   async function find(tenant: string, id: string): Promise<Delivery | null> {
@@ -135,7 +135,7 @@ interface Place {
 
 /** The next places of the log behind the cursor. */
 async function readLog(
-  redis: Redis,
+  redis: RedisClient,
   ref: WebhookRef,
   { sinceMs = -Infinity, untilMs = Infinity }: DeliveryFilter,
   cursor: string | null,

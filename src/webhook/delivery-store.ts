@@ -4,9 +4,9 @@
  *
  * One worker at a time delivers to a webhook. What it writes is refused once another has taken over.
  */
-import type { Redis } from 'ioredis';
 import type { EventRef } from '../event/event.ts';
 import { fetchOfWebhook } from '../identity.ts';
+import type { RedisClient } from '../redis/client.ts';
 import { webhookKeys, webhookLineKey, type WebhookKeys } from '../redis/keys.ts';
 import { defineScript } from '../redis/script.ts';
 import { decodeDelivery, encodeDelivery, type Delivery } from './delivery-record.ts';
@@ -182,7 +182,7 @@ const dropOne = defineScript(`
 
 const LINE = 'line:';
 
-export function createDeliveryStore(redis: Redis): DeliveryStore {
+export function createDeliveryStore(redis: RedisClient): DeliveryStore {
   const lineKeyOf = (ref: WebhookRef, member: string) =>
     webhookLineKey(ref.tenant, ownerOf(ref), member.startsWith(LINE) ? member.slice(LINE.length) : '');
 

@@ -3,7 +3,7 @@
  * claimer dies, it comes due again by itself. What is due of one webhook is known to its own keys; this only says where to look.
  */
 import { createHash } from 'node:crypto';
-import type { Redis } from 'ioredis';
+import type { RedisClient } from '../redis/client.ts';
 import { dueWebhooksKey } from '../redis/keys.ts';
 import { defineScript } from '../redis/script.ts';
 import { claimMs, webhookShards } from './limits.ts';
@@ -40,7 +40,7 @@ const settleOne = defineScript(`
   return 1`);
 
 /** @param random 0 to 1. */
-export function createDueWebhooks(redis: Redis, random: () => number): DueWebhooks {
+export function createDueWebhooks(redis: RedisClient, random: () => number): DueWebhooks {
   return {
     async wake(ref, atMs) {
       await wakeOne(redis, [keyOf(ref)], [memberOf(ref), atMs]);

@@ -3,7 +3,7 @@
  * any other webhook; it has its fetch's slot in Redis, is deleted with it, and expires once nothing was received for as long as its
  * messages are kept. All that can be seen of it is how its deliveries stand.
  */
-import type { Redis } from 'ioredis';
+import type { RedisClient } from '../redis/client.ts';
 import { fetchOfWebhook, webhookOfFetch } from '../identity.ts';
 import { webhookKeys } from '../redis/keys.ts';
 import { defineScript } from '../redis/script.ts';
@@ -54,7 +54,7 @@ const disableOne = defineScript(`
   if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
   return redis.call('HSETNX', KEYS[1], 'disabled', ARGV[1])`);
 
-export function createFetchWebhooks(redis: Redis, sealer: ValueSealer): FetchWebhooks {
+export function createFetchWebhooks(redis: RedisClient, sealer: ValueSealer): FetchWebhooks {
   const keysOf = ({ tenant, id }: FetchRef) => webhookKeys(tenant, id);
   const fetchOf = ({ tenant, id }: WebhookRef): FetchRef => ({ tenant, id: fetchOfWebhook(id) ?? '' });
   const contextOf = ({ tenant, id }: FetchRef): string[] => [tenant, id, 'webhook-secret'];

@@ -4,8 +4,8 @@
  * has changed.
  */
 import { randomUUID } from 'node:crypto';
-import type { Redis } from 'ioredis';
 import { AppError } from '../errors.ts';
+import type { RedisClient } from '../redis/client.ts';
 import { webhooksKeys } from '../redis/keys.ts';
 import { defineScript } from '../redis/script.ts';
 import { createStateIndex } from '../redis/state-index.ts';
@@ -72,7 +72,7 @@ const listChanged = defineScript(`
   if version ~= '' and version == ARGV[1] then return false end
   return { version, redis.call('HGETALL', KEYS[1]) }`);
 
-export function createWebhookStore(redis: Redis, sealer: ValueSealer): WebhookStore {
+export function createWebhookStore(redis: RedisClient, sealer: ValueSealer): WebhookStore {
   const contextOf = ({ tenant, id }: WebhookRef): string[] => [tenant, id, 'webhook-secrets'];
   const seal = (ref: WebhookRef, secrets: WebhookSecrets): string =>
     sealer.seal(JSON.stringify(secrets), contextOf(ref));

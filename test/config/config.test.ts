@@ -33,7 +33,7 @@ describe('readConfig', () => {
       blobs: { kind: 'file' },
       egressAllow: '',
       egressProxy: undefined,
-      redisUrl: undefined,
+      redis: undefined,
       redisReplicas: 0,
       allowsVolatileRedis: false,
       redisServer: undefined,
@@ -75,7 +75,12 @@ describe('readConfig', () => {
       POPBRIDGE_REDIS_BLOBS_BYTES_MAX: '16777216',
       POPBRIDGE_EGRESS_ALLOW: '127.0.0.0/8:*',
       POPBRIDGE_EGRESS_PROXY: 'http://ann:secret@proxy.internal:3128',
-      REDIS_URL: 'rediss://user:p%40ss@redis.internal:6380/1',
+      REDIS_URL: 'rediss://user:p%40ss@sentinel-1.internal:26380/1, rediss://user:p%40ss@sentinel-2.internal/1',
+      POPBRIDGE_REDIS_MODE: 'sentinel',
+      POPBRIDGE_REDIS_SENTINEL_NAME: 'mail',
+      POPBRIDGE_REDIS_SENTINEL_USERNAME: 'asker',
+      POPBRIDGE_REDIS_SENTINEL_PASSWORD: 'open sesame',
+      POPBRIDGE_REDIS_CA_FILE: '/etc/redis-ca.pem',
       POPBRIDGE_REDIS_REPLICAS: '2',
       POPBRIDGE_REDIS_ALLOW_VOLATILE: 'true',
       POPBRIDGE_REDIS_SERVER: '/opt/valkey-server',
@@ -114,7 +119,12 @@ describe('readConfig', () => {
       blobs: { kind: 'redis', bytesMax: 16_777_216 },
       egressAllow: '127.0.0.0/8:*',
       egressProxy: 'http://ann:secret@proxy.internal:3128',
-      redisUrl: 'rediss://user:p%40ss@redis.internal:6380/1',
+      redis: {
+        mode: 'sentinel',
+        urls: ['rediss://user:p%40ss@sentinel-1.internal:26380/1', 'rediss://user:p%40ss@sentinel-2.internal/1'],
+        sentinel: { name: 'mail', username: 'asker', password: 'open sesame' },
+        caFile: '/etc/redis-ca.pem',
+      },
       redisReplicas: 2,
       allowsVolatileRedis: true,
       redisServer: '/opt/valkey-server',
@@ -205,6 +215,7 @@ describe('readConfig', () => {
     ['POPBRIDGE_SHUTDOWN_SECONDS', ['0', '3601']],
     ['POPBRIDGE_LOG_LEVEL', ['verbose', 'INFO']],
     ['POPBRIDGE_EGRESS_PROXY', ['proxy.internal:3128', 'socks5://proxy.internal', 'ftp://ann:pw@proxy']],
+    ['POPBRIDGE_REDIS_MODE', ['failover', 'CLUSTER']],
     ['REDIS_URL', ['redis.internal:6379', 'http://redis.internal', 'redis://:p#ss@host:x', 'redis://host:99999']],
   ];
 
@@ -241,7 +252,70 @@ describe('readConfig', () => {
     const { POPBRIDGE_OPERATOR_KEY } = KEYS;
     const withFile = { REDIS_URL: 'redis://redis.internal', POPBRIDGE_OPERATOR_KEY, POPBRIDGE_MASTER_KEYS_FILE: '/k' };
     expect(readConfig(withFile).masterKeysFile).toBe('/k');
-    expect(readConfig({ REDIS_URL: 'redis://redis.internal', ...KEYS }).redisUrl).toBe('redis://redis.internal');
+    expect(readConfig({ REDIS_URL: 'redis://redis.internal', ...KEYS }).redis).toMatchObject({
+      mode: 'single',
+      urls: ['redis://redis.internal'],
+    });
+  });
+});
+
+describe('where Redis is', () => {
+  const ONE = 'redis://redis.internal';
+  const SENTINEL = { POPBRIDGE_REDIS_MODE: 'sentinel', POPBRIDGE_REDIS_SENTINEL_NAME: 'mail' };
+  const contradictions: [Record<string, string>, RegExp][] = [
+    [
+      { REDIS_URL: `${ONE},${ONE}` },
+      /REDIS_URL names several servers: set POPBRIDGE_REDIS_MODE to cluster or sentinel/,
+    ],
+    [
+      { REDIS_URL: ONE, POPBRIDGE_REDIS_MODE: 'sentinel' },
+      /POPBRIDGE_REDIS_SENTINEL_NAME must be set with POPBRIDGE_REDIS_MODE=sentinel/,
+    ],
+    [SENTINEL, /REDIS_URL must be set with POPBRIDGE_REDIS_MODE=sentinel/],
+    [{ POPBRIDGE_REDIS_MODE: 'cluster' }, /REDIS_URL must be set with POPBRIDGE_REDIS_MODE=cluster/],
+    [
+      { REDIS_URL: `${ONE}/1`, POPBRIDGE_REDIS_MODE: 'cluster' },
+      /REDIS_URL names a database, and a Redis Cluster has but/,
+    ],
+    [{ REDIS_URL: `${ONE}/mail` }, /REDIS_URL names a database that is no number/],
+    [
+      { REDIS_URL: `${ONE}?db=1`, POPBRIDGE_REDIS_MODE: 'cluster' },
+      /REDIS_URL may have no more than scheme, user, password, host, port and database with cluster/,
+    ],
+    [
+      { REDIS_URL: 'redis://:one@a,redis://:other@b', POPBRIDGE_REDIS_MODE: 'cluster' },
+      /REDIS_URL must be alike in scheme, user, password and database/,
+    ],
+    [
+      { ...SENTINEL, REDIS_URL: ONE, POPBRIDGE_REDIS_SENTINEL_USERNAME: 'asker' },
+      /POPBRIDGE_REDIS_SENTINEL_USERNAME is set, and POPBRIDGE_REDIS_SENTINEL_PASSWORD is not/,
+    ],
+    [
+      { REDIS_URL: ONE, POPBRIDGE_REDIS_SENTINEL_NAME: 'mail' },
+      /POPBRIDGE_REDIS_SENTINEL_NAME is set, and POPBRIDGE_REDIS_MODE is not sentinel/,
+    ],
+    [
+      { REDIS_URL: ONE, POPBRIDGE_REDIS_CA_FILE: '/ca' },
+      /POPBRIDGE_REDIS_CA_FILE is set, and REDIS_URL is not rediss:/,
+    ],
+    [{ POPBRIDGE_REDIS_CA_FILE: '/ca' }, /POPBRIDGE_REDIS_CA_FILE is set, and REDIS_URL is not$/],
+  ];
+
+  it.each(contradictions)('refuses %j in one line that says what is wrong', (env, line) => {
+    const [, ...lines] = refusal({ ...KEYS, ...env }).split('\n');
+    expect(lines).toEqual([expect.stringMatching(line)]);
+  });
+
+  it('takes a comma in a password for what it is', () => {
+    const url = 'redis://:pass,word@redis.internal';
+    expect(readConfig({ ...KEYS, REDIS_URL: url }).redis?.urls).toEqual([url]);
+  });
+
+  it('takes nodes of a cluster, one or several', () => {
+    const cluster = { ...KEYS, POPBRIDGE_REDIS_MODE: 'cluster' };
+    for (const urls of [[ONE], [`${ONE}:7000`, 'redis://[::1]:7001']]) {
+      expect(readConfig({ ...cluster, REDIS_URL: urls.join(',') }).redis).toMatchObject({ mode: 'cluster', urls });
+    }
   });
 });
 

@@ -8,15 +8,6 @@ import { SET_BY_THE_CHART } from './chart-docs.ts';
 import { find, podsOf, type PodOf } from './pods.ts';
 import { VALUE_SETS } from './value-sets.ts';
 
-/** Settings that the chart has and that are built beside it. Each goes from here when it is in src/config/settings.ts. */
-const ARRIVING: readonly string[] = [
-  'POPBRIDGE_REDIS_MODE',
-  'POPBRIDGE_REDIS_SENTINEL_NAME',
-  'POPBRIDGE_REDIS_SENTINEL_USERNAME',
-  'POPBRIDGE_REDIS_SENTINEL_PASSWORD',
-  'POPBRIDGE_REDIS_CA_FILE',
-];
-
 /** In the chart's list, and never given to a pod: keys are mounted, and the image has no Redis server. */
 const NEVER_SET = new Set(['POPBRIDGE_MASTER_KEYS', 'POPBRIDGE_REDIS_SERVER']);
 
@@ -66,16 +57,13 @@ describe.each(Object.keys(VALUE_SETS))('with the values for %s', (set) => {
   it('popbridge takes the environment of each of its pods', () => {
     for (const each of pods(set)) {
       const env = environmentOf(objectsOf(set), each);
-      const known = Object.fromEntries(Object.entries(env).filter(([name]) => !ARRIVING.includes(name)));
-      // The settings on this branch know one URL alone.
-      if (!SETTINGS.has('POPBRIDGE_REDIS_MODE')) known['REDIS_URL'] = known['REDIS_URL']?.split(',')[0] ?? '';
-      expect(readConfig(known)).toMatchObject({ port: 8110, dataDir: '/data' });
+      expect(readConfig(env)).toMatchObject({ port: 8110, dataDir: '/data' });
     }
   });
 
   it('every variable is a setting, of the AWS SDK, a part of one, or the user has asked for it', () => {
     const names = pods(set).flatMap((each) => Object.keys(environmentOf(objectsOf(set), each)));
-    const others = names.filter((name) => !SETTINGS.has(name) && !ARRIVING.includes(name));
+    const others = names.filter((name) => !SETTINGS.has(name));
     const allowed = new Set(['AWS_ACCESS_KEY_ID', 'AWS_SECRET_ACCESS_KEY', 'REDIS_PASSWORD', 'NODE_OPTIONS']);
     expect(others.filter((name) => !allowed.has(name))).toEqual([]);
   });
@@ -89,16 +77,12 @@ describe.each(Object.keys(VALUE_SETS))('with the values for %s', (set) => {
   });
 });
 
-it('a setting that has arrived is no longer awaited', () => {
-  expect(ARRIVING.filter((name) => SETTINGS.has(name))).toEqual([]);
-});
-
 it('every setting has a place in the chart: a value of its own, or one under settings', async () => {
   const schema = JSON.parse(await readFile(new URL('../../helm/values.schema.json', import.meta.url), 'utf8')) as {
     properties: { settings: { properties: object } };
   };
   const free = Object.keys(schema.properties.settings.properties);
-  expect([...free, ...SET_BY_THE_CHART].toSorted()).toEqual([...SETTINGS, ...ARRIVING].toSorted());
+  expect([...free, ...SET_BY_THE_CHART].toSorted()).toEqual([...SETTINGS].toSorted());
 });
 
 it('every setting that has a value of its own is given to a pod by some set', () => {

@@ -97,7 +97,7 @@ test('the layout, as it stands in the Redis of those who have upgraded', () => {
   expect(blobDraftKey('1')).toBe('pb:{blobs}:draft:1');
   expect(dueKeys(3)).toEqual({ mailboxes: 'pb:{due/3}:mailboxes', turn: 'pb:{due/3}:turn' });
   expect(queuePrefix('fetch')).toBe('pb:{queue/fetch}');
-  expect(durabilityKey).toBe('pb:{durability}:mark');
+  expect(durabilityKey(0)).toBe('pb:{durability}:mark');
 });
 
 test('the CRC16 of this test is that of Redis', async () => {

@@ -13,6 +13,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import type { components } from '../../src/contract.gen.ts';
 import { createContractChecker } from './contract.ts';
+import type { RedisGroup } from './redis-nodes.ts';
 import type { TestRedis } from './redis.ts';
 
 export type FetchBody = components['schemas']['Fetch'];
@@ -37,7 +38,7 @@ export interface ServiceOptions {
   /** Of the program: this checkout unless given. */
   readonly root?: string;
   /** Instead of the embedded Redis. */
-  readonly redis?: Pick<TestRedis, 'socketPath'>;
+  readonly redis?: Pick<TestRedis, 'socketPath'> | Pick<RedisGroup, 'env'>;
 }
 
 export interface ApiOptions {
@@ -107,7 +108,8 @@ const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 /** Resolves when the service is ready. Throws, with all output, when it ends before. */
 export async function startService(options: ServiceOptions = {}): Promise<Service> {
   const dataDir = options.dataDir ?? (await mkdtemp(join(tmpdir(), 'popbridge-service-')));
-  const env = { ...serviceEnv(dataDir, options.redis), ...options.env };
+  const group = options.redis || options.dataDir ? null : await startWantedRedis();
+  const env = { ...serviceEnv(dataDir, options.redis ?? group ?? undefined), ...options.env };
   const operatorKey = env['POPBRIDGE_OPERATOR_KEY'] ?? OPERATOR_KEY;
   const child = spawn(process.execPath, ['src/main.ts'], {
     cwd: options.root ?? ROOT,
@@ -153,6 +155,7 @@ export async function startService(options: ServiceOptions = {}): Promise<Servic
       await exited;
       clearTimeout(timer);
     }
+    await group?.close();
     // The embedded Redis of a killed service ends by itself, a moment later, and may still write meanwhile.
     if (!options.dataDir) await rm(dataDir, { recursive: true, force: true, maxRetries: 20, retryDelay: 100 });
   }
@@ -212,6 +215,14 @@ export async function startService(options: ServiceOptions = {}): Promise<Servic
   };
 }
 
+/** In place of the embedded Redis, for runs of tests on another kind: POPBRIDGE_TEST_REDIS is `cluster`, `sentinel` or `valkey`. */
+async function startWantedRedis(): Promise<RedisGroup | null> {
+  const kind = process.env['POPBRIDGE_TEST_REDIS'];
+  if (kind === undefined) return null;
+  const { startRedisKind } = await import('./redis-kinds.ts');
+  return startRedisKind(kind);
+}
+
 /** Nothing of the caller's own settings gets through, but for the Redis binary that the global set-up has found. */
 export function serviceEnv(dataDir: string, redis: ServiceOptions['redis']): Record<string, string | undefined> {
   const inherited = Object.entries(process.env).filter(
@@ -226,8 +237,12 @@ export function serviceEnv(dataDir: string, redis: ServiceOptions['redis']): Rec
     // All servers of tests are on one host.
     POPBRIDGE_HOST_CONNECTIONS: '1000',
     POPBRIDGE_HOST_LOGINS_PER_SECOND: '1000',
-    ...(redis && { REDIS_URL: `redis://localhost?path=${redis.socketPath}`, POPBRIDGE_MASTER_KEYS: MASTER_KEYS }),
+    ...(redis && { ...redisEnv(redis), POPBRIDGE_MASTER_KEYS: MASTER_KEYS }),
   };
+}
+
+function redisEnv(redis: NonNullable<ServiceOptions['redis']>): Readonly<Record<string, string>> {
+  return 'env' in redis ? redis.env : { REDIS_URL: `redis://localhost?path=${redis.socketPath}` };
 }
 
 interface RawResponse {

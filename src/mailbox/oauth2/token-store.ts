@@ -1,5 +1,5 @@
 /** Access tokens in Redis, sealed, until they expire; whose turn it is to get one; and endpoints that want to be left alone. */
-import type { Redis } from 'ioredis';
+import type { RedisClient } from '../../redis/client.ts';
 import { tokenKeys } from '../../redis/keys.ts';
 import { defineScript } from '../../redis/script.ts';
 import type { Sealer } from '../sealing.ts';
@@ -44,7 +44,7 @@ const endOwnTurn = defineScript(`
   if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
   return redis.call('DEL', KEYS[1])`);
 
-export function createTokenStore(redis: Redis, sealer: Sealer): TokenStore {
+export function createTokenStore(redis: RedisClient, sealer: Sealer): TokenStore {
   const keysOf = ({ tenant, id }: TokenOwner) => tokenKeys(tenant, id);
   const contextOf = ({ tenant, id }: TokenOwner): string[] => [tenant, id, 'access_token'];
   return {

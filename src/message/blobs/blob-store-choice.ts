@@ -1,12 +1,12 @@
 /** Which blob store is used, and of what it is made. A blob is looked for only where the setting says that it is. */
 import { join } from 'node:path';
-import type { Redis } from 'ioredis';
 import type { BlobStore } from './blob-store.ts';
 import { createFileBlobStore } from './file-blob-store.ts';
 import { redisBlobLimits } from './limits.ts';
 import { createRedisBlobStore } from './redis-blob-store.ts';
 import { createS3BlobStore } from './s3-blob-store.ts';
 import type { S3Place } from './s3-client.ts';
+import type { RedisClient } from '../../redis/client.ts';
 
 export type BlobStoreChoice =
   | { readonly kind: 'file' }
@@ -20,7 +20,7 @@ export function messageBytesMaxOf(choice: BlobStoreChoice): number {
 }
 
 export interface BlobStoreParts {
-  redis: Redis;
+  redis: RedisClient;
   dataDir: string;
 }
 

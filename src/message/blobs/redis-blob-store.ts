@@ -6,8 +6,8 @@
  */
 import { randomUUID } from 'node:crypto';
 import { Readable } from 'node:stream';
-import type { Redis } from 'ioredis';
 import { AppError, toError } from '../../errors.ts';
+import type { RedisClient } from '../../redis/client.ts';
 import { isRedisUnavailable } from '../../redis/connection.ts';
 import { blobDraftKey, blobKeys, blobStoreKeys } from '../../redis/keys.ts';
 import { blobStoreFailed } from './blob-error.ts';
@@ -24,7 +24,7 @@ export interface RedisBlobStoreOptions {
   blobBytesMax?: number;
 }
 
-export function createRedisBlobStore(redis: Redis, options: RedisBlobStoreOptions): BlobStore {
+export function createRedisBlobStore(redis: RedisClient, options: RedisBlobStoreOptions): BlobStore {
   const { bytesMax, blobBytesMax = redisBlobLimits.blobBytesMax } = options;
   const { written, drafts, bytes } = blobStoreKeys;
   const memberOf = ({ tenant, id }: BlobName): string => `${tenant}/${id}`;
@@ -158,12 +158,12 @@ export function createRedisBlobStore(redis: Redis, options: RedisBlobStoreOption
 
 /** Null where there is no such blob. The first piece comes with the answer: most reads are no longer. */
 async function openBlob(
-  redis: Redis,
+  redis: RedisClient,
   key: string,
   start: number,
   end: number,
 ): Promise<AsyncGenerator<Buffer, void> | null> {
-  // No transaction: Redis refuses them while its memory is full. What is there after the rest was there all along.
+  // No transaction: RedisClient refuses them while its memory is full. What is there after the rest was there all along.
   const asked = redis.pipeline().strlen(key).getrangeBuffer(key, start, lastOf(start, end)).exists(key);
   const answers = (await asked.exec()) ?? [];
   for (const [error] of answers) if (error) throw error;
@@ -174,7 +174,7 @@ async function openBlob(
 }
 
 async function* readPieces(
-  redis: Redis,
+  redis: RedisClient,
   key: string,
   { start, end }: ByteRange,
   first: Buffer,
@@ -192,7 +192,7 @@ function lastOf(at: number, end: number): number {
 }
 
 /** By time, each page from where the last one ended: what is deleted meanwhile shifts nothing. */
-async function* listBlobs(redis: Redis, beforeMs: number): AsyncGenerator<ListedBlob, void> {
+async function* listBlobs(redis: RedisClient, beforeMs: number): AsyncGenerator<ListedBlob, void> {
   const before = `(${beforeMs * 1000}`;
   for (let after = '-inf'; ;) {
     const page = await guardRedis(() =>
