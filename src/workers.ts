@@ -81,7 +81,7 @@ export async function startWorkers(parts: Parts): Promise<void> {
   liveness.watch('fetchWorker', fetchWorker.signMs);
   liveness.watch('webhookDispatcher', dispatcher.signMs);
   checks.set('fetchWorker', async () => (fetchWorker.isRunning() ? 'ok' : 'not running'));
-  checks.set('webhookWorker', async () => (dispatcher.isRunning() ? 'ok' : 'not running'));
+  checks.set('webhookDispatcher', async () => (dispatcher.isRunning() ? 'ok' : 'not running'));
 }
 
 function enclosuresOf({ config, clock, links, messages }: Parts): Record<PayloadForm, Enclosures> {

@@ -44,7 +44,7 @@ describe('health and contract', () => {
     );
     expect(live!.json()).toEqual({ status: 'ok', checks: {} });
     expect(started!.json()).toEqual({ status: 'ok', checks: { start: 'ok' } });
-    expect(ready!.json()).toEqual({ status: 'ok', checks: { redis: 'ok', shutdown: 'ok' } });
+    expect(ready!.json()).toEqual({ status: 'ok', checks: { redis: 'ok', data: 'ok', shutdown: 'ok' } });
     const yaml = await readFile(new URL('../../openapi/openapi.yaml', import.meta.url), 'utf8');
     expect(contract!.json()).toEqual(parse(yaml));
   });
@@ -58,7 +58,7 @@ describe('health and contract', () => {
 
   it('are all that a worker serves, beside the fetching', async () => {
     const worker = await startService({ redis, env: { POPBRIDGE_ROLE: 'worker' } });
-    const parts = ['fetchWorker', 'webhookWorker', 'webhookDispatcher', 'mailboxWorker', 'ticker'];
+    const parts = ['fetchWorker', 'webhookDispatcher', 'mailboxWorker', 'ticker'];
     expect((await worker.api('GET', '/livez')).json()).toEqual({
       status: 'ok',
       checks: Object.fromEntries(parts.map((part) => [part, 'ok'])),
@@ -69,7 +69,7 @@ describe('health and contract', () => {
     );
     expect((await worker.api('GET', '/readyz')).json()).toMatchObject({
       status: 'ok',
-      checks: { redis: 'ok', fetchWorker: 'ok', webhookWorker: 'ok' },
+      checks: { redis: 'ok', fetchWorker: 'ok', webhookDispatcher: 'ok' },
     });
     const headers = { authorization: `Bearer ${worker.operatorKey}` };
     for (const path of ['/openapi.json', '/v1/fetches', `/v1/fetches/fch_${'0'.repeat(26)}`]) {
