@@ -65,7 +65,7 @@ it(
   async () => {
     // What waits for jobs, and what asks for them; what readiness asks on, the ticks and the dispatcher go on.
     deaf.deafen(/bzpopmin|:stalled-check/i);
-    const deafParts = ['fetchWorker', 'mailboxWorker', 'webhookWorker'];
+    const deafParts = ['fetchWorker', 'mailboxWorker'];
     const checksOf = async (): Promise<Record<string, string>> =>
       ((await probe('/livez')).json() as { checks: Record<string, string> }).checks;
     const checks = await eventually(
