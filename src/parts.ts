@@ -8,7 +8,7 @@ import type { Config } from './config/config.ts';
 import { keepOperatorKey, type MadeKey } from './config/keys.ts';
 import { readMasterKeys, type MasterKeys } from './config/master-keys.ts';
 import { parseEgressAllow } from './egress/allow-rule.ts';
-import type { ConnectorPorts } from './egress/connector.ts';
+import type { HttpsRoute } from './egress/connector.ts';
 import { createEgressPolicy, type EgressPolicy } from './egress/policy.ts';
 import { createEgressProxy } from './egress/proxy.ts';
 import { createAnnouncer, type Announcer } from './event/announcer.ts';
@@ -79,8 +79,7 @@ export interface Parts extends Lifecycle {
   logger: Logger;
   clock: { now(): number; sleep(ms: number): Promise<void> };
   egress: EgressPolicy;
-  /** The way of outbound HTTP. */
-  https: Pick<ConnectorPorts, 'resolve' | 'proxy'>;
+  https: HttpsRoute;
   redis: RedisClient;
   /** Another connection like it: WAITAOF blocks all that is sent behind it. */
   openStore(): Promise<RedisClient>;

@@ -5,6 +5,7 @@
  *
  * The whole address goes to the domain's own server by https and nowhere else. Nothing is logged in to.
  */
+import type { HttpsRoute } from '../egress/connector.ts';
 import { AppError } from '../errors.ts';
 import { canonicalHost } from '../identity.ts';
 import type { LoginMethod, Provider } from '../mailbox/provider.ts';
@@ -13,16 +14,7 @@ import type { TlsMode } from '../mailbox/source.ts';
 import { parseEmailAddress, type EmailAddress } from './address.ts';
 import type { DocumentServer } from './client-config.ts';
 import { budgetMs } from './limits.ts';
-import {
-  askDocument,
-  askMx,
-  askSrv,
-  documentUrls,
-  type DnsResolver,
-  type HttpsRoute,
-  type Outcome,
-  type SrvServer,
-} from './sources.ts';
+import { askDocument, askMx, askSrv, documentUrls, type DnsResolver, type Outcome, type SrvServer } from './sources.ts';
 
 export type Origin = 'provider' | 'autoconfig' | 'srv';
 

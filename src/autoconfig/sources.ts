@@ -1,7 +1,7 @@
 /** What a domain itself says: its SRV and MX records, and the documents on its servers. Each answer says how it came about. */
 import { Resolver } from 'node:dns/promises';
 import { Agent, request } from 'undici';
-import { createCheckedConnector, type ConnectorPorts } from '../egress/connector.ts';
+import { createCheckedConnector, type HttpsRoute } from '../egress/connector.ts';
 import { AppError, toError } from '../errors.ts';
 import type { Provider } from '../mailbox/provider.ts';
 import { providerOfExchange } from '../mailbox/providers.ts';
@@ -86,8 +86,6 @@ export function documentUrls({ text, domain }: EmailAddress, port = 443): URL[] 
     new URL(`https://${domain}${at}/.well-known/autoconfig/mail/config-v1.1.xml`),
   ];
 }
-
-export type HttpsRoute = Pick<ConnectorPorts, 'resolve' | 'proxy'>;
 
 /** No redirect is followed. */
 export async function askDocument(

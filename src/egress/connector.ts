@@ -19,10 +19,14 @@ export interface Connected {
   address: string | null;
 }
 
-export interface ConnectorPorts {
+/** The way of outbound HTTP. */
+export interface HttpsRoute {
   resolve: ResolveAddresses;
   /** Null: the endpoint itself is connected to. */
   proxy: EgressProxy | null;
+}
+
+export interface ConnectorPorts extends HttpsRoute {
   timeoutMs: number;
   /** Told of each connection that was made. */
   observe?(socket: Socket, connected: Connected): void;

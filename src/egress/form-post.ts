@@ -5,7 +5,7 @@
 import { Agent, request } from 'undici';
 import { AppError, toError } from '../errors.ts';
 import { untilAborted } from '../until-aborted.ts';
-import { createCheckedConnector, type ConnectorPorts } from './connector.ts';
+import { createCheckedConnector, type HttpsRoute } from './connector.ts';
 import { formAnswerBytesMax, formConnectionsMax, formTimeoutMs } from './limits.ts';
 
 export interface FormAnswer {
@@ -25,7 +25,7 @@ export interface FormPost {
   close(): Promise<void>;
 }
 
-export interface FormPostPorts extends Pick<ConnectorPorts, 'resolve' | 'proxy'> {
+export interface FormPostPorts extends HttpsRoute {
   userAgent: string;
   /** `formTimeoutMs` unless set. */
   timeoutMs?: number;

@@ -1,6 +1,6 @@
 /** What is in a BullMQ queue, read off its keys: in constant time, and without opening it. */
 import type { RedisClient } from './client.ts';
-import { queueKeys, type QueueKeys } from './keys.ts';
+import { queueKeys } from './keys.ts';
 
 export interface QueueJobs {
   waiting: number;
@@ -9,7 +9,7 @@ export interface QueueJobs {
 }
 
 export async function countJobs(redis: RedisClient, queue: string): Promise<QueueJobs> {
-  const { wait, active, delayed }: QueueKeys = queueKeys(queue);
+  const { wait, active, delayed } = queueKeys(queue);
   const counts = await Promise.all([redis.llen(wait), redis.llen(active), redis.zcard(delayed)]);
   return { waiting: counts[0], active: counts[1], delayed: counts[2] };
 }

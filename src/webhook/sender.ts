@@ -5,7 +5,7 @@
 import { subscribe, unsubscribe } from 'node:diagnostics_channel';
 import type { Socket } from 'node:net';
 import { Agent, request } from 'undici';
-import { createCheckedConnector, type Connected, type ConnectorPorts } from '../egress/connector.ts';
+import { createCheckedConnector, type Connected, type HttpsRoute } from '../egress/connector.ts';
 import { AppError, toError } from '../errors.ts';
 import { untilAborted } from '../until-aborted.ts';
 import { readStart, type Answer, type Phases } from './answer.ts';
@@ -22,7 +22,7 @@ export interface Sender {
   close(): Promise<void>;
 }
 
-export interface SenderPorts extends Pick<ConnectorPorts, 'resolve' | 'proxy'> {
+export interface SenderPorts extends HttpsRoute {
   userAgent: string;
   /** Of one attempt; `attemptTimeoutMs` unless set. */
   timeoutMs?: number;

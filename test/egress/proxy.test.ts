@@ -1,21 +1,18 @@
 /** The way out through the operator's proxy: the real sender, and proxies that do what a real one cannot be made to do. */
-import { Resolver } from 'node:dns/promises';
 import { createServer as createHttpsServer } from 'node:https';
 import { text } from 'node:stream/consumers';
 import { setImmediate } from 'node:timers/promises';
 import { getCACertificates, setDefaultCACertificates, type TLSSocket } from 'node:tls';
 import { afterAll, afterEach, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
-import { parseEgressAllow } from '../../src/egress/allow-rule.ts';
 import { createFormPost } from '../../src/egress/form-post.ts';
-import { createEgressPolicy } from '../../src/egress/policy.ts';
 import { createEgressProxy, type EgressProxy } from '../../src/egress/proxy.ts';
 import { AppError } from '../../src/errors.ts';
 import { openBlackHole } from '../support/black-hole.ts';
 import { makeCertificates, type Certificates } from '../support/certificates.ts';
-import { startDnsServer } from '../support/dns-server.ts';
 import { startLiar, startProxy, type ProxyOptions } from '../support/proxy.ts';
 import { startTinyproxy, tinyproxyAvailable } from '../support/tinyproxy.ts';
 import { post, useSender, type SenderOptions } from '../webhook/sender-fixture.ts';
+import { judgeRebound } from './rebound-name.ts';
 
 const { listen, serveHttp, makeSender } = useSender();
 
@@ -139,16 +136,7 @@ describe('a tunnel', () => {
 
 describe('the egress policy holds in front of the proxy', () => {
   async function judged(allow: string, answers: string[]) {
-    const dns = await startDnsServer({
-      'A rebind.example': () => [answers.length > 1 ? (answers.shift() ?? '') : (answers[0] ?? '')],
-    });
-    onTestFinished(() => dns.close());
-    const resolver = new Resolver();
-    resolver.setServers([dns.address]);
-    const policy = createEgressPolicy({
-      allow: parseEgressAllow(allow),
-      resolve: async (host) => (await resolver.resolve4(host)).map((address) => ({ address })),
-    });
+    const { dns, policy } = await judgeRebound(allow, answers);
     return { dns, ...(await proxied({}, { resolve: policy.resolveWebhook })) };
   }
 

@@ -1,25 +1,13 @@
 /** A name whose answers change between the check and the connection, asked of a real name server and called by the real sender. */
-import { Resolver } from 'node:dns/promises';
-import { expect, onTestFinished, test } from 'vitest';
-import { parseEgressAllow } from '../../src/egress/allow-rule.ts';
-import { createEgressPolicy } from '../../src/egress/policy.ts';
-import { startDnsServer } from '../support/dns-server.ts';
+import { expect, test } from 'vitest';
 import { useSender } from '../webhook/sender-fixture.ts';
+import { judgeRebound } from './rebound-name.ts';
 
 const { serveHttp, makeSender } = useSender();
 
 /** @param answers to one question after the other; the last one stands. */
 async function set(allow: string, answers: string[]) {
-  const dns = await startDnsServer({
-    'A rebind.example': () => [answers.length > 1 ? (answers.shift() ?? '') : (answers[0] ?? '')],
-  });
-  onTestFinished(() => dns.close());
-  const resolver = new Resolver();
-  resolver.setServers([dns.address]);
-  const policy = createEgressPolicy({
-    allow: parseEgressAllow(allow),
-    resolve: async (host) => (await resolver.resolve4(host)).map((address) => ({ address })),
-  });
+  const { dns, policy } = await judgeRebound(allow, answers);
   const served = await serveHttp((_request, response) => void response.writeHead(204, { connection: 'close' }).end());
   const sender = makeSender({ resolve: policy.resolveWebhook, timeoutMs: 5_000 });
   const url = `http://rebind.example:${served.port}/hook`;

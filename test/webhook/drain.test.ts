@@ -1,24 +1,17 @@
 import { Webhook as Verifier } from 'standardwebhooks';
-import { afterEach, describe, expect, test } from 'vitest';
-import { startWebhookReceiver, type WebhookReceiver } from '../../src/sandbox/webhook-receiver.ts';
+import { describe, expect, test } from 'vitest';
+import type { WebhookReceiver } from '../../src/sandbox/webhook-receiver.ts';
 import { webhookKeys } from '../../src/redis/keys.ts';
 import { disabledAfterMs } from '../../src/webhook/limits.ts';
 import { useSender } from './sender-fixture.ts';
 import { received, TENANT, useDelivering } from './delivering.ts';
+import { useReceivers } from './receivers.ts';
 
 const it = useDelivering();
 const { makeSender } = useSender();
 const WAIT_MS = 15_000;
 
-const receivers: WebhookReceiver[] = [];
-afterEach(async () => {
-  for (const receiver of receivers.splice(0)) await receiver.close();
-});
-async function receive(answer?: Parameters<typeof startWebhookReceiver>[0]): Promise<WebhookReceiver> {
-  const receiver = await startWebhookReceiver(answer);
-  receivers.push(receiver);
-  return receiver;
-}
+const receive = useReceivers();
 /** Answers what is next in the list, and 204 from then on. */
 const inTurn = (answers: number[]) => ({ answer: () => answers.shift() ?? 204 });
 const subjectsAt = (receiver: WebhookReceiver) =>

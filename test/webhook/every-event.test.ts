@@ -1,5 +1,5 @@
 /** Every type of event, as it is sent: over HTTP, with the payload that is really built, and held against the contract. */
-import { afterEach, expect, test } from 'vitest';
+import { expect, test } from 'vitest';
 import type { components } from '../../src/contract.gen.ts';
 import { describeEvent, type EventFacts, type EventRef, type EventType } from '../../src/event/event.ts';
 import { EVENT_TYPES } from '../../src/event/event-types.ts';
@@ -7,11 +7,12 @@ import { buildPayload } from '../../src/event/payload.ts';
 import type { Message } from '../../src/message/message.ts';
 import { parseMessage } from '../../src/mime/parse.ts';
 import { toPublicMessage } from '../../src/mime/public-message.ts';
-import { startWebhookReceiver, type WebhookReceiver } from '../../src/sandbox/webhook-receiver.ts';
+import type { WebhookReceiver } from '../../src/sandbox/webhook-receiver.ts';
 import { disabledAfterMs } from '../../src/webhook/limits.ts';
 import { sendTest } from '../../src/webhook/trial.ts';
 import { createContractChecker } from '../support/contract.ts';
 import { received, TENANT, useDelivering } from './delivering.ts';
+import { useReceivers } from './receivers.ts';
 import { useSender } from './sender-fixture.ts';
 
 type EventBody = components['schemas']['Event'];
@@ -21,15 +22,7 @@ const { makeSender } = useSender();
 const WAIT_MS = 15_000;
 const { checkWebhook } = createContractChecker();
 
-const receivers: WebhookReceiver[] = [];
-afterEach(async () => {
-  for (const receiver of receivers.splice(0)) await receiver.close();
-});
-async function receive(answer?: () => number): Promise<WebhookReceiver> {
-  const receiver = await startWebhookReceiver(answer && { answer });
-  receivers.push(receiver);
-  return receiver;
-}
+const receive = useReceivers();
 
 const raw = Buffer.from('Subject: one\r\nFrom: a@example.com\r\n\r\nText.\r\n');
 async function findMessage(_tenant: string, id: string): Promise<Message> {
@@ -93,8 +86,8 @@ test('of mail, fetches and mailboxes', async () => {
 
 test('of webhooks and deliveries, as each comes about', async () => {
   let isDead = true;
-  const endpoint = await receive(() => (isDead ? 500 : 204));
-  const gone = await receive(() => 410);
+  const endpoint = await receive({ answer: () => (isDead ? 500 : 204) });
+  const gone = await receive({ answer: () => 410 });
   const watcher = await receive();
   const failing = await it.make(endpoint.url, { events: ['message.*'] });
   const leaving = await it.make(gone.url, { events: ['message.*'] });

@@ -1,11 +1,12 @@
 /** Endpoints that come and go, clocks that jump, a Redis that goes away: nothing is lost, nothing comes in a storm. */
-import { afterEach, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import type { EventRef } from '../../src/event/event.ts';
 import { isRedisUnavailable } from '../../src/redis/connection.ts';
-import { startWebhookReceiver, type WebhookReceiver } from '../../src/sandbox/webhook-receiver.ts';
+import type { WebhookReceiver } from '../../src/sandbox/webhook-receiver.ts';
 import { breakerOpenMsMax } from '../../src/webhook/limits.ts';
 import type { Webhook } from '../../src/webhook/webhook.ts';
 import { received, useDelivering } from './delivering.ts';
+import { useReceivers } from './receivers.ts';
 import { useSender } from './sender-fixture.ts';
 
 const it = useDelivering();
@@ -15,15 +16,8 @@ const HOUR_MS = 60 * 60 * 1000;
 /** More than any of these needs. */
 const RETRIES = Array.from({ length: 60 }, () => 10);
 
-const receivers: WebhookReceiver[] = [];
-afterEach(async () => {
-  for (const receiver of receivers.splice(0)) await receiver.close();
-});
-async function receive(answer: Parameters<typeof startWebhookReceiver>[0]): Promise<WebhookReceiver> {
-  const receiver = await startWebhookReceiver({ limits: { keptMax: Infinity }, ...answer });
-  receivers.push(receiver);
-  return receiver;
-}
+const start = useReceivers();
+const receive: typeof start = (options) => start({ limits: { keptMax: Infinity }, ...options });
 const idsAt = (receiver: WebhookReceiver) => new Set(receiver.received.map(({ headers }) => headers['webhook-id']));
 const eventsFrom = (from: number, count: number) => Array.from({ length: count }, (_, at) => received(from + at));
 const openUntilMs = async (webhook: Webhook) => (await it.deliveries.readHealth(webhook)).openUntilMs;

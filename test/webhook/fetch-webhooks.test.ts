@@ -1,16 +1,17 @@
 import { randomBytes } from 'node:crypto';
 import { Webhook as Verifier } from 'standardwebhooks';
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { beforeEach, describe, expect, test } from 'vitest';
 import { fetchId, webhookOfFetch } from '../../src/identity.ts';
 import { createFetchStore } from '../../src/fetch/fetch-store.ts';
 import { createSealer } from '../../src/mailbox/sealing.ts';
 import { webhookKeys } from '../../src/redis/keys.ts';
-import { startWebhookReceiver, type WebhookReceiver } from '../../src/sandbox/webhook-receiver.ts';
+import type { WebhookReceiver } from '../../src/sandbox/webhook-receiver.ts';
 import { createDeliveryService, type DeliveryService } from '../../src/webhook/delivery-service.ts';
 import { createFetchWebhooks } from '../../src/webhook/fetch-webhooks.ts';
 import { disabledAfterMs } from '../../src/webhook/limits.ts';
 import { createEndpoints, type PayloadForm } from '../../src/webhook/webhook.ts';
 import { received, TENANT, useDelivering } from './delivering.ts';
+import { useReceivers } from './receivers.ts';
 
 const it = useDelivering();
 const WAIT_MS = 15_000;
@@ -20,26 +21,18 @@ const FETCH = { tenant: TENANT, id: received(1).fetchId! };
 const REF = { tenant: TENANT, id: webhookOfFetch(FETCH.id) };
 const KEYS = webhookKeys(TENANT, FETCH.id);
 
-const receivers: WebhookReceiver[] = [];
+const receive = useReceivers();
 let answers: number[];
 let otherwise: number;
 let receiver: WebhookReceiver;
 let service: DeliveryService;
 
-async function receive(answer?: Parameters<typeof startWebhookReceiver>[0]): Promise<WebhookReceiver> {
-  const started = await startWebhookReceiver(answer);
-  receivers.push(started);
-  return started;
-}
 beforeEach(async () => {
   [answers, otherwise] = [[], 204];
   receiver = await receive({ answer: () => answers.shift() ?? otherwise });
   await it.fetchWebhooks.register(FETCH, { url: receiver.url, secret: SECRET }, LIFE_MS);
   const webhooks = createEndpoints(it.webhooks, it.fetchWebhooks);
   service = createDeliveryService(it.redis, { clock: it.clock, webhooks, deliveries: it.deliveries, due: it.due });
-});
-afterEach(async () => {
-  for (const started of receivers.splice(0)) await started.close();
 });
 
 const summarise = async () => (await it.fetchWebhooks.summarise(FETCH))!;

@@ -1,21 +1,19 @@
 /** Deliveries that are sent again, on a real Redis and to real endpoints: what was missed, in which order, and after whoever asked has died. */
-import { afterEach, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { webhookKeys } from '../../src/redis/keys.ts';
-import { startWebhookReceiver, type WebhookReceiver } from '../../src/sandbox/webhook-receiver.ts';
+import type { WebhookReceiver } from '../../src/sandbox/webhook-receiver.ts';
 import { createDeliveryService, type DeliveryService } from '../../src/webhook/delivery-service.ts';
 import type { DeliveryStore } from '../../src/webhook/delivery-store.ts';
 import { claimMs, endedAgeMs, endedMax, lookedThroughMax } from '../../src/webhook/limits.ts';
 import type { Webhook, WebhookSettings } from '../../src/webhook/webhook.ts';
 import { received, TENANT, useDelivering } from './delivering.ts';
+import { useReceivers } from './receivers.ts';
 
 const it = useDelivering();
 const WAIT_MS = 15_000;
 const MISSED = { states: ['missed'] } as const;
 
-const receivers: WebhookReceiver[] = [];
-afterEach(async () => {
-  for (const receiver of receivers.splice(0)) await receiver.close();
-});
+const receive = useReceivers();
 
 const replays = (deliveries: Pick<DeliveryStore, 'requeue'> = it.deliveries): DeliveryService =>
   createDeliveryService(it.redis, { clock: it.clock, webhooks: it.webhooks, deliveries, due: it.due });
@@ -28,8 +26,7 @@ const subjects = (numbers: readonly number[], mailbox = 1) =>
 async function disabled(
   settings: Partial<WebhookSettings> = {},
 ): Promise<{ webhook: Webhook; receiver: WebhookReceiver }> {
-  const receiver = await startWebhookReceiver();
-  receivers.push(receiver);
+  const receiver = await receive();
   const webhook = await it.make(receiver.url, settings);
   const reason = { reason: 'gone' as const, at: new Date().toISOString() };
   await it.webhooks.change(webhook, async (known) => ({ webhook: { ...known, disabled: reason }, secrets: null }));

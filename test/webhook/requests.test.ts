@@ -1,23 +1,15 @@
 /** What an endpoint gets, request by request: how many at once, when each was signed and by what, and one probe while the breaker is open. */
 import { Webhook as Verifier } from 'standardwebhooks';
-import { afterEach, expect, test } from 'vitest';
-import { startWebhookReceiver, type WebhookReceiver } from '../../src/sandbox/webhook-receiver.ts';
+import { expect, test } from 'vitest';
 import { received, useDelivering } from './delivering.ts';
+import { useReceivers } from './receivers.ts';
 import { useSender } from './sender-fixture.ts';
 
 const it = useDelivering();
 const { serveHttp } = useSender();
 const WAIT_MS = 15_000;
 
-const receivers: WebhookReceiver[] = [];
-afterEach(async () => {
-  for (const receiver of receivers.splice(0)) await receiver.close();
-});
-async function receive(answer?: Parameters<typeof startWebhookReceiver>[0]): Promise<WebhookReceiver> {
-  const receiver = await startWebhookReceiver(answer);
-  receivers.push(receiver);
-  return receiver;
-}
+const receive = useReceivers();
 
 test('no more than its concurrency is under way at once, and that many are', async () => {
   let underWay = 0;
