@@ -173,6 +173,22 @@ it('a ServiceMonitor reads /metrics of every pod that runs popbridge, at the por
   expect(data['POPBRIDGE_METRICS_PORT']).toBe('9110');
 });
 
+/** What KEDA reads, by kind of trigger: from the trigger itself, and from its TriggerAuthentication. As its sources have it. */
+const REDIS_PARAMETERS = ['username', 'listName', 'listLength', 'activationListLength', 'enableTLS', 'unsafeSsl'];
+const REDIS_SECRETS = ['username', 'password', 'ca', 'cert', 'key', 'keyPassword'];
+const PARAMETERS: Readonly<Record<string, { metadata: readonly string[]; secrets: readonly string[] }>> = {
+  prometheus: {
+    metadata: ['serverAddress', 'query', 'threshold', 'activationThreshold', 'ignoreNullValues', 'timeout'],
+    secrets: [],
+  },
+  redis: { metadata: [...REDIS_PARAMETERS, 'address', 'databaseIndex'], secrets: REDIS_SECRETS },
+  'redis-cluster': { metadata: [...REDIS_PARAMETERS, 'addresses'], secrets: REDIS_SECRETS },
+  'redis-sentinel': {
+    metadata: [...REDIS_PARAMETERS, 'addresses', 'databaseIndex', 'sentinelMaster', 'sentinelUsername'],
+    secrets: [...REDIS_SECRETS, 'sentinelUsername', 'sentinelPassword'],
+  },
+};
+
 describe('KEDA', () => {
   const QUEUES = [FETCH_QUEUE, ...MAILBOX_QUEUES];
   const triggersOf = (manifests: Manifest[]): Trigger[] =>
@@ -194,6 +210,36 @@ describe('KEDA', () => {
       expect(triggers.find(({ name }) => name === `waiting-${queue}`)?.metadata['query']).toContain(`queue="${queue}"`);
     }
   });
+
+  it('takes no silence for nothing to do: a query that is not answered leaves the workers that there are', () => {
+    for (const { name, metadata } of triggersOf(watched)) {
+      expect(metadata['ignoreNullValues']).toBe('false');
+      // That no mailbox was due in two minutes is an answer; that nobody says so is none.
+      if (name !== 'schedule-lag') expect(metadata['query']).not.toContain('vector');
+    }
+  });
+
+  it.each(Object.keys(VALUE_SETS).filter((set) => set.startsWith('scaled by') && !set.includes('CPU')))(
+    'has heard of every parameter of the triggers that are %s, and of none twice',
+    async (set) => {
+      const manifests = await render(VALUE_SETS[set] ?? {});
+      const { spec } = find(manifests, 'ScaledObject') as unknown as {
+        spec: { triggers: Trigger[]; fallback?: object };
+      };
+      const isAverage = spec.triggers.every(({ metricType }) => metricType === 'AverageValue');
+      // Before version 2.18 KEDA refuses the one beside the other.
+      expect(spec.fallback === undefined || isAverage).toBe(true);
+      const secrets = manifests
+        .filter(({ kind }) => kind === 'TriggerAuthentication')
+        .flatMap((each) => (each['spec'] as { secretTargetRef: { parameter: string }[] }).secretTargetRef)
+        .map(({ parameter }) => parameter);
+      for (const { type, metadata } of spec.triggers) {
+        const known = PARAMETERS[type];
+        expect(Object.keys(metadata).filter((name) => !known?.metadata.includes(name))).toEqual([]);
+        expect(secrets.filter((name) => !known?.secrets.includes(name) || name in metadata)).toEqual([]);
+      }
+    },
+  );
 
   it.each([
     ['the Valkey', 'redis', { address: 'mail-popbridge-valkey.post.svc:6379' }],
