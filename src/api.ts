@@ -132,10 +132,10 @@ export async function startApi(parts: Parts, access: Access, isStarted: () => bo
     config.role === 'worker' ? (path) => path.endsWith('z') : undefined,
   );
   const server = await startHttpServer(http, config.host, config.port);
-  onDrain(() => {
-    shutdown.abort(); // Readiness goes off, and who waits is answered.
-    return server.close(config.shutdownMs);
-  });
+  onDrain(() => shutdown.abort()); // Readiness goes off, and who waits is answered.
+  // A worker tells of its health until it has drained.
+  const isLast = config.role === 'worker';
+  (isLast ? onClose : onDrain)(() => server.close(config.shutdownMs));
   return server.url;
 }
 

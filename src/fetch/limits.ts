@@ -84,8 +84,9 @@ export const asideMsMax = 30_000;
 export const asideSpacingMs = 5;
 /** A maildrop that the server says is locked is waited for as long as this. */
 export const lockedWaitMs = 10 * 60 * 1000;
-/** Of the time to stop, the share in which running fetches may finish by themselves. */
-export const drainShare = 0.8;
+/** Of the time to stop, the share after which sessions ask for no more messages, and the one after which they are cut. */
+export const windUpShare = 0.4;
+export const cutShare = 0.8;
 /** BullMQ: how long a job's lock outlives its worker, and how often the dead ones are looked for. */
 export const jobLockMs = 10_000;
 export const stalledCheckMs = 3_000;

@@ -2,8 +2,9 @@
 import { untraced } from '../trace.ts';
 import { hasEnded, type Fetch, type FetchRef } from './fetch.ts';
 import { abandonFetch, runFetch, type FetchPorts, type NextCall } from './run.ts';
+import type { Shutdown } from './shutdown.ts';
 
-export async function runAskedFetch(ports: FetchPorts, ref: FetchRef, shutdown: AbortSignal): Promise<NextCall> {
+export async function runAskedFetch(ports: FetchPorts, ref: FetchRef, shutdown: Shutdown): Promise<NextCall> {
   const next = await runFetch(ports, ref, shutdown);
   if (next === null) await tellEnd(ports, await ports.records.find(ref));
   return next;

@@ -9,6 +9,7 @@ import { mailboxRetryMsMax } from './limits.ts';
 import { isFetched, type MailboxSchedule } from './mailbox-schedule.ts';
 import { NO_FINDINGS } from './mailbox-warnings.ts';
 import { abandonFetch, retellState, runFetch, runKnown, type FetchPorts, type NextCall } from './run.ts';
+import type { Shutdown } from './shutdown.ts';
 import { tellEnd } from './run-asked.ts';
 
 export interface RunMailboxPorts extends FetchPorts {
@@ -18,7 +19,7 @@ export interface RunMailboxPorts extends FetchPorts {
   createFetch(mailbox: Mailbox): Promise<Fetch>;
 }
 
-export async function runMailbox(ports: RunMailboxPorts, ref: MailboxRef, shutdown: AbortSignal): Promise<NextCall> {
+export async function runMailbox(ports: RunMailboxPorts, ref: MailboxRef, shutdown: Shutdown): Promise<NextCall> {
   const mailbox = await ports.stored.find(ref);
   if (!mailbox || !isFetched(mailbox)) {
     await ports.schedule.forget(ref);

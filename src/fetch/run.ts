@@ -27,6 +27,7 @@ import { newWarnings, NO_FINDINGS, type ServerFindings } from './mailbox-warning
 import { untraced } from '../trace.ts';
 import { nextAttempt } from './outcome.ts';
 import { FetchSession, type SessionPorts } from './session.ts';
+import type { Shutdown } from './shutdown.ts';
 import { superviseSession } from './supervision.ts';
 
 export interface FetchPorts extends Omit<SessionPorts, 'records'>, FailurePorts {
@@ -63,8 +64,8 @@ export interface MailboxPorts {
 /** Null: the fetch has ended. */
 export type NextCall = { delayMs: number } | null;
 
-/** @param shutdown ends a running session; the fetch is then wanted again at once. */
-export async function runFetch(ports: FetchPorts, ref: FetchRef, shutdown: AbortSignal): Promise<NextCall> {
+/** @param shutdown ends a running session; what it leaves off is then wanted again at once. */
+export async function runFetch(ports: FetchPorts, ref: FetchRef, shutdown: Shutdown): Promise<NextCall> {
   const { records } = ports;
   const known = await records.find(ref);
   if (!known || hasEnded(known.state)) {
@@ -80,7 +81,7 @@ export async function runFetch(ports: FetchPorts, ref: FetchRef, shutdown: Abort
 }
 
 /** Of one that was looked up, or made, a moment ago. */
-export function runKnown(ports: FetchPorts, known: Fetch, shutdown: AbortSignal): Promise<NextCall> {
+export function runKnown(ports: FetchPorts, known: Fetch, shutdown: Shutdown): Promise<NextCall> {
   const { trace = untraced } = ports;
   const attributes = {
     'popbridge.tenant': known.tenant,
@@ -91,7 +92,7 @@ export function runKnown(ports: FetchPorts, known: Fetch, shutdown: AbortSignal)
   return trace.span(span, () => runLeased(ports, known, shutdown));
 }
 
-async function runLeased(ports: FetchPorts, known: Fetch, shutdown: AbortSignal): Promise<NextCall> {
+async function runLeased(ports: FetchPorts, known: Fetch, shutdown: Shutdown): Promise<NextCall> {
   const { tenant, source } = known;
   const lease = await ports.leases.acquire(tenant, maildropOf(tenant, source), ports.uniqueId());
   if (!lease) return waitForLease(ports, known);
@@ -105,7 +106,7 @@ async function runLeased(ports: FetchPorts, known: Fetch, shutdown: AbortSignal)
 }
 
 /** The slot is the last that is taken, and nothing is waited for while anything is held: whoever is refused lets all go. */
-async function runOnHost(ports: FetchPorts, known: Fetch, lease: Lease, shutdown: AbortSignal): Promise<NextCall> {
+async function runOnHost(ports: FetchPorts, known: Fetch, lease: Lease, shutdown: Shutdown): Promise<NextCall> {
   const { tenant, source } = known;
   const ageMs = ageOf(ports, known);
   const slot = await ports.hosts.acquire({
@@ -135,7 +136,7 @@ interface Held {
   slot: HostSlot | null;
 }
 
-async function begin(ports: FetchPorts, ref: FetchRef, held: Held, shutdown: AbortSignal): Promise<NextCall> {
+async function begin(ports: FetchPorts, ref: FetchRef, held: Held, shutdown: Shutdown): Promise<NextCall> {
   const { records } = ports;
   const fetch = await records.begin(ref, held.lease.token, now(ports));
   if (fetch?.isOfMailbox) return attemptOfMailbox(ports, fetch, held, shutdown);
@@ -171,7 +172,7 @@ function openFetch(ports: FetchPorts, fetch: Fetch, { token }: Lease): Access {
   };
 }
 
-async function attemptOfMailbox(ports: FetchPorts, fetch: Fetch, held: Held, shutdown: AbortSignal): Promise<NextCall> {
+async function attemptOfMailbox(ports: FetchPorts, fetch: Fetch, held: Held, shutdown: Shutdown): Promise<NextCall> {
   const { mailboxes, records, clock } = ports;
   const { lease } = held;
   const ref = { tenant: fetch.tenant, mailbox: fetch.mailboxId };
@@ -244,7 +245,7 @@ async function attempt(
   ports: FetchPorts,
   fetch: Fetch,
   { lease, slot }: Held,
-  shutdown: AbortSignal,
+  shutdown: Shutdown,
   { book, holder }: Access,
 ): Promise<Attempted> {
   const { records, logger } = ports;
@@ -257,7 +258,7 @@ async function attempt(
     ],
     sessionSeconds: fetch.limits.seconds,
     isCancelRequested: () => records.isCancelRequested(fetch),
-    shutdown,
+    shutdown: shutdown.cut,
     clock: ports.clock,
   });
   let session: FetchSession | undefined;
@@ -279,17 +280,19 @@ async function attempt(
       book,
       login,
       signal: supervision.signal,
+      windUp: shutdown.windUp,
       onConnected() {
         isConnected = true;
         void noteAnswer(true);
       },
     });
-    await session.run();
-    end = { state: 'succeeded', error: null, endedAt: now(ports) };
+    const isDone = await session.run();
+    end = isDone ? { state: 'succeeded', error: null, endedAt: now(ports) } : INTERRUPTED;
+    if (!isDone) delayMs = 0;
   } catch (thrown) {
     const code = codeOf(ports, thrown);
     if (!isConnected && thrown instanceof Pop3Error) await noteAnswer(!isSilence(thrown));
-    const stopped = shutdown.aborted && thrown === shutdown.reason;
+    const stopped = shutdown.cut.aborted && thrown === shutdown.cut.reason;
     if (code === 'lease_lost' && !stopped) {
       ports.observer?.observeAttempt('lost', code);
       return { end: null, next: { delayMs: leaseRecheckMsMin }, server: NO_FINDINGS, isQuiet: false };
@@ -302,9 +305,7 @@ async function attempt(
     const retryAfterMs = isTold ? thrown.retryAfterMs : null;
     const facts = { attempts, fruitless, hadBegun, ageMs: ageOf(ports, fetch), retryAfterMs };
     delayMs = stopped ? 0 : nextAttempt(code, facts);
-    end = stopped
-      ? { state: 'queued', error: null, endedAt: null }
-      : { ...describeEnd(ports, toError(thrown), code, delayMs), fruitless };
+    end = stopped ? INTERRUPTED : { ...describeEnd(ports, toError(thrown), code, delayMs), fruitless };
   } finally {
     await supervision.stop();
   }
@@ -322,6 +323,9 @@ async function attempt(
   if (!fetch.isOfMailbox) await ports.credentials.delete(fetch);
   return { end, next: null, server, isQuiet };
 }
+
+/** By this process, which stops: another one goes on. */
+const INTERRUPTED: AttemptEnd = { state: 'queued', error: null, endedAt: null };
 
 /** As the log has them everywhere. */
 function idsOf({ tenant, id }: FetchRef): { tenant: string; fetchId: string } {

@@ -56,6 +56,8 @@ export interface SessionJob {
   book: Book;
   login: Login;
   signal: AbortSignal;
+  /** Ends it in good order: it asks for no more messages. */
+  windUp: AbortSignal;
   /** Called when there is a connection, and the server has greeted. */
   onConnected(): void;
 }
@@ -71,8 +73,7 @@ export class FetchSession {
   #hasDeleted = false;
   /** What earlier attempts have deleted, as far as is known by now. */
   #deletedBefore: number;
-  /** The session got as far as asking for a message. */
-  hadBegun = false;
+  hadBegun = false; // It got as far as asking for a message.
   #uniqueIds = new UniqueIdWatch(new Map(), []);
   #server: ServerFindings = NO_FINDINGS;
   /** Messages that failed by themselves, and will again. */
@@ -82,6 +83,7 @@ export class FetchSession {
   /** What earlier attempts have found of that; without unique-ids nothing tells them apart. */
   #unwantedBefore = 0;
   #hasTop = true;
+  #hasLeftOff = false;
 
   constructor(ports: SessionPorts, job: SessionJob) {
     this.#ports = ports;
@@ -117,14 +119,15 @@ export class FetchSession {
   }
 
   /**
+   * @returns whether all is done: false where it was wound up before.
    * @throws AppError: a Pop3Error, the reason of the signal, `storage_failed`, `quota_exceeded`, `lease_lost`,
    * `message_too_large`.
    */
-  async run(): Promise<void> {
+  async run(): Promise<boolean> {
     return (this.#ports.trace ?? untraced).span({ name: 'pop3.session', kind: 'client' }, () => this.#run());
   }
 
-  async #run(): Promise<void> {
+  async #run(): Promise<boolean> {
     const { fetch } = this.#job;
     const durable = fetch.delete === 'never' || fetch.isDryRun ? null : await this.#ports.durability.begin();
     let opened: Pop3Client | null = null;
@@ -134,6 +137,7 @@ export class FetchSession {
       this.#server = findingsOf(client.capabilities);
       const stored = await this.#retrieveAll(client);
       await this.#progress.timed('deleteMs', async () => {
+        if (this.#hasLeftOff) return void (await client.quit().catch(ignoreUpstream));
         const deletable = await findDeletable(fetch, stored, {
           nowSeconds: this.#nowSeconds(),
           findHeld: (ids) => this.#ports.messages.findHeld(fetch.tenant, ids),
@@ -146,7 +150,8 @@ export class FetchSession {
           await client.quit().catch(ignoreUpstream);
         }
       });
-      await this.#job.book.settle();
+      if (!this.#hasLeftOff) await this.#job.book.settle();
+      return !this.#hasLeftOff;
     } finally {
       opened?.close();
       await this.#commit.close();
@@ -204,7 +209,8 @@ export class FetchSession {
       await this.#commit.flush();
       const leftHeaders = await this.#retrieveHeaders(client, plan);
       await this.#commit.flush();
-      if (left + leftHeaders > 0) {
+      this.#hasLeftOff = left + leftHeaders > 0 && this.#job.windUp.aborted;
+      if (left + leftHeaders > 0 && !this.#hasLeftOff) {
         this.#progress.note({ skipped: plan.skipped + left + leftHeaders, limitReached: 'seconds' });
       }
     });
@@ -218,7 +224,7 @@ export class FetchSession {
     let left = 0;
     for (let from = 0; from < messages.length; from += filterBatchMax) {
       const batch = messages.slice(from, from + filterBatchMax);
-      if (this.#isTimeUp()) left += batch.length;
+      if (this.#isOver()) left += batch.length;
       else left += await this.#retrieve(client, this.#hasTop ? await this.#choose(client, batch, filter) : batch);
     }
     return left;
@@ -304,15 +310,16 @@ export class FetchSession {
 
   *#untilTimeIsUp(messages: readonly PlannedMessage[]): Generator<PlannedMessage, void> {
     for (const message of messages) {
-      if (this.#isTimeUp()) return;
+      if (this.#isOver()) return;
       this.hadBegun = true;
       yield message;
     }
   }
 
-  /** One message at least, or a slow login would let every fetch end with nothing. */
-  #isTimeUp(): boolean {
-    return this.hadBegun && this.#elapsedMs() > this.#job.fetch.limits.seconds * 1000;
+  /** One message at least, or a slow login would let every fetch end with nothing; but not where the process stops. */
+  #isOver(): boolean {
+    const { windUp, fetch } = this.#job;
+    return windUp.aborted || (this.hadBegun && this.#elapsedMs() > fetch.limits.seconds * 1000);
   }
 
   /** The session broke on this message. The next attempt leaves it for last, or out where it can only fail again. */
@@ -336,6 +343,8 @@ export class FetchSession {
   async #delete(client: Pop3Client, deletable: readonly StoredMessage[]): Promise<void> {
     const asked: StoredMessage[] = [];
     const refused = await client.deleteAll(this.#untilQuitIsDue(deletable, asked));
+    this.#hasLeftOff = this.#job.windUp.aborted && asked.length < deletable.length;
+    if (asked.length === 0) return void (await client.quit().catch(ignoreUpstream));
     const deleted = asked.filter(({ number }) => !refused.has(number));
     // From here until the answer, nobody knows: a crash must not leave "none" behind, nor a mail that the server gives the same
     // unique-id be taken for one that was stored.
@@ -352,7 +361,8 @@ export class FetchSession {
   /** DELE counts for nothing without the QUIT behind it: that must come before the session's time is over. */
   *#untilQuitIsDue(messages: readonly StoredMessage[], asked: StoredMessage[]): Generator<number, void> {
     for (const message of messages) {
-      if (this.#elapsedMs() > this.#job.fetch.limits.seconds * 1000 + sessionGraceMs / 2) return;
+      const untilMs = this.#job.fetch.limits.seconds * 1000 + sessionGraceMs / 2;
+      if (this.#job.windUp.aborted || this.#elapsedMs() > untilMs) return;
       asked.push(message);
       yield message.number;
     }

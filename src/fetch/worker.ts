@@ -10,8 +10,9 @@ import type { RedisClient } from '../redis/client.ts';
 import { closeWithin } from '../redis/queue.ts';
 import { queuePrefix } from '../redis/keys.ts';
 import { WatchedWorker } from '../redis/watched-worker.ts';
-import { drainShare, jobLockMs, jobStallsMax, jobStartsMax, stalledCheckMs } from './limits.ts';
+import { cutShare, jobLockMs, jobStallsMax, jobStartsMax, stalledCheckMs, windUpShare } from './limits.ts';
 import type { NextCall } from './run.ts';
+import type { Shutdown } from './shutdown.ts';
 import { createTenantShare } from './tenant-share.ts';
 import { readWaitingTenants } from './waiting-tenants.ts';
 
@@ -20,8 +21,9 @@ export interface FetchWorker {
   /** When the one of its queues that has been silent for the longest gave a sign of life, in epoch milliseconds. */
   signMs(): number;
   /**
-   * Takes no more jobs. Running ones have most of `graceMs` to end and are then interrupted and put back for another
-   * worker; what is not even back by the end is left to be found by the others.
+   * Takes no more jobs. Running ones have a part of `graceMs` to end by themselves, and another to finish the messages that they
+   * are at; those that have not by then are cut. What is not done is put back for another worker, and what is not even back by
+   * the end is left to be found by the others.
    */
   close(graceMs: number): Promise<void>;
 }
@@ -33,7 +35,7 @@ export interface FetchWorkerOptions<Ref> {
   blocking: RedisClient;
   /** Of all queues together, in equal shares; but each has one at least. */
   concurrency: number;
-  run(ref: Ref, shutdown: AbortSignal): Promise<NextCall>;
+  run(ref: Ref, shutdown: Shutdown): Promise<NextCall>;
   /** The queue has given a job up: the fetch must not stay active for ever. */
   abandon(ref: Ref): Promise<void>;
   /** Called when a job is first taken up, with how long it waited; of a mailbox, since it was due. */
@@ -44,20 +46,28 @@ export interface FetchWorkerOptions<Ref> {
 
 export function createFetchWorker<Ref extends { tenant: string }>(options: FetchWorkerOptions<Ref>): FetchWorker {
   const { queues, concurrency } = options;
-  const shutdown = new AbortController();
+  const windUp = new AbortController();
+  const cut = new AbortController();
+  const shutdown: Shutdown = { windUp: windUp.signal, cut: cut.signal };
   const shareOf = (place: number): number => Math.max(1, Math.ceil((concurrency - place) / queues.length));
-  const workers = queues.map((queue, place) => openWorker(queue, shareOf(place), options, shutdown.signal));
+  const workers = queues.map((queue, place) => openWorker(queue, shareOf(place), options, shutdown));
 
   return {
     isRunning: () => workers.every((worker) => worker.isRunning() && !worker.isPaused()),
     signMs: () => Math.min(...workers.map((worker) => worker.signMs)),
     async close(graceMs) {
-      const interrupt = setTimeout(
-        () => shutdown.abort(new AppError('lease_lost', 'This process is stopping; another worker goes on.')),
-        graceMs * drainShare,
-      );
+      const timers = [
+        setTimeout(() => {
+          options.logger.info({ queues }, 'Winding up: sessions finish the messages that they have asked for');
+          windUp.abort();
+        }, graceMs * windUpShare),
+        setTimeout(
+          () => cut.abort(new AppError('lease_lost', 'This process is stopping; another worker goes on.')),
+          graceMs * cutShare,
+        ),
+      ];
       await Promise.all(workers.map((worker) => closeWithin(worker, graceMs)));
-      clearTimeout(interrupt);
+      for (const timer of timers) clearTimeout(timer);
     },
   };
 }
@@ -66,7 +76,7 @@ function openWorker<Ref extends { tenant: string }>(
   queue: string,
   concurrency: number,
   options: FetchWorkerOptions<Ref>,
-  shutdown: AbortSignal,
+  shutdown: Shutdown,
 ): WatchedWorker<Ref> {
   const { blocking, clock, logger } = options;
   const share = createTenantShare({

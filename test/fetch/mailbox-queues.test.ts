@@ -227,9 +227,10 @@ test('workers go on by themselves when Redis comes back, and so do the queues', 
 test('close ends within its grace, interrupts what runs, and leaves it to another worker', async () => {
   const running = Promise.withResolvers<void>();
   const worker = startWorker({
-    run(_, shutdown) {
+    run(_, { windUp, cut }) {
       running.resolve();
-      return new Promise((resolve) => shutdown.addEventListener('abort', () => resolve({ delayMs: 0 })));
+      cut.addEventListener('abort', () => expect(windUp.aborted, 'it was asked before').toBe(true));
+      return new Promise((resolve) => cut.addEventListener('abort', () => resolve({ delayMs: 0 })));
     },
   });
   await queues.add(SHARD, [DUE]);

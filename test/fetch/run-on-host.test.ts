@@ -23,7 +23,7 @@ const WAIT_MS = 20_000;
 const HOST = '127.0.0.1';
 const KEYS = hostKeys(HOST);
 const logger = pino({ level: 'silent' });
-const running = new AbortController().signal;
+const running = { windUp: new AbortController().signal, cut: new AbortController().signal };
 
 let redisServer: TestRedis;
 let redis: Redis;

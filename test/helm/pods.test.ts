@@ -3,7 +3,7 @@ import type { IContainer } from 'kubernetes-models/v1/Container';
 import type { IPodSpec } from 'kubernetes-models/v1/PodSpec';
 import type { IPodTemplateSpec } from 'kubernetes-models/v1/PodTemplateSpec';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { drainShare } from '../../src/fetch/limits.ts';
+import { cutShare } from '../../src/fetch/limits.ts';
 import { attemptTimeoutMs } from '../../src/webhook/limits.ts';
 import { render, type Manifest } from '../support/helm.ts';
 import { find, podOf, podsOf, type PodOf } from './pods.ts';
@@ -110,7 +110,7 @@ describe.each(SETS)('with the values for %s', (set) => {
       // main.ts: what a drain may take beyond the setting before the process ends without it.
       expect(pod.spec?.terminationGracePeriodSeconds).toBeGreaterThanOrEqual(drainSeconds + 10);
       const role = container?.env?.find(({ name }) => name === 'POPBRIDGE_ROLE')?.value;
-      if (role !== 'api') expect(Number(value) * 1000 * drainShare).toBeGreaterThan(attemptTimeoutMs);
+      if (role !== 'api') expect(Number(value) * 1000 * cutShare).toBeGreaterThan(attemptTimeoutMs);
     }
   });
 

@@ -156,7 +156,7 @@ async function make(number: number): Promise<void> {
 }
 
 async function measurePolls(): Promise<{ wallS: number; cpuS: number; redisS: number }> {
-  const shutdown = new AbortController().signal;
+  const shutdown = { windUp: new AbortController().signal, cut: new AbortController().signal };
   const redisBefore = await redisCpuS();
   const before = process.cpuUsage();
   const fromMs = performance.now();
