@@ -1,14 +1,16 @@
 /** A Redis that is lost, or put back from an older copy, under the real program: what the README says is done, brings all mail back. */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { cp, mkdtemp, readdir, rm, utimes } from 'node:fs/promises';
+import { cp, mkdtemp, readdir, readFile, rm, utimes } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { text } from 'node:stream/consumers';
+import { Redis } from 'ioredis';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { sandboxMails } from '../../src/sandbox/mails.ts';
 import { startWebhookReceiver } from '../../src/sandbox/webhook-receiver.ts';
 import { dovecotAvailable, startDovecot, type Dovecot } from '../support/dovecot.ts';
+import { startFakePop3 } from '../support/fake-pop3.ts';
 import { startRedis, type TestRedis } from '../support/redis.ts';
 import { eventually, startService, type FetchBody, type Service } from '../support/service.ts';
 
@@ -42,7 +44,7 @@ async function place(...users: string[]): Promise<Place> {
   return { redis, dataDir: await folder(), dovecot };
 }
 
-async function serve({ redis, dataDir }: Place): Promise<Service> {
+async function serve({ redis, dataDir }: Pick<Place, 'redis' | 'dataDir'>): Promise<Service> {
   const service = await startService({ redis, dataDir, env: { POPBRIDGE_MASTER_KEYS: KEYS } });
   onTestFinished(() => service.close());
   return service;
@@ -98,7 +100,7 @@ const idsOf = async (service: Service, { id }: FetchBody): Promise<string[]> =>
   (await service.listMessages(id)).map((message) => message.id);
 
 /** @param putBack puts an older copy in the place of what was lost. */
-async function loseRedis({ redis }: Place, putBack?: () => Promise<void>): Promise<void> {
+async function loseRedis({ redis }: Pick<Place, 'redis'>, putBack?: () => Promise<void>): Promise<void> {
   await redis.kill('SIGKILL');
   for (const name of REDIS_FILES) await rm(join(dirname(redis.socketPath), name), { recursive: true, force: true });
   await putBack?.();
@@ -202,6 +204,86 @@ describe.skipIf(!dovecotAvailable())('a lost Redis (skipped where dovecot-pop3d 
     expect(await listFiles()).toEqual(expect.arrayContaining(files));
   }, 180_000);
 });
+
+describe('a backup', () => {
+  it('that is taken as the README says, of a service at work, gives all of it back on another machine', async () => {
+    const readme = await readFile(new URL('../../README.md', import.meta.url), 'utf8');
+    const steps = /### Backup\n[^]*?```sh\n([^]*?)```/.exec(readme)?.[1] ?? '';
+    const commands = [...steps.matchAll(/^\s*redis-cli (CONFIG SET \S+ \d+)/gm)].map(([, command = '']) => command);
+    expect(commands).toHaveLength(2);
+    expect(steps).toContain('/appendonlydir ');
+
+    const server = await startFakePop3({ mails: numbered(1, 40) });
+    onTestFinished(() => server.close());
+    const receiver = await startWebhookReceiver();
+    onTestFinished(() => receiver.close());
+    const redis = await startRedis();
+    onTestFinished(() => redis.close());
+    const dataDir = await folder();
+    let service = await serve({ redis, dataDir });
+    const place = { host: '127.0.0.1', port: server.port, tls: 'none', username: 'u', password: PASSWORD };
+    const made = await service.api('POST', '/v1/mailboxes', { body: { source: place } });
+    const { id } = made.json() as { id: string };
+    const fetchIt = async (): Promise<FetchBody> =>
+      (await service.api('POST', `/v1/mailboxes/${id}/fetches`, { headers: { prefer: 'wait=30' } })).asFetch();
+    expect(await fetchIt()).toMatchObject({ state: 'succeeded', counts: { retrieved: 40 } });
+    await service.api('POST', '/v1/webhooks', { body: { url: receiver.url, events: ['fetch.succeeded'] } });
+    const [deleted = ''] = await listIds(service);
+
+    // Redis first, while it is written to, and with a rewrite of its file just before.
+    const backup = await folder();
+    const inside = new Redis(redis.socketPath);
+    onTestFinished(() => inside.disconnect());
+    await inside.bgrewriteaof();
+    const [before = '', after = ''] = commands;
+    await inside.call(...(before.split(' ') as [string, ...string[]]));
+    await eventually(
+      () => inside.info('persistence'),
+      (info) => /aof_rewrite_in_progress:0/.test(info) && /aof_rewrite_scheduled:0/.test(info),
+    );
+    server.mails = numbered(1, 60);
+    const writing = fetchIt();
+    await cp(join(dirname(redis.socketPath), 'appendonlydir'), join(backup, 'appendonlydir'), { recursive: true });
+    expect(await writing).toMatchObject({ state: 'succeeded', counts: { retrieved: 20 } });
+    await inside.call(...(after.split(' ') as [string, ...string[]]));
+    // What has come, and gone, between the two copies.
+    server.mails = numbered(1, 70);
+    await fetchIt();
+    expect((await service.api('DELETE', `/v1/messages/${deleted}`)).status).toBe(204);
+    const ids = await listIds(service);
+    expect(ids).toHaveLength(69);
+    const all = await readAll(service, ids);
+    await cp(join(dataDir, 'blobs'), join(backup, 'blobs'), { recursive: true });
+
+    await service.kill('SIGKILL');
+    await rm(join(dataDir, 'blobs'), { recursive: true });
+    const other = { redis: await startRedis(), dataDir: await folder() };
+    onTestFinished(() => other.redis.close());
+    await loseRedis(other, () =>
+      cp(join(backup, 'appendonlydir'), join(dirname(other.redis.socketPath), 'appendonlydir'), { recursive: true }),
+    );
+    await cp(join(backup, 'blobs'), join(other.dataDir, 'blobs'), { recursive: true });
+    expect(await recover(other)).toMatchObject({ code: 0, gone: 1, failed: 0 });
+
+    service = await serve(other);
+    expect(await listIds(service)).toEqual(ids);
+    expect(await readAll(service, ids)).toEqual(all);
+    // Credentials, ledger and webhook are there: what is new is fetched, what was there not announced again.
+    server.mails = numbered(1, 71);
+    const next = await fetchIt();
+    expect(next).toMatchObject({ state: 'succeeded', error: null, counts: { listed: 71 } });
+    const known = new Set(ids);
+    const fresh = (await idsOf(service, next)).filter((message) => !known.has(message) && message !== deleted);
+    expect(fresh).toHaveLength(1);
+    await receiver.waitFor(1, 30_000);
+  }, 180_000);
+});
+
+const numbered = (from: number, to: number) =>
+  Array.from({ length: to - from + 1 }, (_, n) => ({
+    uidl: `u${from + n}`,
+    raw: Buffer.from(`Subject: mail ${from + n}\r\n\r\nText ${from + n}.\r\n`),
+  }));
 
 it('recover says where it finds no blobs, and does nothing then', async () => {
   const redis = await startRedis();
