@@ -12,10 +12,14 @@ interface DataVersion {
   readableBy: number;
 }
 
-/** KEYS: data. ARGV: version, readable by. Never back: of two programs at once the newer one's word stays. */
+/**
+ * KEYS: data. ARGV: version, readable by. Never back: of two programs at once the newer one's word stays, and what one step has
+ * left unreadable for some is so after all that follow.
+ */
 const raiseVersion = defineScript(`
   if tonumber(redis.call('HGET', KEYS[1], 'version') or 0) >= tonumber(ARGV[1]) then return 0 end
-  redis.call('HSET', KEYS[1], 'version', ARGV[1], 'readableBy', ARGV[2])
+  local readable = math.max(tonumber(redis.call('HGET', KEYS[1], 'readableBy') or 1), tonumber(ARGV[2]))
+  redis.call('HSET', KEYS[1], 'version', ARGV[1], 'readableBy', readable)
   return 1`);
 
 /**

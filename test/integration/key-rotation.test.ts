@@ -136,6 +136,75 @@ it('everything opens under the new key alone once `keys rotate` was run, and not
   });
 }, 180_000);
 
+it('the steps of the README, with an API and a worker that are restarted one after the other: nothing fails at any of them', async () => {
+  const redis = await redisServer();
+  const server = await startFakePop3({ mails: [mail(1)], account: { user: 'u', password: 'pw-1' } });
+  onTestFinished(() => server.close());
+  const dataDir = await mkdtemp(join(tmpdir(), 'popbridge-rotation-'));
+  onTestFinished(() => rm(dataDir, { recursive: true, force: true, maxRetries: 20, retryDelay: 100 }));
+  const source = { host: '127.0.0.1', port: server.port, tls: 'none', username: 'u', password: 'pw-1' };
+
+  let api: Service | undefined;
+  let worker: Service | undefined;
+  const serve = (role: 'api' | 'worker', keys: string): Promise<Service> =>
+    startService({ redis, dataDir, env: { POPBRIDGE_ROLE: role, POPBRIDGE_MASTER_KEYS: keys } });
+  onTestFinished(async () => {
+    await worker?.close();
+    await api?.close();
+  });
+  let mailbox = '';
+  let link = '';
+  let mails = 0;
+  const messages: string[] = [];
+  /** New mail comes, by the mailbox of before and by a fetch with credentials of its own, and all of before is read. */
+  async function expectAllWell(): Promise<void> {
+    mails += 1;
+    server.mails = Array.from({ length: mails }, (_, n) => mail(n + 1));
+    const headers = { prefer: 'wait=30' };
+    const fetch = (await api!.api('POST', `/v1/mailboxes/${mailbox}/fetches`, { headers })).asFetch();
+    expect(fetch).toMatchObject({ state: 'succeeded', counts: { retrieved: 1 } });
+    messages.push(...(await api!.listMessages(fetch.id)).map(({ id }) => id));
+    for (const [n, id] of messages.entries()) {
+      expect((await api!.api('GET', `/v1/messages/${id}`)).asMessage().subject).toBe(`mail ${n + 1}`);
+      expect((await api!.api('GET', `/v1/messages/${id}/raw`)).text).toContain(`Text ${n + 1}.`);
+    }
+    const inline = await api!.api('POST', '/v1/fetches', { headers, body: { source } });
+    expect(inline.asFetch()).toMatchObject({ state: 'succeeded' });
+  }
+  const openLink = async (): Promise<number> => (await api!.api('GET', link, { key: null })).status;
+  /** The worker first: it seals what the API, which is not there yet, has to open. */
+  async function restart(keys: string): Promise<void> {
+    await worker?.close();
+    worker = await serve('worker', keys);
+    if (api) await expectAllWell();
+    await api?.close();
+    api = await serve('api', keys);
+    if (mailbox) await expectAllWell();
+  }
+
+  await restart(OLD);
+  const created = await api!.api('POST', '/v1/mailboxes', { body: { source } });
+  mailbox = (created.json() as { id: string }).id;
+  await expectAllWell();
+  const made = await api!.api('POST', `/v1/messages/${messages[0]}/links`, { body: {} });
+  link = (made.json() as { raw: string }).raw;
+
+  const generated = (await run(['keys', 'generate', '--id', 'next'])).stdout.trim();
+  await restart(`${OLD},${generated}`);
+  await restart(`${generated},${OLD}`);
+  expect(await openLink()).toBe(200);
+  const env = { REDIS_URL: urlOf(redis), POPBRIDGE_DATA_DIR: dataDir, POPBRIDGE_MASTER_KEYS: `${generated},${OLD}` };
+  const rotated = await run(['keys', 'rotate'], env);
+  expect(rotated, rotated.stderr).toMatchObject({ code: 0 });
+  expect(rotated.stdout).toContain('Nothing needs these keys any more: old.');
+  await expectAllWell();
+  await restart(generated);
+  expect(await openLink(), 'links that the old key has signed end with it').toBeGreaterThanOrEqual(400);
+  const stored = new Redis(redis.url);
+  onTestFinished(() => stored.disconnect());
+  expect(await keysThatHold(stored, 'v1.old.')).toEqual([]);
+}, 300_000);
+
 /** Strings and hashes; nothing sealed is elsewhere. */
 async function keysThatHold(redis: Redis, part: string): Promise<string[]> {
   const found: string[] = [];

@@ -79,6 +79,15 @@ test('an older program works on newer data that it can read, and does not take i
   expect(await stored()).toEqual({ version: '3', readableBy: '1' });
 });
 
+test('what one step has left unreadable stays so after the steps that follow, in one go or later', async () => {
+  await openData(redis, logger, [adding('a', 2), adding('b', 1)]);
+  expect(await stored()).toEqual({ version: '3', readableBy: '2' });
+  await openData(redis, logger, [adding('a', 2), adding('b', 1), adding('c', 1)]);
+  expect(await stored()).toEqual({ version: '4', readableBy: '2' });
+  expect(await checkData(redis, [])).toContain('version 4');
+  await expect(openData(redis, logger, [])).rejects.toMatchObject({ code: 'invalid_config' });
+});
+
 test('a program refuses data that it cannot read, says what to do, and changes nothing', async () => {
   await openData(redis, logger, [adding('a'), adding('b', 2)]);
   const before = await stored();
