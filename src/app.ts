@@ -4,6 +4,7 @@
 import { createAccess } from './access/access.ts';
 import { type MadeKey } from './config/keys.ts';
 import { buildParts, readKeys, type AppOptions, type Closer } from './parts.ts';
+import { watchData } from './redis/data-version.ts';
 import { startMetricsServer } from './telemetry/metrics-server.ts';
 import { startApi } from './api.ts';
 import { startWorkers } from './workers.ts';
@@ -19,8 +20,13 @@ export interface App {
   close(): Promise<void>;
 }
 
+export interface RunOptions extends AppOptions {
+  /** Called where a newer program has changed the data beyond what this one can read: it must write no more. */
+  onUnreadable(reason: string): void;
+}
+
 /** @throws AppError `invalid_config` or `storage_unavailable`; what had been started is closed again. */
-export async function startApp(options: AppOptions): Promise<App> {
+export async function startApp(options: RunOptions): Promise<App> {
   const drainers: Closer[] = [];
   const closers: Closer[] = [];
   const close = async (): Promise<void> => {
@@ -42,7 +48,10 @@ export async function startApp(options: AppOptions): Promise<App> {
     // The port first: no job is taken up by a process that cannot start.
     let isStarted = false;
     const url = await startApi(parts, createAccess(keys.operator.value), () => isStarted);
-    if (config.role !== 'api') await startWorkers(parts);
+    if (config.role !== 'api') {
+      drainers.push(watchData(parts.redis, options.onUnreadable));
+      await startWorkers(parts);
+    }
     isStarted = true;
     const { operator, master } = keys;
     return {

@@ -16,7 +16,17 @@ async function main(): Promise<void> {
 
   const config = readConfig(process.env);
   const logger = createLogger(config.logLevel);
-  const app = await startApp({ config, logger, env: process.env, onProgress: console.error });
+  const app = await startApp({
+    config,
+    logger,
+    env: process.env,
+    onProgress: console.error,
+    onUnreadable(reason) {
+      // At once, as a crash is: what finishes its work would write what the newer program cannot read.
+      logger.fatal({ reason }, 'Ended by a newer version');
+      process.exit(1);
+    },
+  });
   introduce(app);
   logger.info({ url: app.url, role: config.role, pid: process.pid }, 'Ready');
 

@@ -3,6 +3,7 @@ import type { RedisClient } from './client.ts';
 import type { Logger } from 'pino';
 import { AppError } from '../errors.ts';
 import { dataKey } from './keys.ts';
+import { dataLimits } from './limits.ts';
 import { MIGRATIONS } from './migrations.ts';
 import { defineScript } from './script.ts';
 
@@ -48,6 +49,28 @@ export async function openData(redis: RedisClient, logger: Logger, migrations = 
 /** For readiness: a newer program may have changed the data since this one has started. `ok`, or what is wrong. */
 export async function checkData(redis: RedisClient, migrations = MIGRATIONS): Promise<string> {
   return whyUnreadable(await readDataVersion(redis), migrations.length + 1) ?? 'ok';
+}
+
+/**
+ * For who writes: calls once where a newer program has made the data unreadable for this one.
+ * @returns what ends the watch.
+ */
+export function watchData(
+  redis: RedisClient,
+  onUnreadable: (reason: string) => void,
+  { everyMs = dataLimits.watchEveryMs, migrations = MIGRATIONS } = {},
+): () => void {
+  const timer = setInterval(() => {
+    checkData(redis, migrations).then(
+      (state) => {
+        if (state === 'ok') return;
+        clearInterval(timer);
+        onUnreadable(state);
+      },
+      () => undefined, // Redis is away, which readiness tells.
+    );
+  }, everyMs);
+  return () => clearInterval(timer);
 }
 
 function whyUnreadable({ version, readableBy }: DataVersion, known: number): string | null {

@@ -36,6 +36,9 @@ export const serverLimits = {
   socketPathBytesMax: 103,
 } as const;
 
+/** How often a worker looks whether a newer program has changed the data beyond what it can read. */
+export const dataLimits = { watchEveryMs: 5_000 } as const;
+
 /** Taking a folder over from the server that still holds it. */
 export const handoverLimits = {
   pollMs: 50,

@@ -87,10 +87,16 @@ describe('an upgrade', { timeout: 120_000 }, () => {
     expect(await byOld.subjects(await byOld.fetch(mailbox))).toEqual(['mail d']);
   });
 
-  it('turns a version that cannot read the data any more unready, and lets it not start again', async () => {
+  it('turns a version that cannot read the data any more unready, ends its workers, and lets it not start again', async () => {
     const newest = await makeVersion('newest', [{ readableBy: 1 }, { readableBy: 2 }]);
-    const old = await start(ROOT, 'all');
+    const old = await start(ROOT, 'api');
+    const oldWorker = await start(ROOT, 'worker');
     await start(newest, 'all');
+    expect(await oldWorker.exited).toEqual({ code: 1, signal: null });
+    running.delete(oldWorker);
+    expect(oldWorker.logs().find(({ level }) => level === 'fatal')).toMatchObject({
+      reason: expect.stringContaining('of version 3, which a newer popbridge has made') as string,
+    });
     const ready = await eventually(
       () => old.api('GET', '/readyz'),
       ({ status }) => status === 503,
