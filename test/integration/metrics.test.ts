@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs';
 import { Redis } from 'ioredis';
 import { afterAll, beforeAll, expect, it, onTestFinished } from 'vitest';
 import { parse } from 'yaml';
+import { MAILBOX_QUEUES } from '../../src/fetch/mailbox-queues.ts';
 import { shardOf } from '../../src/fetch/shard.ts';
 import { dueKeys } from '../../src/redis/keys.ts';
 import { startWebhookReceiver, type WebhookReceiver } from '../../src/sandbox/webhook-receiver.ts';
@@ -114,7 +115,7 @@ it(
     expect(sumOf(both, 'popbridge_messages_total', { outcome: 'stored' })).toBeGreaterThanOrEqual(2);
     expect(sumOf(both, 'popbridge_message_bytes_total')).toBeGreaterThan(broken.length);
     expect(sumOf(both, 'popbridge_parse_warnings_total', { code: 'charset_unsupported' })).toBeGreaterThan(0);
-    for (const phase of ['connect', 'login', 'list', 'retrieve']) {
+    for (const phase of ['connect', 'login', 'list', 'retrieve', 'delete']) {
       expect(sumOf(both, 'popbridge_session_phase_seconds_count', { phase })).toBeGreaterThan(0);
     }
     expect(
@@ -147,7 +148,7 @@ function isListed(values: MetricSpec['labels'][string] | undefined, value: strin
     case 'warnings':
       return PARSE_WARNINGS.test(value);
     case 'queues':
-      return /^(fetch|webhook|mailboxes-\d)$/.test(value);
+      return /^(fetch|mailboxes-\d)$/.test(value);
     default:
       return false;
   }
@@ -196,6 +197,63 @@ it(
     expect(await states('popbridge_webhooks')).toEqual({ ok: 1, open: 0, disabled: 1 });
     await api.api('DELETE', `/v1/webhooks/${webhook.id}`);
     expect(await states('popbridge_webhooks')).toEqual({ ok: 1, open: 0, disabled: 0 });
+  },
+);
+
+it('a fetch that finds its maildrop held by another one is counted', { timeout: 60_000 }, async () => {
+  const held = pop3.hold('UIDL');
+  const source = { ...sourceWith('right'), username: 'both' };
+  const submit = async (): Promise<string> => (await api.api('POST', '/v1/fetches', { body: { source } })).asFetch().id;
+  const ids = [await submit(), await submit()];
+  await held.reached;
+  const count = async (): Promise<number> => sumOf((await scrape(worker)).samples, 'popbridge_lease_contention_total');
+  await eventually(count, (contended) => contended > 0, 20_000);
+  held.release();
+  for (const id of ids) {
+    const ended = await api.api('GET', `/v1/fetches/${id}`, { headers: { prefer: 'wait=30' } });
+    expect(ended.asFetch().state).toBe('succeeded');
+  }
+});
+
+it(
+  'what waits is told of each queue and shard, with how long it has, and how full Redis is',
+  { timeout: 60_000 },
+  async () => {
+    const own = await startRedis();
+    onTestFinished(() => own.close());
+    // Without a worker, so that it stays as it is.
+    const alone = await startService({ redis: own, env: { POPBRIDGE_METRICS_PORT: '0', POPBRIDGE_ROLE: 'api' } });
+    onTestFinished(() => alone.close());
+    const inside = new Redis(own.socketPath);
+    onTestFinished(() => inside.disconnect());
+    const before = (await scrape(alone)).samples;
+    expect(sumOf(before, 'popbridge_schedule_oldest_due_seconds')).toBe(0);
+    expect(sumOf(before, 'popbridge_queue_jobs')).toBe(0);
+    expect(sumOf(before, 'popbridge_redis_memory_bytes')).toBeGreaterThan(500_000);
+    expect(sumOf(before, 'popbridge_redis_memory_max_bytes')).toBe(0);
+
+    const made = await alone.api('POST', '/v1/mailboxes', {
+      body: { source: sourceWith('right'), schedule: { every: '1h' } },
+    });
+    const { id } = made.json() as { id: string };
+    await inside.zadd(dueKeys(shardOf(id)).mailboxes, Date.now() - 600_000, `default/${id}`);
+    for (const username of ['a', 'b', 'c']) {
+      await alone.api('POST', '/v1/fetches', { body: { source: { ...sourceWith('right'), username } } });
+    }
+    await inside.config('SET', 'maxmemory', 64 * 1024 * 1024);
+    const { samples } = await scrape(alone);
+    const oldest = sumOf(samples, 'popbridge_schedule_oldest_due_seconds');
+    expect(oldest).toBeGreaterThanOrEqual(600);
+    expect(oldest).toBeLessThan(700);
+    expect(sumOf(samples, 'popbridge_queue_jobs', { queue: 'fetch', state: 'waiting' })).toBe(3);
+    expect(sumOf(samples, 'popbridge_queue_jobs')).toBe(3);
+    const queues = new Set(
+      samples.filter(({ name }) => name === 'popbridge_queue_jobs').map(({ labels }) => labels['queue']),
+    );
+    expect([...queues].toSorted()).toEqual(['fetch', ...MAILBOX_QUEUES].toSorted());
+    expect(sumOf(samples, 'popbridge_redis_memory_max_bytes')).toBe(64 * 1024 * 1024);
+    const route = { method: 'POST', route: '/v1/fetches' };
+    expect(sumOf(samples, 'popbridge_http_request_duration_seconds_count', route)).toBe(3);
   },
 );
 
