@@ -1,0 +1,79 @@
+/** The start on a Redis that would lose what it is given: refused, with what to do. */
+import { once } from 'node:events';
+import { connect, createServer, type AddressInfo } from 'node:net';
+import { Transform } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
+import { Redis } from 'ioredis';
+import { expect, it, onTestFinished } from 'vitest';
+import { startRedis, type TestRedis } from '../support/redis.ts';
+import { startService, type Service } from '../support/service.ts';
+
+interface Place {
+  redis: TestRedis;
+  inside: Redis;
+}
+
+async function place(): Promise<Place> {
+  const redis = await startRedis();
+  onTestFinished(() => redis.close());
+  const inside = new Redis(redis.socketPath);
+  onTestFinished(() => inside.disconnect());
+  return { redis, inside };
+}
+
+async function start({ redis }: Place, env: Record<string, string> = {}): Promise<Service> {
+  const service = await startService({ redis, env });
+  onTestFinished(() => service.close());
+  return service;
+}
+
+it('one that drops keys when it is full is refused, in every role', async () => {
+  const where = await place();
+  await where.inside.config('SET', 'maxmemory-policy', 'allkeys-lru');
+  for (const role of ['all', 'api', 'worker']) {
+    await expect(start(where, { POPBRIDGE_ROLE: role })).rejects.toThrow(
+      /Redis is set to drop keys .*allkeys-lru.*Set maxmemory-policy to noeviction/,
+    );
+  }
+  await where.inside.config('SET', 'maxmemory-policy', 'noeviction');
+  await start(where);
+}, 90_000);
+
+it('one that keeps no append-only file is refused, unless that is meant so', async () => {
+  const where = await place();
+  await where.inside.config('SET', 'appendonly', 'no');
+  await expect(start(where)).rejects.toThrow(
+    /Redis keeps no append-only file: .*Set "appendonly yes", or POPBRIDGE_REDIS_ALLOW_VOLATILE=true/,
+  );
+  const service = await start(where, { POPBRIDGE_REDIS_ALLOW_VOLATILE: 'true' });
+  expect(service.logs().map(({ level, msg }) => `${level} ${msg}`)).toContainEqual(
+    expect.stringMatching(/^warn Redis keeps no append-only file/),
+  );
+}, 90_000);
+
+it('one that is too old is refused, with its version and what is needed', async () => {
+  const where = await place();
+  const version = /redis_version:(\d+)(\.\S+)/.exec(await where.inside.info('server'));
+  const [said = '', , rest = ''] = version ?? [];
+  // Of the same length, as the answer says how long it is.
+  const old = `redis_version:${'5'.padEnd(said.length - rest.length - 'redis_version:'.length, '0')}${rest}`;
+  const port = await startProxy(where.redis.socketPath, said, old);
+  await expect(start(where, { REDIS_URL: `redis://127.0.0.1:${port}` })).rejects.toThrow(
+    /Redis is version 5\.\S+, and 6\.2 is needed at least .*Update it, or use Valkey/,
+  );
+}, 60_000);
+
+/** Before the server, putting another text in the place of one in its answers, each of which is taken to come in one piece. */
+async function startProxy(socketPath: string, said: string, instead: string): Promise<number> {
+  const server = createServer((client) => {
+    const upstream = connect(socketPath);
+    const rewrite = new Transform({
+      transform: (chunk: Buffer, _, done) => done(null, chunk.toString('latin1').replace(said, instead)),
+    });
+    pipeline(client, upstream).catch(() => undefined);
+    pipeline(upstream, rewrite, client).catch(() => undefined);
+  }).listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  onTestFinished(() => void server.close());
+  return (server.address() as AddressInfo).port;
+}
