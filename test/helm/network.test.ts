@@ -204,6 +204,14 @@ it('the chart’s Valkey takes connections from popbridge alone, and makes none'
   ]);
 });
 
+it('KEDA reaches the chart’s Valkey where it reads the lists there, and only then', () => {
+  const keda = { namespaceSelector: {}, podSelector: { matchLabels: { app: 'keda-operator' } } };
+  const from = (set: string): unknown[] =>
+    policiesOf(objectsOf(set), 'valkey').flatMap(({ spec }) => spec?.ingress?.flatMap((rule) => rule.from ?? []) ?? []);
+  expect(from('scaled by the lists of the Valkey')).toContainEqual(keda);
+  expect(from('trying out')).not.toContainEqual(keda);
+});
+
 it('workers take no connection but for metrics; the API takes those that the values name, and the test’s', async () => {
   const ports = (component: string, manifests = objectsOf('minimal')): unknown[] =>
     policiesOf(manifests, component).flatMap(

@@ -39,8 +39,18 @@ function violations({ spec }: IPodTemplateSpec): string[] {
     const kind = Object.keys(source)[0] ?? '';
     if (!ALLOWED_VOLUMES.has(kind)) found.push(`volume ${name} of kind ${kind}`);
   }
-  for (const { name, securityContext: own, ports, lifecycle: _ } of containers) {
+  for (const { name, securityContext: own, ports, ...handlers } of containers) {
     const both = { ...spec.securityContext, ...own };
+    const profile = both.appArmorProfile?.type;
+    if (profile && !['RuntimeDefault', 'Localhost'].includes(profile)) found.push(`${name} is out of AppArmor`);
+    const { type, user, role } = both.seLinuxOptions ?? {};
+    if ((type && !SELINUX_TYPES.has(type)) || user || role) found.push(`${name} has SELinux options`);
+    if (both.windowsOptions?.hostProcess) found.push(`${name} is a process of the host`);
+    const asked = [handlers.startupProbe, handlers.readinessProbe, handlers.livenessProbe];
+    const called = [handlers.lifecycle?.preStop, handlers.lifecycle?.postStart];
+    if ([...asked, ...called].some((handler) => handler?.httpGet?.host ?? handler?.tcpSocket?.host)) {
+      found.push(`${name} has others asked in its name`);
+    }
     if (both.runAsNonRoot !== true) found.push(`${name} may run as root`);
     if (both.runAsUser === 0) found.push(`${name} runs as root`);
     if (!['RuntimeDefault', 'Localhost'].includes(both.seccompProfile?.type ?? ''))
@@ -54,6 +64,7 @@ function violations({ spec }: IPodTemplateSpec): string[] {
   }
   return found;
 }
+const SELINUX_TYPES = new Set(['container_t', 'container_init_t', 'container_kvm_t', 'container_engine_t']);
 const ALLOWED_VOLUMES = new Set(
   'configMap csi downwardAPI emptyDir ephemeral persistentVolumeClaim projected secret'.split(' '),
 );
@@ -155,6 +166,16 @@ it('the check of the standard finds what breaks it', () => {
   expect(change((_, container) => void container.securityContext?.capabilities?.drop?.pop())).toHaveLength(1);
   expect(change((spec) => void spec.volumes?.push({ name: 'host', hostPath: { path: '/' } }))).toHaveLength(1);
   expect(change((spec) => void Object.assign(spec, { hostNetwork: true }))).toHaveLength(1);
+  for (const more of [
+    { appArmorProfile: { type: 'Unconfined' } },
+    { seLinuxOptions: { type: 'spc_t' } },
+    { seLinuxOptions: { role: 'r' } },
+    { windowsOptions: { hostProcess: true } },
+  ]) {
+    expect(change((spec) => void Object.assign(spec.securityContext ?? {}, more))).toHaveLength(1);
+  }
+  const elsewhere = { httpGet: { host: '169.254.169.254', port: 80 } };
+  expect(change((_, container) => void Object.assign(container, { livenessProbe: elsewhere }))).toHaveLength(1);
   expect(change((spec) => void Object.assign(spec, { initContainers: [{ name: 'setup' }] }))).toHaveLength(2);
 });
 

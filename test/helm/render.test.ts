@@ -1,6 +1,7 @@
 /** What the chart makes of the value sets, by both versions of helm, against the types of Kubernetes. */
 import { beforeAll, describe, expect, it } from 'vitest';
 import { CHART, helm, HELM_VERSIONS, NAMESPACE, render, type Manifest } from '../support/helm.ts';
+import { findRefusals } from './admission.ts';
 import { findTypeFaults, findValueFaults, type Checked } from './kubernetes-types.ts';
 import { VALUE_SETS } from './value-sets.ts';
 
@@ -39,6 +40,38 @@ it('every object is of a kind that Kubernetes or an operator has, with no field 
 
 it('every field of every object is within the bounds that the API gives it', async () => {
   expect(await findValueFaults(all)).toEqual([]);
+});
+
+it.each(SETS)('an API server has nothing against the objects that are made of the values for %s', (set) => {
+  expect(findRefusals(objectsOf(set))).toEqual([]);
+});
+
+const TEMPLATE = '/spec/template/spec';
+const CONTAINER = `${TEMPLATE}/containers/0`;
+it.each([
+  ['a label with a blank', 'Service', '/metadata/labels/x', 'a b'],
+  ['a name in capitals', 'ConfigMap', '/metadata/name', 'A'],
+  ['a key with a blank', 'ConfigMap', '/data/a b', 'x'],
+  ['a number for text', 'ConfigMap', '/data/a', 1],
+  ['a selector of other pods', 'Deployment', '/spec/selector/matchLabels/x', 'y'],
+  ['a mount on no volume', 'Deployment', `${CONTAINER}/volumeMounts/-`, { name: 'no', mountPath: '/x' }],
+  ['a path twice', 'Deployment', `${CONTAINER}/volumeMounts/-`, { name: 'tmp', mountPath: '/data' }],
+  ['a variable twice', 'Deployment', `${CONTAINER}/env/-`, { name: 'POPBRIDGE_ROLE', value: 'x' }],
+  ['a probe of no port', 'Deployment', `${CONTAINER}/livenessProbe/httpGet/port`, 'web'],
+  ['requests above limits', 'Deployment', `${CONTAINER}/resources/requests/memory`, '99Gi'],
+  ['a quantity that is none', 'Deployment', `${CONTAINER}/resources/limits/memory`, 'much'],
+  ['a sleep beyond the grace', 'Deployment', `${TEMPLATE}/terminationGracePeriodSeconds`, 1],
+  ['a target that nothing listens on', 'Service', '/spec/ports/0/targetPort', 'web'],
+  [
+    'a range outside of its network',
+    'NetworkPolicy',
+    '/spec/egress',
+    [{ to: [{ ipBlock: { cidr: '10.0.0.0/8', except: ['11.0.0.0/16'] } }] }],
+  ],
+])('what an API server refuses is found: %s', (_, kind, place, value) => {
+  const set = objectsOf('trying out');
+  const at = set.findIndex((each) => each.kind === kind);
+  expect(findRefusals(set.with(at, put(set[at] as Manifest, place, value)))).not.toEqual([]);
 });
 
 it('an unknown field is found wherever it is planted, but in maps whose keys are free', async () => {
@@ -115,10 +148,16 @@ function placesIn(value: unknown, path = ''): string[] {
   return Array.isArray(value) ? below : [path, ...below];
 }
 
-function plant(manifest: Manifest, place: string): Manifest {
+const plant = (manifest: Manifest, place: string): Manifest => put(manifest, `${place}/planted`, 1);
+
+/** @param place a JSON pointer; with `-` for what is behind the last of a list. */
+function put(manifest: Manifest, place: string, value: unknown): Manifest {
   const copy = structuredClone(manifest);
+  const keys = place.split('/').slice(1);
+  const last = keys.pop() ?? '';
   let at: unknown = copy;
-  for (const key of place.split('/').slice(1)) at = (at as Record<string, unknown>)[key];
-  (at as Record<string, unknown>)['planted'] = 1;
+  for (const key of keys) at = (at as Record<string, unknown>)[key];
+  if (Array.isArray(at) && last === '-') at.push(value);
+  else (at as Record<string, unknown>)[last] = value;
   return copy;
 }
