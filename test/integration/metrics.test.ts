@@ -1,4 +1,4 @@
-/** The metrics of the real program: an API and a worker on one Redis, after a run in which everything has a name that must not get out. */
+/** The metrics, and the log, of the real program: an API and a worker on one Redis, after a run in which everything has a name that must not get out. */
 import { readFileSync } from 'node:fs';
 import { Redis } from 'ioredis';
 import { afterAll, beforeAll, expect, it, onTestFinished } from 'vitest';
@@ -213,6 +213,24 @@ it('a fetch that finds its maildrop held by another one is counted', { timeout: 
     const ended = await api.api('GET', `/v1/fetches/${id}`, { headers: { prefer: 'wait=30' } });
     expect(ended.asFetch().state).toBe('succeeded');
   }
+});
+
+it('the log leads from a request to the fetch that it has made, and on to the worker, by ids', async () => {
+  const made = await api.api('POST', '/v1/fetches', {
+    body: { source: { ...sourceWith('right'), username: 'logged' } },
+    headers: { prefer: 'wait=30' },
+  });
+  const { id } = made.asFetch();
+  const requests = await eventually(
+    async () => api.logs().filter(({ requestId }) => requestId === made.headers['x-request-id']),
+    (lines) => lines.length > 0,
+  );
+  expect(requests).toMatchObject([{ tenant: 'default', location: `/v1/fetches/${id}`, status: 200 }]);
+  const worked = await eventually(
+    async () => worker.logs().filter(({ fetchId }) => fetchId === id),
+    (lines) => lines.length > 0,
+  );
+  expect(worked).toMatchObject([{ tenant: 'default', state: 'succeeded', msg: 'Fetch attempt ended' }]);
 });
 
 it(
