@@ -266,7 +266,7 @@ it(
     expect(sumOf(samples, 'popbridge_queue_jobs', { queue: 'fetch', state: 'waiting' })).toBe(3);
     expect(sumOf(samples, 'popbridge_queue_jobs')).toBe(3);
     const queues = new Set(
-      samples.filter(({ name }) => name === 'popbridge_queue_jobs').map(({ labels }) => labels['queue']),
+      samples.filter(({ name }) => name === 'popbridge_queue_jobs').map(({ labels }) => String(labels['queue'])),
     );
     expect([...queues].toSorted()).toEqual(['fetch', ...MAILBOX_QUEUES].toSorted());
     expect(sumOf(samples, 'popbridge_redis_memory_max_bytes')).toBe(64 * 1024 * 1024);

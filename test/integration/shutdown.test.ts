@@ -39,10 +39,10 @@ async function startWorker(): Promise<Service> {
   return worker;
 }
 
-async function submit(username: string, policy: 'never' | 'stored' = 'never'): Promise<FetchBody> {
-  const source = { host: server.host, port: server.port, tls: 'none', username, password: 'p' };
-  return (await api.api('POST', '/v1/fetches', { body: { source, delete: policy } })).asFetch();
-}
+const sourceOf = (username: string) =>
+  ({ host: server.host, port: server.port, tls: 'none', username, password: 'p' }) as const;
+const submit = async (username: string): Promise<FetchBody> =>
+  (await api.api('POST', '/v1/fetches', { body: { source: sourceOf(username) } })).asFetch();
 const look = async ({ id }: FetchBody): Promise<FetchBody> => (await api.api('GET', `/v1/fetches/${id}`)).asFetch();
 const waitForEnd = async ({ id }: FetchBody): Promise<FetchBody> =>
   (await api.api('GET', `/v1/fetches/${id}`, { headers: { prefer: 'wait=30' } })).asFetch();
@@ -109,10 +109,12 @@ it('a session finishes the message that it is at, says QUIT and lets its maildro
   expect(await countContention(next), 'nothing was waited for').toBe(0);
 }, 180_000);
 
-it('a session that deletes stops after the message that it is at, and QUIT makes that real; another one deletes the rest', async () => {
+it('a session of a mailbox that deletes stops after the message that it is at, and QUIT makes that real; another one deletes the rest', async () => {
   const worker = await startWorker();
   const held = server.hold('DELE 2');
-  const running = await submit('one', 'stored');
+  const mailbox = await api.api('POST', '/v1/mailboxes', { body: { source: sourceOf('one'), delete: 'stored' } });
+  const { id } = mailbox.json() as { id: string };
+  const running = (await api.api('POST', `/v1/mailboxes/${id}/fetches`)).asFetch();
   await held.reached;
   const exit = worker.kill('SIGTERM');
   await worker.logged('Winding up: sessions finish the messages that they have asked for');
@@ -132,6 +134,7 @@ it('a session that deletes stops after the message that it is at, and QUIT makes
   expect(server.mails).toEqual([]);
   expect(server.commands.filter((line) => line.startsWith('RETR'))).toHaveLength(MAILS.length);
   expect(await subjectsOf(running)).toEqual(ALL);
+  expect((await api.api('GET', `/v1/mailboxes/${id}`)).json()).toMatchObject({ state: 'ok', failure: null });
 }, 180_000);
 
 it('a session whose server does not get on is cut before the grace is over, and lets its maildrop go as well', async () => {
@@ -153,12 +156,12 @@ it('a session whose server does not get on is cut before the grace is over, and 
 it('a fetch that is done in time ends by itself', async () => {
   const worker = await startWorker();
   const held = server.hold('RETR 3');
-  const running = await submit('one', 'stored');
+  const running = await submit('one');
   await held.reached;
   const exit = worker.kill('SIGTERM');
   await worker.logged('Stopping');
   held.release();
   expect(await exit).toEqual({ code: 0, signal: null });
-  expect(await look(running)).toMatchObject({ state: 'succeeded', attempts: 1, counts: { deleted: 8 } });
+  expect(await look(running)).toMatchObject({ state: 'succeeded', attempts: 1, counts: { retrieved: 8 } });
   expect(await heldKeys()).toEqual([]);
 }, 180_000);
