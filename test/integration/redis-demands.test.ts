@@ -1,12 +1,15 @@
-/** The start on a Redis that would lose what it is given: refused, with what to do. */
+/** What popbridge demands of a Redis: the start on one that would lose what it is given is refused, with what to do. */
 import { once } from 'node:events';
+import { readFile } from 'node:fs/promises';
 import { connect, createServer, type AddressInfo } from 'node:net';
 import { Transform } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { Redis } from 'ioredis';
 import { expect, it, onTestFinished } from 'vitest';
+import { startWebhookReceiver } from '../../src/sandbox/webhook-receiver.ts';
+import { startFakePop3 } from '../support/fake-pop3.ts';
 import { startRedis, type TestRedis } from '../support/redis.ts';
-import { startService, type Service } from '../support/service.ts';
+import { send, startService, type Service } from '../support/service.ts';
 
 interface Place {
   redis: TestRedis;
@@ -62,6 +65,42 @@ it('one that is too old is refused, with its version and what is needed', async 
     /Redis is version 5\.\S+, and 6\.2 is needed at least .*Update it, or use Valkey/,
   );
 }, 60_000);
+
+it('a user of Redis who may do no more than the README says fetches, deletes upstream and delivers', async () => {
+  const readme = await readFile(new URL('../../README.md', import.meta.url), 'utf8');
+  const rules = /ACL SETUSER popbridge on >\S+ ([^`]+)`/.exec(readme)?.[1] ?? '';
+  const where = await place();
+  await where.inside.call('ACL', 'SETUSER', 'popbridge', 'on', '>acl-password', ...rules.split(' '));
+  await where.inside.call('ACL', 'SETUSER', 'default', 'resetpass', '>other');
+  const receiver = await startWebhookReceiver();
+  onTestFinished(() => receiver.close());
+  const server = await startFakePop3({ mails: ['Subject: one\r\n\r\n1\r\n', 'Subject: two\r\n\r\n2\r\n'] });
+  onTestFinished(() => server.close());
+
+  const service = await start(where, {
+    REDIS_URL: `redis://popbridge:acl-password@localhost?path=${where.redis.socketPath}`,
+    POPBRIDGE_METRICS_PORT: '0',
+  });
+  await service.ready();
+  await service.api('POST', '/v1/webhooks', { body: { url: receiver.url, events: ['message.received'] } });
+  const source = { host: server.host, port: server.port, tls: 'none', username: 'u', password: 'p' };
+  const made = await service.api('POST', '/v1/mailboxes', {
+    body: { source, delete: 'stored', schedule: { every: '1h' } },
+  });
+  const { id } = made.json() as { id: string };
+  await service.api('POST', `/v1/mailboxes/${id}/fetches`, { headers: { prefer: 'wait=30' } });
+  await receiver.waitFor(2, 30_000);
+  expect(server.mails).toEqual([]);
+  expect((await service.api('GET', '/v1/messages')).asPage().items).toHaveLength(2);
+  const { url } = (await service.logged('Metrics served')) as unknown as { url: string };
+  const metrics = (await send(url, 'GET', '/metrics', {})).bytes.toString();
+  expect(metrics).toContain('popbridge_redis_up 1');
+  expect(metrics).toMatch(/popbridge_redis_memory_bytes [1-9]/);
+  const log = (await where.inside.call('ACL', 'LOG')) as unknown[];
+  expect(log, 'nothing was refused').toEqual([]);
+  expect(service.logs().filter(({ level }) => ['warn', 'error', 'fatal'].includes(level))).toEqual([]);
+  expect(service.output().stdout).not.toContain('acl-password');
+}, 90_000);
 
 /** Before the server, putting another text in the place of one in its answers, each of which is taken to come in one piece. */
 async function startProxy(socketPath: string, said: string, instead: string): Promise<number> {
