@@ -172,13 +172,13 @@ it('the steps of the README, with an API and a worker that are restarted one aft
     expect(inline.asFetch()).toMatchObject({ state: 'succeeded' });
   }
   const openLink = async (): Promise<number> => (await api!.api('GET', link, { key: null })).status;
-  /** The worker first: it seals what the API, which is not there yet, has to open. */
+  /** The API first: it seals what the worker, which is not there yet, has to open. */
   async function restart(keys: string): Promise<void> {
-    await worker?.close();
-    worker = await serve('worker', keys);
-    if (api) await expectAllWell();
     await api?.close();
     api = await serve('api', keys);
+    if (worker) await expectAllWell();
+    await worker?.close();
+    worker = await serve('worker', keys);
     if (mailbox) await expectAllWell();
   }
 
