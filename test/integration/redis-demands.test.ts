@@ -8,6 +8,7 @@ import { Redis } from 'ioredis';
 import { expect, it, onTestFinished } from 'vitest';
 import { startWebhookReceiver } from '../../src/sandbox/webhook-receiver.ts';
 import { startFakePop3 } from '../support/fake-pop3.ts';
+import { startAlone, startCluster } from '../support/redis-nodes.ts';
 import { startRedis, type TestRedis } from '../support/redis.ts';
 import { send, startService, type Service } from '../support/service.ts';
 
@@ -66,41 +67,54 @@ it('one that is too old is refused, with its version and what is needed', async 
   );
 }, 60_000);
 
-it('a user of Redis who may do no more than the README says fetches, deletes upstream and delivers', async () => {
-  const readme = await readFile(new URL('../../README.md', import.meta.url), 'utf8');
-  const rules = /ACL SETUSER popbridge on >\S+ ([^`]+)`/.exec(readme)?.[1] ?? '';
-  const where = await place();
-  await where.inside.call('ACL', 'SETUSER', 'popbridge', 'on', '>acl-password', ...rules.split(' '));
-  await where.inside.call('ACL', 'SETUSER', 'default', 'resetpass', '>other');
-  const receiver = await startWebhookReceiver();
-  onTestFinished(() => receiver.close());
-  const server = await startFakePop3({ mails: ['Subject: one\r\n\r\n1\r\n', 'Subject: two\r\n\r\n2\r\n'] });
-  onTestFinished(() => server.close());
+it.each([
+  ['one server', startAlone, ''],
+  ['a Redis Cluster', startCluster, ' +cluster'],
+] as const)(
+  'a user who may do no more than the README says fetches, deletes upstream and delivers, on %s',
+  async (_, open, more) => {
+    const readme = await readFile(new URL('../../README.md', import.meta.url), 'utf8');
+    const rules = /ACL SETUSER popbridge on >\S+ ([^`]+)`/.exec(readme)?.[1] ?? '';
+    expect(readme).toContain('in a cluster `+cluster`');
+    const group = await open();
+    onTestFinished(() => group.close());
+    const allowed = `${rules}${more}`.split(' ');
+    for (const { client } of group.nodes)
+      await client.call('ACL', 'SETUSER', 'popbridge', 'on', '>acl-password', ...allowed);
+    const receiver = await startWebhookReceiver();
+    onTestFinished(() => receiver.close());
+    const server = await startFakePop3({ mails: ['Subject: one\r\n\r\n1\r\n', 'Subject: two\r\n\r\n2\r\n'] });
+    onTestFinished(() => server.close());
 
-  const service = await start(where, {
-    REDIS_URL: `redis://popbridge:acl-password@localhost?path=${where.redis.socketPath}`,
-    POPBRIDGE_METRICS_PORT: '0',
-  });
-  await service.ready();
-  await service.api('POST', '/v1/webhooks', { body: { url: receiver.url, events: ['message.received'] } });
-  const source = { host: server.host, port: server.port, tls: 'none', username: 'u', password: 'p' };
-  const made = await service.api('POST', '/v1/mailboxes', {
-    body: { source, delete: 'stored', schedule: { every: '1h' } },
-  });
-  const { id } = made.json() as { id: string };
-  await service.api('POST', `/v1/mailboxes/${id}/fetches`, { headers: { prefer: 'wait=30' } });
-  await receiver.waitFor(2, 30_000);
-  expect(server.mails).toEqual([]);
-  expect((await service.api('GET', '/v1/messages')).asPage().items).toHaveLength(2);
-  const { url } = (await service.logged('Metrics served')) as unknown as { url: string };
-  const metrics = (await send(url, 'GET', '/metrics', {})).bytes.toString();
-  expect(metrics).toContain('popbridge_redis_up 1');
-  expect(metrics).toMatch(/popbridge_redis_memory_bytes [1-9]/);
-  const log = (await where.inside.call('ACL', 'LOG')) as unknown[];
-  expect(log, 'nothing was refused').toEqual([]);
-  expect(service.logs().filter(({ level }) => ['warn', 'error', 'fatal'].includes(level))).toEqual([]);
-  expect(service.output().stdout).not.toContain('acl-password');
-}, 90_000);
+    const url = group.env['REDIS_URL'] ?? '';
+    const service = await startService({
+      redis: {
+        env: { ...group.env, REDIS_URL: url.replaceAll('redis://', 'redis://popbridge:acl-password@') },
+      },
+      env: { POPBRIDGE_METRICS_PORT: '0' },
+    });
+    onTestFinished(() => service.close());
+    await service.ready();
+    await service.api('POST', '/v1/webhooks', { body: { url: receiver.url, events: ['message.received'] } });
+    const source = { host: server.host, port: server.port, tls: 'none', username: 'u', password: 'p' };
+    const made = await service.api('POST', '/v1/mailboxes', {
+      body: { source, delete: 'stored', schedule: { every: '1h' } },
+    });
+    const { id } = made.json() as { id: string };
+    await service.api('POST', `/v1/mailboxes/${id}/fetches`, { headers: { prefer: 'wait=30' } });
+    await receiver.waitFor(2, 30_000);
+    expect(server.mails).toEqual([]);
+    expect((await service.api('GET', '/v1/messages')).asPage().items).toHaveLength(2);
+    const metrics = (await service.logged('Metrics served')) as unknown as { url: string };
+    const served = (await send(metrics.url, 'GET', '/metrics', {})).bytes.toString();
+    expect(served).toContain('popbridge_redis_up 1');
+    expect(served).toMatch(/popbridge_redis_memory_bytes [1-9]/);
+    for (const { client } of group.nodes) expect(await client.call('ACL', 'LOG'), 'nothing was refused').toEqual([]);
+    expect(service.logs().filter(({ level }) => ['warn', 'error', 'fatal'].includes(level))).toEqual([]);
+    expect(service.output().stdout).not.toContain('acl-password');
+  },
+  120_000,
+);
 
 /** Before the server, putting another text in the place of one in its answers, each of which is taken to come in one piece. */
 async function startProxy(socketPath: string, said: string, instead: string): Promise<number> {
