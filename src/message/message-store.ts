@@ -114,10 +114,11 @@ export function createMessageStore(given: MessageStorePorts): MessageStore {
     tenant: string,
     { id, mailboxId }: Pick<MessageRecord, 'id' | 'mailboxId'>,
   ): Promise<string | null> {
-    const atMs = await records.acknowledge(tenant, id, clock.now());
-    if (atMs === null) return null;
-    await given.onReleased?.({ tenant, id, mailboxId });
-    return new Date(atMs).toISOString();
+    const [atMs] = await Promise.all([
+      records.acknowledge(tenant, id, clock.now()),
+      given.onReleased?.({ tenant, id, mailboxId }),
+    ]);
+    return atMs === null ? null : new Date(atMs).toISOString();
   }
 
   return {
