@@ -53,5 +53,3 @@ export const recordAttachmentsMax = 10;
 export const recordTextCharsMax = 512;
 /** A message that expires within this time, in milliseconds, is stored anew where it is fetched again. */
 export const expiryMarginMs = 60 * 60 * 1000;
-/** Records that stay in memory as they were opened; about 2 KiB each. */
-export const recordsOpenedMax = 1_000;

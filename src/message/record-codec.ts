@@ -5,10 +5,9 @@
  * The first byte says what it is. Behind a record that was acknowledged is when, in clear: so that it takes no opening to say so. A
  * tombstone is a record that is being deleted, and says what is left to be done.
  */
-import { randomBytes } from 'node:crypto';
+import { randomBytes, type KeyObject } from 'node:crypto';
 import { deflateRawSync, inflateRawSync } from 'node:zlib';
 import type { DataKey, DataKeys } from './data-keys.ts';
-import { recordsOpenedMax } from './limits.ts';
 import type { MessageRecord } from './message.ts';
 import { damaged, NONCE_BYTES, openBytes, sealBytes } from './sealed-bytes.ts';
 
@@ -46,20 +45,6 @@ export interface RecordCodec {
 }
 
 export function createRecordCodec(keys: Pick<DataKeys, 'current' | 'find'>): RecordCodec {
-  /** What was opened last: who reads a message often does so again at once, as to acknowledge what was delivered. */
-  const opened = new Map<string, { sealed: Buffer; record: MessageRecord }>();
-
-  function openOnce(key: Buffer, tenant: string, id: string, sealed: Buffer): MessageRecord {
-    const name = `${tenant}/${id}`;
-    const before = opened.get(name);
-    if (before?.sealed.equals(sealed)) return before.record;
-    const record = open(key, tenant, id, sealed);
-    opened.delete(name);
-    opened.set(name, { sealed, record });
-    if (opened.size > recordsOpenedMax) opened.delete(opened.keys().next().value ?? '');
-    return record;
-  }
-
   function seal({ id: keyId, key }: DataKey, tenant: string, { id, acknowledgedAt, ...fields }: MessageRecord): Buffer {
     const nonce = randomBytes(NONCE_BYTES);
     const packed = deflateRawSync(JSON.stringify(fields), DEFLATION);
@@ -79,12 +64,12 @@ export function createRecordCodec(keys: Pick<DataKeys, 'current' | 'find'>): Rec
     },
     async decode(tenant, id, sealed) {
       const known = await keys.find(tenant, keyIdOf(sealed));
-      return known && openOnce(known.key, tenant, id, sealed);
+      return known && open(known.key, tenant, id, sealed);
     },
   };
 }
 
-function open(key: Buffer, tenant: string, id: string, sealed: Buffer): MessageRecord {
+function open(key: KeyObject, tenant: string, id: string, sealed: Buffer): MessageRecord {
   const nonceEnd = HEAD_BYTES + NONCE_BYTES;
   const seal = { key, nonce: sealed.subarray(HEAD_BYTES, nonceEnd), context: contextOf(tenant, id) };
   const isAcknowledged = (kindOf(sealed) & ACKNOWLEDGED) !== 0;

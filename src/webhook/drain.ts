@@ -98,8 +98,8 @@ class Drain {
     this.#health = await deliveries.readHealth(this.#ref);
     for (;;) {
       this.#hasNews = false;
-      // What its owner changes holds for what is sent a moment later.
-      if (performance.now() - this.#readMs >= drainEveryMs) {
+      // What its owner changes holds for what is sent a moment later. While it waits in line nothing is.
+      if (this.#wanted === null && performance.now() - this.#readMs >= drainEveryMs) {
         this.#readMs = performance.now();
         await this.#read();
         this.#isAllListed = false;
