@@ -51,5 +51,7 @@ export const recordAddressesMax = 10;
 export const recordAttachmentsMax = 10;
 /** Characters of a subject, a name or an id that the record keeps. */
 export const recordTextCharsMax = 512;
+/** Characters of the snippet that the record keeps. */
+export const recordSnippetCharsMax = 90;
 /** A message that expires within this time, in milliseconds, is stored anew where it is fetched again. */
 export const expiryMarginMs = 60 * 60 * 1000;

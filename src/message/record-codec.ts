@@ -23,13 +23,14 @@ const HEAD_BYTES = 1 + KEY_ID_BYTES;
 
 /** Never to be changed: what was compressed with it needs it. A better one comes with another first byte. */
 const DICTIONARY = Buffer.from(
-  '"kinds":["auto_reply","bulk","list","delivery_status","feedback","read_receipt","calendar","signed","encrypted"]' +
+  ' this is not for you that have been with from will your order please find attached Hello Hi Dear Thank you for the http://www.https://www.' +
+    '"kinds":["auto_reply","bulk","list","delivery_status","feedback","read_receipt","calendar","signed","encrypted"]' +
     '"omitted":"too_large","parseStatus":"failed"},"parseStatus":"partial"},@outlook.com@gmail.com@example.com.org.net' +
     '{"mailboxId":"mbx_","fetchId":"fch_","uidl":null,"size":1,"digest":"","fetchedAt":"2026-01-01T00:00:00.000Z",' +
     '"expiresAt":"2026-01-01T00:00:00.000Z","acknowledgedAt":null,"duplicateOf":null,"omitted":null,"messageId":"<@mail.' +
     'gmail.com>","messageIdSynthesised":false,"date":"2026-01-01T00:00:00.000Z","receivedAt":"2026-01-01T00:00:00.000Z",' +
     '"subject":"Re: ","from":[{"name":"","address":"@","group":null}],"to":[{"name":null,"address":"@","group":null}],' +
-    '"cc":[],"threadKey":"","attachmentCount":0,"kinds":[],"parseStatus":"ok","raw":{"blob":"blb_","offset":0,"length":' +
+    '"cc":[],"threadKey":"","attachmentCount":1,"kinds":[],"parseStatus":"ok","snippet":"","attachmentIds":["att_1","att_2"]"attachmentIds":[],"raw":{"blob":"blb_","offset":0,"length":' +
     '1,"size":1},"content":{"blob":"blb_","offset":1,"length":1,"size":1},"key":"',
 );
 

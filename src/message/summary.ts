@@ -1,6 +1,6 @@
 /** What the record keeps of a parsed message: enough for lists, their filters, and short notices. */
 import type { Address, Classification, ParsedMessage } from '../mime/message.ts';
-import { recordAddressesMax, recordAttachmentsMax, recordTextCharsMax } from './limits.ts';
+import { recordAddressesMax, recordAttachmentsMax, recordSnippetCharsMax, recordTextCharsMax } from './limits.ts';
 import type { MessageIdentityFields, MessageKind, MessageRecord, MessageSummary } from './message.ts';
 
 export function summarise(
@@ -20,7 +20,7 @@ export function summarise(
     attachmentCount: attachments.length,
     kinds: listKinds(classification),
     parseStatus: parsed.parse.status,
-    snippet: parsed.snippet,
+    snippet: parsed.snippet.slice(0, recordSnippetCharsMax).toWellFormed(),
     attachmentIds: attachments.slice(0, recordAttachmentsMax).map(({ id }) => id),
   };
 }
