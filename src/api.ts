@@ -7,7 +7,7 @@ import { createDnsResolver } from './autoconfig/sources.ts';
 import { createConsumerStore } from './event/consumer-store.ts';
 import { createEventFeed } from './event/feed.ts';
 import { createNews } from './event/news.ts';
-import { buildEnvelope, buildPayload } from './event/payload.ts';
+import { buildEnvelope, buildPayload, tellWhole } from './event/payload.ts';
 import { createLeases } from './fetch/lease.ts';
 import { createFetchQueue } from './fetch/queue.ts';
 import { createFetchService } from './fetch/service.ts';
@@ -81,14 +81,14 @@ export async function startApi(parts: Parts, access: Access, isStarted: () => bo
       },
       events: createEventFeed({ log: parts.eventLog, news: createNews(parts.openBlocking()), clock }),
       consumers: createConsumerStore(redis),
-      renderEvent: (event) => buildEnvelope(messages, event),
+      renderEvent: (event) => buildEnvelope(tellWhole(messages), event),
       countMissed: parts.deliveries.countMissed,
       testWebhook: (ref) =>
         sendTest(
           {
             clock,
             webhooks: parts.webhooks,
-            buildPayload: (event) => buildPayload(messages, event),
+            buildPayload: (event) => buildPayload(tellWhole(messages), event),
             post: parts.sender.post,
           },
           ref,

@@ -1414,7 +1414,7 @@ export interface components {
                 readonly [key: string]: string;
             };
             /**
-             * @description `thin`: what a message is, a snippet, and links that expire. `full`: with text, HTML and attachments, each up to a bound.
+             * @description `thin`: what a list says of a message, and links that expire. `full`: all of it, with text, HTML and attachments, each up to a bound.
              * @default thin
              * @enum {string}
              */
@@ -1468,7 +1468,7 @@ export interface components {
                 readonly [key: string]: string;
             };
             /**
-             * @description `thin`: what a message is, a snippet, and links that expire. `full`: with text, HTML and attachments, each up to a bound.
+             * @description `thin`: what a list says of a message, and links that expire. `full`: all of it, with text, HTML and attachments, each up to a bound.
              * @enum {string}
              */
             readonly payload?: "thin" | "full";
@@ -1502,7 +1502,7 @@ export interface components {
             /** @description Of the extra headers; their values are not shown. */
             readonly headerNames: readonly string[];
             /**
-             * @description `thin`: what a message is, a snippet, and links that expire. `full`: with text, HTML and attachments, each up to a bound.
+             * @description `thin`: what a list says of a message, and links that expire. `full`: all of it, with text, HTML and attachments, each up to a bound.
              * @enum {string}
              */
             readonly payload: "thin" | "full";
@@ -2236,6 +2236,8 @@ export interface components {
             readonly kinds: readonly components["schemas"]["MessageKind"][];
             /** @enum {string} */
             readonly parseStatus: "ok" | "partial" | "failed";
+            /** @description The beginning of the text, white space folded. */
+            readonly snippet: string;
         };
         readonly Acknowledgement: {
             readonly id: components["schemas"]["MessageId"];
@@ -2589,11 +2591,11 @@ export interface components {
             readonly type: "message.received";
             readonly data: {
                 /**
-                 * @description As it is stored, `text` and `html` cut at 64 Ki characters (`textTruncated`, `htmlTruncated`). Null where it has been
-                 *     deleted since; webhooks do not send that.
+                 * @description As it is stored, `text` and `html` cut at 64 Ki characters (`textTruncated`, `htmlTruncated`); to a webhook with the
+                 *     payload `thin`, what a list says of it. Null where it has been deleted since; webhooks do not send that.
                  */
-                readonly message: components["schemas"]["Message"] | null;
-                /** @description In what a webhook is sent; anew in each attempt, for a day. */
+                readonly message: components["schemas"]["Message"] | components["schemas"]["MessageSummary"] | null;
+                /** @description In what a webhook is sent; anew in each attempt, for a day. With the payload `thin`, those of the first ten attachments. */
                 readonly links?: components["schemas"]["MessageLinks"];
                 /** @description In what a webhook with the payload `full` is sent: the bytes of those that fit into 1 MiB together. `links` has all of them. */
                 readonly attachments?: readonly {

@@ -3,7 +3,7 @@ import { randomBytes, randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { inlineAttachments } from './event/inline-attachments.ts';
 import { linkSeconds } from './event/limits.ts';
-import { buildPayload, type Enclosures } from './event/payload.ts';
+import { buildPayload, tellBriefly, tellWhole, type Enclosures, type TellMessage } from './event/payload.ts';
 import { AppError } from './errors.ts';
 import type { FetchRef } from './fetch/fetch.ts';
 import { createLeases } from './fetch/lease.ts';
@@ -18,7 +18,6 @@ import { startTicker } from './fetch/tick.ts';
 import { createFetchWorker } from './fetch/worker.ts';
 import { linkMessage } from './http/message-links.ts';
 import type { MailboxRef } from './mailbox/mailbox.ts';
-import { withoutBodies } from './message/without-bodies.ts';
 import { createSweeper } from './message/sweeper.ts';
 import { type MimePool } from './mime/pool.ts';
 import { isRedisUnavailable } from './redis/connection.ts';
@@ -84,23 +83,26 @@ export async function startWorkers(parts: Parts): Promise<void> {
   checks.set('webhookDispatcher', async () => (dispatcher.isRunning() ? 'ok' : 'not running'));
 }
 
-function enclosuresOf({ config, clock, links, messages }: Parts): Record<PayloadForm, Enclosures> {
+function tellersOf({ config, clock, links, messages }: Parts): Record<PayloadForm, TellMessage> {
   const by = { links, clock, publicUrl: config.publicUrl ?? null };
-  const thin: Enclosures = { links: (tenant, message) => linkMessage(by, tenant, message, linkSeconds) };
+  const linked: Enclosures = { links: (tenant, message) => linkMessage(by, tenant, message, linkSeconds) };
   const attachments: Enclosures['attachments'] = (tenant, message) => inlineAttachments(messages, tenant, message);
-  return { thin, texts: thin, full: { ...thin, attachments } };
+  return {
+    thin: tellBriefly(messages, linked),
+    texts: tellWhole(messages, linked),
+    full: tellWhole(messages, { ...linked, attachments }),
+  };
 }
 
 function startWebhooks(parts: Parts): Dispatcher {
   const { config, logger, clock, endpoints, deliveries, messages } = parts;
-  const enclosures = enclosuresOf(parts);
+  const tellers = tellersOf(parts);
   const sleepUntil = async (ms: number, signal?: AbortSignal): Promise<void> => sleep(ms, undefined, { signal });
   const drainPorts: DrainPorts = {
     clock: { now: clock.now, sleep: sleepUntil },
     random: Math.random,
     retryDelaysMs: config.webhookRetryDelaysMs,
-    buildPayload: (event, form) =>
-      buildPayload(form === 'thin' ? withoutBodies(messages) : messages, event, enclosures[form]),
+    buildPayload: (event, form) => buildPayload(tellers[form], event),
     post: parts.sender.post,
     observeDelivery: parts.metrics.observeDelivery,
     trace: parts.trace,
@@ -117,7 +119,7 @@ function startWebhooks(parts: Parts): Dispatcher {
     }),
     announce: (event) => parts.announcer.announce(event.tenant, [event]),
     onDelivered: (delivery) =>
-      acknowledgeMessage({ webhooks: endpoints, deliveries, acknowledge: messages.acknowledge }, delivery),
+      acknowledgeMessage({ webhooks: endpoints, deliveries, acknowledge: messages.acknowledgeOf }, delivery),
     uniqueId: randomUUID,
     logger,
   };

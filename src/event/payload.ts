@@ -3,41 +3,64 @@
  * `webhooks`, made from the reference and what is stored now.
  */
 import type { components } from '../contract.gen.ts';
-import type { Message } from '../message/message.ts';
+import type { Message, MessageNotice } from '../message/message.ts';
 import type { EventRef } from './event.ts';
 import type { InlineAttachment } from './inline-attachments.ts';
 import { bodyCharsMax } from './limits.ts';
 
 export type EventEnvelope = components['schemas']['Event'];
 
-export interface MessageReader {
-  find(tenant: string, id: string): Promise<Message | null>;
+type Links = components['schemas']['MessageLinks'];
+
+/** What the event of a message that was received says of it; null where it has been deleted since. */
+export type TellMessage = (tenant: string, id: string) => Promise<{ message: object } | null>;
+
+/** What is sent to who may have no key, beside the message. */
+export interface Enclosures {
+  links(tenant: string, message: Pick<MessageNotice, 'id' | 'digest' | 'attachments'>): Links;
+  attachments?(tenant: string, message: Message): Promise<InlineAttachment[]>;
 }
 
-/** What is sent to who may have no key, beside the event as it is read. */
-export interface Enclosures {
-  links(tenant: string, message: Message): components['schemas']['MessageLinks'];
-  attachments?(tenant: string, message: Message): Promise<InlineAttachment[]>;
+/** The message as it is stored. */
+export function tellWhole(
+  messages: { find(tenant: string, id: string): Promise<Message | null> },
+  enclosures?: Enclosures,
+): TellMessage {
+  return async (tenant, id) => {
+    const message = await messages.find(tenant, id);
+    return (
+      message && {
+        message: { ...message, ...cutBodies(message) },
+        ...(enclosures && { links: enclosures.links(tenant, message) }),
+        ...(enclosures?.attachments && { attachments: await enclosures.attachments(tenant, message) }),
+      }
+    );
+  };
+}
+
+/** What a list says of the message: its content is not opened. */
+export function tellBriefly(
+  messages: { findNotice(tenant: string, id: string): Promise<MessageNotice | null> },
+  { links }: Enclosures,
+): TellMessage {
+  return async (tenant, id) => {
+    const notice = await messages.findNotice(tenant, id);
+    if (!notice) return null;
+    const { attachments: _attachments, ...message } = notice;
+    return { message, links: links(tenant, notice) };
+  };
 }
 
 /** Digits of a sequence, which sorts as text, too. */
 const SEQUENCE_DIGITS = 12;
 
 /** The envelope as JSON. Null for a message that has been deleted since. */
-export async function buildPayload(
-  messages: MessageReader,
-  event: EventRef,
-  enclosures?: Enclosures,
-): Promise<string | null> {
-  const envelope = await buildEnvelope(messages, event, enclosures);
+export async function buildPayload(tell: TellMessage, event: EventRef): Promise<string | null> {
+  const envelope = await buildEnvelope(tell, event);
   return envelope.type === 'message.received' && envelope.data.message === null ? null : JSON.stringify(envelope);
 }
 
-export async function buildEnvelope(
-  messages: MessageReader,
-  event: EventRef,
-  enclosures?: Enclosures,
-): Promise<EventEnvelope> {
+export async function buildEnvelope(tell: TellMessage, event: EventRef): Promise<EventEnvelope> {
   const { id, type, tenant, subject, time, mailboxId, fetchId, sequence } = event;
   // Which data belongs to which type is in the contract, and a test holds every type against it.
   return {
@@ -52,20 +75,14 @@ export async function buildEnvelope(
     ...(mailboxId !== null && { mailbox: mailboxId }),
     ...(fetchId !== null && { fetch: fetchId }),
     ...(sequence !== null && { sequence: String(sequence).padStart(SEQUENCE_DIGITS, '0') }),
-    data: await dataOf(messages, event, enclosures),
+    data: await dataOf(tell, event),
   } as EventEnvelope;
 }
 
-async function dataOf(messages: MessageReader, event: EventRef, enclosures: Enclosures | undefined): Promise<object> {
+async function dataOf(tell: TellMessage, event: EventRef): Promise<object> {
   if (event.type === 'message.deleted_upstream') return { messageId: event.subject };
   if (event.type !== 'message.received') return event.facts;
-  const message = await messages.find(event.tenant, event.subject);
-  if (!message) return { message: null };
-  return {
-    message: { ...message, ...cutBodies(message) },
-    ...(enclosures && { links: enclosures.links(event.tenant, message) }),
-    ...(enclosures?.attachments && { attachments: await enclosures.attachments(event.tenant, message) }),
-  };
+  return (await tell(event.tenant, event.subject)) ?? { message: null };
 }
 
 /** An event is a notice: long bodies are cut, marked as such, and whole at `GET /v1/messages/{id}`. */

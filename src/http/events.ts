@@ -91,8 +91,9 @@ export async function readPage(
 }
 
 function charsOf(event: EventBody): number {
-  if (event.type !== 'message.received' || !event.data.message) return 0;
-  const { text, html } = event.data.message;
+  const message = event.type === 'message.received' ? event.data.message : null;
+  if (!message || !('text' in message)) return 0;
+  const { text, html } = message;
   return (text?.length ?? 0) + (html?.length ?? 0);
 }
 

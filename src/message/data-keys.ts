@@ -3,7 +3,7 @@
  * blob, from which it is read where Redis has lost it. Without it the mail is noise: deleting the key deletes all mail of the
  * tenant, wherever copies of that are.
  */
-import { randomBytes } from 'node:crypto';
+import { createSecretKey, randomBytes, type KeyObject } from 'node:crypto';
 import { text } from 'node:stream/consumers';
 import { AppError } from '../errors.ts';
 import type { RedisClient } from '../redis/client.ts';
@@ -17,7 +17,7 @@ export interface DataKey {
   /** Eight hex digits. */
   id: string;
   /** 32 bytes. */
-  key: Buffer;
+  key: KeyObject;
 }
 
 export interface DataKeys {
@@ -57,7 +57,7 @@ export function createDataKeys({ redis, blobs, sealer, clock }: DataKeyPorts): D
     const wrapped = await redis.hget(dataKeysKey(tenant), id);
     const key = wrapped === null ? await readCopy(tenant, id) : await unwrap(tenant, id, wrapped);
     if (key === null) return null;
-    const known = { id, key };
+    const known = { id, key: createSecretKey(key) };
     remember(`${tenant}/${id}`, known);
     return known;
   }

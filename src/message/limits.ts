@@ -47,9 +47,11 @@ export const listScanMax = 2_000;
 export const listChunk = 250;
 /** Addresses of a kind that the record keeps; the content has all. */
 export const recordAddressesMax = 10;
+/** Attachments whose ids the record keeps; the content has all. */
+export const recordAttachmentsMax = 10;
 /** Characters of a subject, a name or an id that the record keeps. */
 export const recordTextCharsMax = 512;
+/** Characters of the snippet that the record keeps. */
+export const recordSnippetCharsMax = 90;
 /** A message that expires within this time, in milliseconds, is stored anew where it is fetched again. */
 export const expiryMarginMs = 60 * 60 * 1000;
-/** Records that stay in memory as they were opened; about 2 KiB each. */
-export const recordsOpenedMax = 1_000;

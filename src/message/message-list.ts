@@ -8,7 +8,7 @@ import { AppError } from '../errors.ts';
 import type { Address } from '../mime/message.ts';
 import { listChunk, listScanMax } from './limits.ts';
 import type { MessageIndex, Position, SortKey } from './message-index.ts';
-import type { MessageKind, MessageRecord, MessageSummary } from './message.ts';
+import { toSummary, type MessageKind, type MessageRecord, type MessageSummary } from './message.ts';
 import type { RecordStore } from './record-store.ts';
 
 /** Times in epoch milliseconds, `Since` inclusive, `Until` exclusive. */
@@ -62,7 +62,7 @@ export async function listMessages(ports: ListPorts, tenant: string, query: Mess
       if (record && Date.parse(record.expiresAt) > nowMs && isWanted(record)) {
         // One more than is wanted has been found: there is a next page, and it begins with this one.
         if (items.length === limit && after) return { items, nextCursor: writeCursor(after, sort, order) };
-        items.push(withoutPlace(record));
+        items.push(toSummary(record));
       }
       after = position;
     }
@@ -70,12 +70,6 @@ export async function listMessages(ports: ListPorts, tenant: string, query: Mess
     scanned += positions.length;
   }
   return { items, nextCursor: after && writeCursor(after, sort, order) };
-}
-
-/** Where its bytes are, and under which key, is nobody's business. */
-export function withoutPlace(record: MessageRecord): MessageSummary {
-  const { raw: _raw, content: _content, key: _key, manifest: _manifest, ...summary } = record;
-  return summary;
 }
 
 function spanOf(query: MessageQuery) {

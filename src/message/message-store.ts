@@ -18,7 +18,7 @@ import { openExtent, readExtent } from './extent.ts';
 import { auditEveryMs, auditTakesMs, newRedisMs } from './limits.ts';
 import { createMessageIndex, type Usage } from './message-index.ts';
 import { listMessages, type MessageListPage, type MessageQuery } from './message-list.ts';
-import type { Message, MessageRecord } from './message.ts';
+import { toNotice, type Message, type MessageNotice, type MessageRecord } from './message.ts';
 import type { NewMessage } from './new-message.ts';
 import { writeRaw, type RawDraft } from './raw-draft.ts';
 import { createRecordCodec } from './record-codec.ts';
@@ -49,8 +49,12 @@ export interface MessageStore {
   openRaw(tenant: string, id: string, range?: ByteRange): Promise<Readable | null>;
   /** Null where there is none of that id. */
   findAttachment(tenant: string, id: string, attachmentId: string): Promise<FoundAttachment | null>;
+  /** What a notice says of it; null where there is no such message, or no longer. */
+  findNotice(tenant: string, id: string): Promise<MessageNotice | null>;
   /** Says that the owner has it. Resolves with when that was said first; null where there is no such message. */
   acknowledge(tenant: string, id: string): Promise<string | null>;
+  /** The same where its mailbox is known. */
+  acknowledgeOf(tenant: string, message: Pick<MessageRecord, 'id' | 'mailboxId'>): Promise<string | null>;
   /** Resolves with whether it was there. */
   remove(tenant: string, id: string): Promise<boolean>;
   /** Deletes the messages whose time is over. */
@@ -106,6 +110,17 @@ export function createMessageStore(given: MessageStorePorts): MessageStore {
     return content && (JSON.parse(content.toString()) as ParsedMessage);
   }
 
+  async function acknowledgeOf(
+    tenant: string,
+    { id, mailboxId }: Pick<MessageRecord, 'id' | 'mailboxId'>,
+  ): Promise<string | null> {
+    const [atMs] = await Promise.all([
+      records.acknowledge(tenant, id, clock.now()),
+      given.onReleased?.({ tenant, id, mailboxId }),
+    ]);
+    return atMs === null ? null : new Date(atMs).toISOString();
+  }
+
   return {
     checkStorage: () => blobs.check(),
     write: (tenant, source) => writeRaw(blobs, tenant, source),
@@ -143,17 +158,15 @@ export function createMessageStore(given: MessageStorePorts): MessageStore {
         read && content && findAttachment(content, attachmentId, async (part) => openRawOf(tenant, read.record, part))
       );
     },
-    async acknowledge(tenant, id) {
-      for (;;) {
-        const read = await readOne(tenant, id);
-        if (!read) return null;
-        const acknowledgedAt = read.record.acknowledgedAt ?? new Date(clock.now()).toISOString();
-        const isNew = read.record.acknowledgedAt === null;
-        if (isNew && !(await records.replace(tenant, read, { ...read.record, acknowledgedAt }))) continue;
-        await given.onReleased?.({ tenant, id, mailboxId: read.record.mailboxId });
-        return acknowledgedAt;
-      }
+    async findNotice(tenant, id) {
+      const read = await readOne(tenant, id);
+      return read && toNotice(read.record);
     },
+    async acknowledge(tenant, id) {
+      const read = await readOne(tenant, id);
+      return read && acknowledgeOf(tenant, read.record);
+    },
+    acknowledgeOf,
     async remove(tenant, id) {
       for (;;) {
         const read = await readOne(tenant, id);

@@ -52,10 +52,20 @@ export interface MessageSummary extends MessageIdentityFields {
   attachmentCount: number;
   kinds: readonly MessageKind[];
   parseStatus: ParsedMessage['parse']['status'];
+  /** The beginning of the text. */
+  snippet: string;
+}
+
+/** What a short notice has: all that can be said without opening the content. */
+export interface MessageNotice extends MessageSummary {
+  /** The ids of the first ten. */
+  attachments: readonly { id: string }[];
 }
 
 /** What is kept in Redis. */
 export interface MessageRecord extends MessageSummary {
+  /** Of the first ten. */
+  attachmentIds: readonly string[];
   /** Null where the raw bytes were omitted. */
   raw: Extent | null;
   content: Extent;
@@ -66,6 +76,16 @@ export interface MessageRecord extends MessageSummary {
 }
 
 export type Message = MessageIdentityFields & PublicMessage;
+
+/** Where its bytes are, and under which key, is nobody's business. */
+export function toSummary(record: MessageRecord): MessageSummary {
+  const { raw: _raw, content: _content, key: _key, manifest: _manifest, attachmentIds: _ids, ...summary } = record;
+  return summary;
+}
+
+export function toNotice(record: MessageRecord): MessageNotice {
+  return { ...toSummary(record), attachments: record.attachmentIds.map((id) => ({ id })) };
+}
 
 /** The ids of the blobs that its bytes, or what tells of it, are in. */
 export function blobsOf({ raw, content, manifest }: MessageRecord): Set<string> {

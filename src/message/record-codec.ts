@@ -1,30 +1,36 @@
 /**
  * Records as they lie in Redis: JSON, compressed with a dictionary of what all records share, and sealed under the tenant's data
- * key for this one message of this tenant (AES-256-GCM). It takes 250 to 400 bytes where the JSON alone takes a thousand.
+ * key for this one message of this tenant (AES-256-GCM). It takes 350 to 500 bytes where the JSON alone takes more than a thousand.
  *
- * A tombstone is a record behind another first byte: the message is being deleted, and this says what is left to be done.
+ * The first byte says what it is. Behind a record that was acknowledged is when, in clear: so that it takes no opening to say so. A
+ * tombstone is a record that is being deleted, and says what is left to be done.
  */
-import { randomBytes } from 'node:crypto';
+import { randomBytes, type KeyObject } from 'node:crypto';
 import { deflateRawSync, inflateRawSync } from 'node:zlib';
 import type { DataKey, DataKeys } from './data-keys.ts';
-import { recordsOpenedMax } from './limits.ts';
 import type { MessageRecord } from './message.ts';
 import { damaged, NONCE_BYTES, openBytes, sealBytes } from './sealed-bytes.ts';
 
-const LIVE = 1;
+export const LIVE = 1;
 const DELETED = 2;
+/** Added to either. */
+export const ACKNOWLEDGED = 4;
+/** Digits of a time in epoch milliseconds. */
+const TIME_BYTES = 13;
+const NOTHING = Buffer.alloc(0);
 const KEY_ID_BYTES = 4;
 const HEAD_BYTES = 1 + KEY_ID_BYTES;
 
 /** Never to be changed: what was compressed with it needs it. A better one comes with another first byte. */
 const DICTIONARY = Buffer.from(
-  '"kinds":["auto_reply","bulk","list","delivery_status","feedback","read_receipt","calendar","signed","encrypted"]' +
+  ' this is not for you that have been with from will your order please find attached Hello Hi Dear Thank you for the http://www.https://www.' +
+    '"kinds":["auto_reply","bulk","list","delivery_status","feedback","read_receipt","calendar","signed","encrypted"]' +
     '"omitted":"too_large","parseStatus":"failed"},"parseStatus":"partial"},@outlook.com@gmail.com@example.com.org.net' +
     '{"mailboxId":"mbx_","fetchId":"fch_","uidl":null,"size":1,"digest":"","fetchedAt":"2026-01-01T00:00:00.000Z",' +
     '"expiresAt":"2026-01-01T00:00:00.000Z","acknowledgedAt":null,"duplicateOf":null,"omitted":null,"messageId":"<@mail.' +
     'gmail.com>","messageIdSynthesised":false,"date":"2026-01-01T00:00:00.000Z","receivedAt":"2026-01-01T00:00:00.000Z",' +
     '"subject":"Re: ","from":[{"name":"","address":"@","group":null}],"to":[{"name":null,"address":"@","group":null}],' +
-    '"cc":[],"threadKey":"","attachmentCount":0,"kinds":[],"parseStatus":"ok","raw":{"blob":"blb_","offset":0,"length":' +
+    '"cc":[],"threadKey":"","attachmentCount":1,"kinds":[],"parseStatus":"ok","snippet":"","attachmentIds":["att_1","att_2"]"attachmentIds":[],"raw":{"blob":"blb_","offset":0,"length":' +
     '1,"size":1},"content":{"blob":"blb_","offset":1,"length":1,"size":1},"key":"',
 );
 
@@ -40,25 +46,15 @@ export interface RecordCodec {
 }
 
 export function createRecordCodec(keys: Pick<DataKeys, 'current' | 'find'>): RecordCodec {
-  /** What was opened last: who reads a message often does so again at once, as to acknowledge what was delivered. */
-  const opened = new Map<string, { sealed: Buffer; record: MessageRecord }>();
-
-  function openOnce(key: Buffer, tenant: string, id: string, sealed: Buffer): MessageRecord {
-    const name = `${tenant}/${id}`;
-    const before = opened.get(name);
-    if (before?.sealed.equals(sealed)) return before.record;
-    const record = open(key, tenant, id, sealed);
-    opened.delete(name);
-    opened.set(name, { sealed, record });
-    if (opened.size > recordsOpenedMax) opened.delete(opened.keys().next().value ?? '');
-    return record;
-  }
-
-  function seal({ id: keyId, key }: DataKey, tenant: string, { id, ...fields }: MessageRecord): Buffer {
+  function seal({ id: keyId, key }: DataKey, tenant: string, { id, acknowledgedAt, ...fields }: MessageRecord): Buffer {
     const nonce = randomBytes(NONCE_BYTES);
     const packed = deflateRawSync(JSON.stringify(fields), DEFLATION);
     const sealed = sealBytes({ key, nonce, context: contextOf(tenant, id) }, packed);
-    return Buffer.concat([Uint8Array.of(LIVE), Buffer.from(keyId, 'hex'), nonce, sealed]);
+    const [kind, time] =
+      acknowledgedAt === null
+        ? [LIVE, NOTHING]
+        : [LIVE + ACKNOWLEDGED, Buffer.from(timeOf(Date.parse(acknowledgedAt)))];
+    return Buffer.concat([Uint8Array.of(kind), Buffer.from(keyId, 'hex'), nonce, sealed, time]);
   }
 
   return {
@@ -69,18 +65,22 @@ export function createRecordCodec(keys: Pick<DataKeys, 'current' | 'find'>): Rec
     },
     async decode(tenant, id, sealed) {
       const known = await keys.find(tenant, keyIdOf(sealed));
-      return known && openOnce(known.key, tenant, id, sealed);
+      return known && open(known.key, tenant, id, sealed);
     },
   };
 }
 
-function open(key: Buffer, tenant: string, id: string, sealed: Buffer): MessageRecord {
+function open(key: KeyObject, tenant: string, id: string, sealed: Buffer): MessageRecord {
   const nonceEnd = HEAD_BYTES + NONCE_BYTES;
   const seal = { key, nonce: sealed.subarray(HEAD_BYTES, nonceEnd), context: contextOf(tenant, id) };
-  const packed = openBytes(seal, sealed.subarray(nonceEnd));
+  const isAcknowledged = (kindOf(sealed) & ACKNOWLEDGED) !== 0;
+  const end = isAcknowledged ? sealed.length - TIME_BYTES : sealed.length;
+  const packed = openBytes(seal, sealed.subarray(nonceEnd, end));
+  const acknowledgedAt = isAcknowledged ? new Date(Number(sealed.toString('latin1', end))).toISOString() : null;
   try {
     const json = inflateRawSync(packed, { dictionary: DICTIONARY }).toString();
-    return { id, ...(JSON.parse(json) as Omit<MessageRecord, 'id'>) };
+    const fields = JSON.parse(json) as Omit<MessageRecord, 'id' | 'acknowledgedAt'>;
+    return { id, acknowledgedAt, ...fields };
   } catch (error) {
     throw damaged(error);
   }
@@ -90,13 +90,22 @@ function keyIdOf(sealed: Buffer): string {
   return sealed.toString('hex', 1, HEAD_BYTES);
 }
 
+function kindOf(sealed: Buffer): number {
+  return sealed[0] ?? 0;
+}
+
 export function isTombstone(sealed: Buffer): boolean {
-  return sealed[0] === DELETED;
+  return (kindOf(sealed) & DELETED) !== 0;
 }
 
 /** What stands in a record's place while the message is deleted. */
 export function tombstoneOf(sealed: Buffer): Buffer {
-  return Buffer.concat([Uint8Array.of(DELETED), sealed.subarray(1)]);
+  return Buffer.concat([Uint8Array.of(DELETED | (kindOf(sealed) & ACKNOWLEDGED)), sealed.subarray(1)]);
+}
+
+/** As it stands behind a record that was acknowledged then. @param ms since 1970. */
+export function timeOf(ms: number): string {
+  return String(ms).padStart(TIME_BYTES, '0');
 }
 
 function contextOf(tenant: string, id: string): Buffer {

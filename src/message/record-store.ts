@@ -7,7 +7,7 @@ import { messageKey } from '../redis/keys.ts';
 import { defineScript } from '../redis/script.ts';
 import type { SealedRecord } from './manifest.ts';
 import type { MessageRecord } from './message.ts';
-import { isTombstone, tombstoneOf, type RecordCodec } from './record-codec.ts';
+import { ACKNOWLEDGED, isTombstone, LIVE, timeOf, tombstoneOf, type RecordCodec } from './record-codec.ts';
 
 /** A record and the very bytes that it was read from. */
 export interface ReadRecord {
@@ -32,6 +32,8 @@ export interface RecordStore {
   put(tenant: string, read: ReadRecord | null, sealed: SealedRecord): Promise<boolean>;
   /** False where it is no longer the record that was read. */
   replace(tenant: string, read: ReadRecord, record: MessageRecord): Promise<boolean>;
+  /** Says that its owner has it. When that was said first, in epoch milliseconds; null where there is none, or no longer. */
+  acknowledge(tenant: string, id: string, nowMs: number): Promise<number | null>;
   /** Puts a tombstone in its place: the record, or the tombstone, that is to be deleted. Null where it is another by now. */
   bury(tenant: string, read: ReadRecord): Promise<ReadRecord | null>;
   /** Takes the tombstone away, where it still is that one. */
@@ -45,6 +47,15 @@ const swap = defineScript(`
   if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
   if ARGV[2] == '' then redis.call('DEL', KEYS[1]) else redis.call('SET', KEYS[1], ARGV[2]) end
   return 1`);
+
+/** ARGV: when, as it stands behind a record. When that was said first, likewise; nothing where there is no live record. */
+const acknowledgeOne = defineScript(`
+  local kind = redis.call('GETRANGE', KEYS[1], 0, 0):byte()
+  if kind == ${LIVE + ACKNOWLEDGED} then return redis.call('GETRANGE', KEYS[1], -#ARGV[1], -1) end
+  if kind ~= ${LIVE} then return false end
+  local record = redis.call('GET', KEYS[1])
+  redis.call('SET', KEYS[1], string.char(${LIVE + ACKNOWLEDGED}) .. record:sub(2) .. ARGV[1])
+  return ARGV[1]`);
 
 export function createRecordStore(redis: RedisClient, codec: RecordCodec): RecordStore {
   const swapped = async (tenant: string, read: ReadRecord, value: Buffer | string): Promise<boolean> =>
@@ -76,6 +87,10 @@ export function createRecordStore(redis: RedisClient, codec: RecordCodec): Recor
     async replace(tenant, read, record) {
       const sealed = await codec.encodeLike(tenant, record, read.sealed);
       return sealed !== null && swapped(tenant, read, sealed);
+    },
+    async acknowledge(tenant, id, nowMs) {
+      const at = await acknowledgeOne(redis, [messageKey(tenant, id)], [timeOf(nowMs)]);
+      return at === null ? null : Number(at);
     },
     async bury(tenant, read) {
       const tombstone = tombstoneOf(read.sealed);

@@ -3,7 +3,7 @@
  *
  * The key is made a KeyObject first: to find out that bytes are none takes Node longer than to seal a few kilobytes.
  */
-import { createCipheriv, createDecipheriv, createSecretKey } from 'node:crypto';
+import { createCipheriv, createDecipheriv, createSecretKey, KeyObject } from 'node:crypto';
 import { AppError } from '../errors.ts';
 
 export const NONCE_BYTES = 12;
@@ -12,7 +12,7 @@ export const TAG_BYTES = 16;
 /** What they are sealed with; a nonce serves once under its key. */
 export interface Seal {
   /** 32 bytes. */
-  key: Buffer;
+  key: Buffer | KeyObject;
   /** 12 bytes. */
   nonce: Buffer;
   /** What they belong to (AAD). */
@@ -20,7 +20,7 @@ export interface Seal {
 }
 
 export function sealBytes({ key, nonce, context }: Seal, ...parts: Uint8Array[]): Buffer {
-  const cipher = createCipheriv('aes-256-gcm', createSecretKey(key), nonce).setAAD(context);
+  const cipher = createCipheriv('aes-256-gcm', toKeyObject(key), nonce).setAAD(context);
   const sealed = parts.map((part) => cipher.update(part));
   return Buffer.concat([...sealed, cipher.final(), cipher.getAuthTag()]);
 }
@@ -28,13 +28,17 @@ export function sealBytes({ key, nonce, context }: Seal, ...parts: Uint8Array[])
 /** @throws AppError `storage_failed` where these are not the bytes that were sealed so. */
 export function openBytes({ key, nonce, context }: Seal, sealed: Buffer): Buffer {
   try {
-    const decipher = createDecipheriv('aes-256-gcm', createSecretKey(key), nonce, { authTagLength: TAG_BYTES })
+    const decipher = createDecipheriv('aes-256-gcm', toKeyObject(key), nonce, { authTagLength: TAG_BYTES })
       .setAAD(context)
       .setAuthTag(sealed.subarray(-TAG_BYTES));
     return Buffer.concat([decipher.update(sealed.subarray(0, -TAG_BYTES)), decipher.final()]);
   } catch (error) {
     throw damaged(error);
   }
+}
+
+function toKeyObject(key: Buffer | KeyObject): KeyObject {
+  return key instanceof KeyObject ? key : createSecretKey(key);
 }
 
 export function damaged(cause?: unknown): AppError {

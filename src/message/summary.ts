@@ -1,9 +1,11 @@
-/** What the record keeps of a parsed message: enough for lists and their filters. */
+/** What the record keeps of a parsed message: enough for lists, their filters, and short notices. */
 import type { Address, Classification, ParsedMessage } from '../mime/message.ts';
-import { recordAddressesMax, recordTextCharsMax } from './limits.ts';
-import type { MessageIdentityFields, MessageKind, MessageSummary } from './message.ts';
+import { recordAddressesMax, recordAttachmentsMax, recordSnippetCharsMax, recordTextCharsMax } from './limits.ts';
+import type { MessageIdentityFields, MessageKind, MessageRecord, MessageSummary } from './message.ts';
 
-export function summarise(parsed: ParsedMessage): Omit<MessageSummary, keyof MessageIdentityFields> {
+export function summarise(
+  parsed: ParsedMessage,
+): Omit<MessageSummary, keyof MessageIdentityFields> & Pick<MessageRecord, 'attachmentIds'> {
   const { derived, classification, attachments } = parsed;
   return {
     messageId: short(parsed.messageId),
@@ -18,6 +20,8 @@ export function summarise(parsed: ParsedMessage): Omit<MessageSummary, keyof Mes
     attachmentCount: attachments.length,
     kinds: listKinds(classification),
     parseStatus: parsed.parse.status,
+    snippet: parsed.snippet.slice(0, recordSnippetCharsMax).toWellFormed(),
+    attachmentIds: attachments.slice(0, recordAttachmentsMax).map(({ id }) => id),
   };
 }
 

@@ -7,6 +7,7 @@ import { Cluster, Redis, type RedisOptions } from 'ioredis';
 import type { Logger } from 'pino';
 import { AppError, toError } from '../errors.ts';
 import { pingMasters, type RedisClient } from './client.ts';
+import { gatherWrites } from './gathered-writes.ts';
 import { clusterLimits, connectionLimits } from './limits.ts';
 import { LastingSentinelConnector } from './sentinel-connector.ts';
 import { describePlace, type Address, type RedisPlace } from './place.ts';
@@ -18,11 +19,13 @@ import { describePlace, type Address, type RedisPlace } from './place.ts';
 export function openRedis(place: Address, logger: Logger): Redis;
 export function openRedis(place: RedisPlace, logger: Logger): RedisClient;
 export function openRedis(place: RedisPlace, logger: Logger): RedisClient {
-  return open(place, logger, {
+  const redis = open(place, logger, {
     enableOfflineQueue: false,
     maxRetriesPerRequest: 0,
     commandTimeout: connectionLimits.commandTimeoutMs,
   });
+  gatherWrites(redis);
+  return redis;
 }
 
 /** For BullMQ's workers and event readers: waits for Redis to come back, however long it takes. */

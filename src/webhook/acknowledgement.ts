@@ -10,15 +10,16 @@ export interface AcknowledgementPorts {
   webhooks: Pick<Endpoints, 'find'>;
   deliveries: Pick<DeliveryStore, 'find'>;
   /** Says that the owner is done with the message; again, as often as it is called. */
-  acknowledge(tenant: string, messageId: string): Promise<unknown>;
+  acknowledge(tenant: string, message: { id: string; mailboxId: string }): Promise<unknown>;
 }
 
 /** @param delivery that was acknowledged just now, and is stored as such where there are others. */
 export async function acknowledgeMessage(ports: AcknowledgementPorts, delivery: Delivery): Promise<void> {
   const { event, others, webhookId } = delivery;
-  if (event.type !== 'message.received' || isOfFetch({ id: webhookId })) return;
-  const haveIt = await Promise.all(others.map((id) => hasIt(ports, { tenant: event.tenant, id }, event.id)));
-  if (haveIt.every(Boolean)) await ports.acknowledge(event.tenant, event.subject);
+  const { type, tenant, subject, mailboxId } = event;
+  if (type !== 'message.received' || mailboxId === null || isOfFetch({ id: webhookId })) return;
+  const haveIt = await Promise.all(others.map((id) => hasIt(ports, { tenant, id }, event.id)));
+  if (haveIt.every(Boolean)) await ports.acknowledge(tenant, { id: subject, mailboxId });
 }
 
 /** A webhook that is no more asks for nothing. */

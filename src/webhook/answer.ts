@@ -1,5 +1,5 @@
 /** What comes back from a webhook: its status, a bounded beginning of what it says, and how long each phase took. */
-import type { Readable, Transform } from 'node:stream';
+import type { Transform } from 'node:stream';
 import { createBrotliDecompress, createGunzip, createInflate } from 'node:zlib';
 import { answerBytesMax, detailCharsMax } from './limits.ts';
 
@@ -24,33 +24,27 @@ export interface Answer {
   remoteAddress: string | null;
 }
 
-/** The beginning of an answer, decompressed; the rest is neither read nor waited for. */
-export async function readStart(body: Readable, encoding: string | null): Promise<string> {
+/** The beginning of an answer, decompressed, to be quoted. @param start bytes of it, as many as are read. */
+export async function quoteStart(start: Buffer, encoding: string | null): Promise<string> {
+  const decoder = createDecoder(encoding, { chunkSize: answerBytesMax });
+  return quote((decoder === null ? start : await readThrough(decoder, start)).toString());
+}
+
+/** What a decompressor makes of one chunk at a time is bounded as well: a bomb gives no more than it is asked for. */
+async function readThrough(decoder: Transform, start: Buffer): Promise<Buffer> {
   const chunks: Buffer[] = [];
   let bytes = 0;
-  const plain = decompress(body, encoding);
+  decoder.end(start);
   try {
-    for await (const chunk of plain as AsyncIterable<Buffer>) {
+    for await (const chunk of decoder as AsyncIterable<Buffer>) {
       chunks.push(chunk);
       bytes += chunk.length;
       if (bytes >= answerBytesMax) break;
     }
   } catch {
-    // Cut off, too slow or no such compression: the status has been said, and what came is enough to quote.
-  } finally {
-    // Of an answer that is at its end the connection is kept.
-    if (!body.readableEnded) body.destroy();
+    // Cut off, or no such compression: the status has been said, and what came is enough to quote.
   }
-  return quote(Buffer.concat(chunks).subarray(0, answerBytesMax).toString());
-}
-
-/** What a decompressor makes of one chunk at a time is bounded as well: a bomb gives no more than it is asked for. */
-function decompress(body: Readable, encoding: string | null): Readable {
-  const options = { chunkSize: answerBytesMax };
-  const decoder = createDecoder(encoding, options);
-  if (decoder === null) return body;
-  body.on('error', (error) => decoder.destroy(error));
-  return body.pipe(decoder);
+  return Buffer.concat(chunks).subarray(0, answerBytesMax);
 }
 
 function createDecoder(encoding: string | null, options: { chunkSize: number }): Transform | null {

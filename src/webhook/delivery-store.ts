@@ -40,8 +40,14 @@ export interface DeliveryStore {
   release(ref: WebhookRef, owner: string, nowMs: number, notBeforeMs: number): Promise<number | null | 'more'>;
   /** What is due, the longest overdue first, without those in `except`. */
   listDue(ref: WebhookRef, nowMs: number, max: number, except: ReadonlySet<string>): Promise<DueDelivery[]>;
-  /** False where another worker has taken over. The delivery's own next attempt, or its end; and how the endpoint has fared. */
-  record(ref: WebhookRef, owner: string, due: DueDelivery, health: Health, nowMs: number): Promise<boolean>;
+  /** False where another worker has taken over. Each delivery's own next attempt, or its end; and how the endpoint has fared. */
+  record(
+    ref: WebhookRef,
+    owner: string,
+    attempted: readonly DueDelivery[],
+    health: Health,
+    nowMs: number,
+  ): Promise<boolean>;
   /** Sends one that has ended again. False where it has changed meanwhile: then it is being sent. @param isOrdered behind those of its mailbox. */
   requeue(ref: WebhookRef, was: Delivery, again: Delivery, isOrdered: boolean): Promise<boolean>;
   /** How many happened while popbridge had the webhook disabled, and were not sent since. */
@@ -111,36 +117,44 @@ const requeueOne = defineScript(`
   return 1`);
 
 /**
- * KEYS: deliveries, log, ended, missed, queue, health, drainer, line, webhook of the fetch, which counts what has ended, and forgets nothing.
- * ARGV: owner, event id, delivery, member, next attempt or nothing, health, now, how many that have ended are kept, since when.
+ * KEYS: deliveries, log, ended, missed, queue, health, drainer, webhook of the fetch, which counts what has ended, and forgets nothing; the
+ * line of each delivery.
+ * ARGV: owner, health, now, how many that have ended are kept, since when; of each delivery its event id, itself, member, next attempt or nothing.
  */
-const recordOne = defineScript(`${TRIM}
+const recordSome = defineScript(`${TRIM}
   if redis.call('GET', KEYS[7]) ~= ARGV[1] then return 0 end
-  local isLine = ARGV[4] ~= ARGV[2]
-  redis.call('SET', KEYS[6], ARGV[6])
-  redis.call('HSET', KEYS[1], ARGV[2], ARGV[3])
-  local life = redis.call('PTTL', KEYS[9])
-  local state = ARGV[3]:sub(1, 1)
-  if life > 0 then
-    redis.call('PEXPIRE', KEYS[6], life)
-    if state ~= 'd' then redis.call('HSET', KEYS[9], 'lastFailure', ARGV[7] .. ' ' .. ARGV[2]) end
+  local now = ARGV[3]
+  redis.call('SET', KEYS[6], ARGV[2])
+  local life = redis.call('PTTL', KEYS[8])
+  if life > 0 then redis.call('PEXPIRE', KEYS[6], life) end
+
+  local function leaveQueue(id, member, line)
+    if member == id then return redis.call('ZREM', KEYS[5], member) end
+    redis.call('LREM', line, 1, id)
+    if redis.call('EXISTS', line) == 1 then
+      redis.call('ZADD', KEYS[5], now, member)
+    else
+      redis.call('ZREM', KEYS[5], member)
+    end
   end
-  if ARGV[5] ~= '' then
-    redis.call('ZADD', KEYS[5], ARGV[5], ARGV[4])
-    return 1
+
+  for at = 6, #ARGV, 4 do
+    local id, delivery, member, nextAt = ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
+    local state = delivery:sub(1, 1)
+    redis.call('HSET', KEYS[1], id, delivery)
+    if life > 0 and state ~= 'd' then redis.call('HSET', KEYS[8], 'lastFailure', now .. ' ' .. id) end
+    if nextAt ~= '' then
+      redis.call('ZADD', KEYS[5], nextAt, member)
+    else
+      leaveQueue(id, member, KEYS[9 + (at - 6) / 4])
+      if life > 0 then
+        redis.call('HINCRBY', KEYS[8], state, 1)
+      else
+        redis.call('ZADD', KEYS[3], now, id)
+      end
+    end
   end
-  if isLine then redis.call('LREM', KEYS[8], 1, ARGV[2]) end
-  if isLine and redis.call('EXISTS', KEYS[8]) == 1 then
-    redis.call('ZADD', KEYS[5], ARGV[7], ARGV[4])
-  else
-    redis.call('ZREM', KEYS[5], ARGV[4])
-  end
-  if life > 0 then
-    redis.call('HINCRBY', KEYS[9], state, 1)
-    return 1
-  end
-  redis.call('ZADD', KEYS[3], ARGV[7], ARGV[2])
-  trim(ARGV[8], ARGV[9])
+  if life <= 0 then trim(ARGV[4], ARGV[5]) end
   return 1`);
 
 /** KEYS: queue, deliveries. ARGV: now, how many, members that are not wanted. Members and, where they are no lines, their deliveries. */
@@ -245,13 +259,17 @@ export function createDeliveryStore(redis: RedisClient): DeliveryStore {
       );
       return found.filter((due) => due !== null);
     },
-    async record(ref, owner, { member, delivery }, health, nowMs) {
+    async record(ref, owner, attempted, health, nowMs) {
       const { deliveries, log, ended, missed, queue, health: healthKey, drainer, ofFetch } = keysOf(ref);
-      const next = delivery.nextAttemptAt === null ? '' : Date.parse(delivery.nextAttemptAt);
-      const keys = [deliveries, log, ended, missed, queue, healthKey, drainer, lineKeyOf(ref, member), ofFetch];
+      const keys = [deliveries, log, ended, missed, queue, healthKey, drainer, ofFetch];
+      const lines = attempted.map(({ member }) => lineKeyOf(ref, member));
+      const facts = attempted.flatMap(({ member, delivery }) => {
+        const { event, nextAttemptAt } = delivery;
+        return [event.id, encodeDelivery(delivery), member, nextAttemptAt === null ? '' : Date.parse(nextAttemptAt)];
+      });
       const bounds = [endedMax, nowMs - endedAgeMs];
-      const facts = [encodeDelivery(delivery), member, next, JSON.stringify(health), nowMs];
-      return (await recordOne(redis, keys, [owner, delivery.event.id, ...facts, ...bounds])) === 1;
+      const args = [owner, JSON.stringify(health), nowMs, ...bounds, ...facts];
+      return (await recordSome(redis, [...keys, ...lines], args)) === 1;
     },
     async putOff(ref, member, untilMs) {
       await redis.zadd(keysOf(ref).queue, 'XX', untilMs, member);

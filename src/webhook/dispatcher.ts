@@ -29,6 +29,8 @@ export function startDispatcher(ports: DispatcherPorts): Dispatcher {
   const { due, clock, logger } = ports;
   const stop = new AbortController();
   const draining = new Map<string, Promise<void>>();
+  /** How many of them are of each tenant. */
+  const ofTenants = new Map<string, number>();
   let signMs = clock.now();
 
   async function drain(claimed: ClaimedWebhook): Promise<void> {
@@ -46,11 +48,20 @@ export function startDispatcher(ports: DispatcherPorts): Dispatcher {
     const room = drainsMax - draining.size;
     if (room <= 0) return;
     for (const claimed of await due.claim(clock.now(), room)) {
-      const key = `${claimed.tenant}/${claimed.id}`;
-      if (draining.has(key)) continue;
+      const { tenant } = claimed;
+      const key = `${tenant}/${claimed.id}`;
+      const ofTenant = ofTenants.get(tenant) ?? 0;
+      // However many webhooks of however many tenants hang, as much as each of these has is left to the next one. The others' claims run out.
+      if (draining.has(key) || ofTenant >= drainsMax - draining.size) continue;
+      ofTenants.set(tenant, ofTenant + 1);
       draining.set(
         key,
-        drain(claimed).finally(() => draining.delete(key)),
+        drain(claimed).finally(() => {
+          draining.delete(key);
+          const left = (ofTenants.get(tenant) ?? 0) - 1;
+          if (left > 0) ofTenants.set(tenant, left);
+          else ofTenants.delete(tenant);
+        }),
       );
     }
   }

@@ -2,6 +2,7 @@
  * Delivers to one webhook what is due to it, for as long as there is something: within its concurrency, its rate, its order and what its
  * health admits. One worker at a time does so, which is why none of this needs counting in Redis.
  */
+import { setImmediate as turnOver } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import { attempt, end, type AttemptPorts, type Attempted } from './attempt.ts';
 import type { Delivery } from './delivery-record.ts';
@@ -44,14 +45,23 @@ class Drain {
   readonly #ref: WebhookRef;
   readonly #owner: string;
   readonly #signal: AbortSignal;
+  /** Begun, and not on record yet; by member. */
   readonly #running = new Map<string, Promise<void>>();
+  /** Of these, those that have no answer yet. */
+  #sending = 0;
+  /** Attempted, and to be put on record together. */
+  #attempted: DueDelivery[] = [];
+  #recording: Promise<void> | null = null;
   /** Listed as due, and not begun. */
   #waiting: DueDelivery[] = [];
   /** As of when it was listed, nothing else was due. */
   #isAllListed = false;
   /** Deliveries that were begun since: as many more are listed the next time. */
   #begun = 0;
-  /** When the webhook was read, by the clock that only goes forward. */
+  /** The webhook, as it was read; null where it is gone. */
+  #known: { webhook: Endpoint; secrets: WebhookSecrets } | null = null;
+  #version: string | null = null;
+  /** When it was last looked at, by the clock that only goes forward. */
   #readMs = -Infinity;
   /** There was no room for an attempt; or there is by now. */
   #wanted: WantedPlace | null = null;
@@ -86,23 +96,21 @@ class Drain {
   async #run(): Promise<DrainEnd> {
     const { clock, webhooks, deliveries } = this.#ports;
     this.#health = await deliveries.readHealth(this.#ref);
-    let webhook: Endpoint | null = null;
-    let secrets: WebhookSecrets | null = null;
     for (;;) {
       this.#hasNews = false;
-      // What its owner changes holds for what is sent a moment later.
-      if (performance.now() - this.#readMs >= drainEveryMs) {
+      // What its owner changes holds for what is sent a moment later. While it waits in line nothing is.
+      if (this.#wanted === null && performance.now() - this.#readMs >= drainEveryMs) {
         this.#readMs = performance.now();
-        [webhook, secrets] = await Promise.all([webhooks.find(this.#ref), webhooks.openSecrets(this.#ref)]);
-        this.#waiting = [];
+        await this.#read();
         this.#isAllListed = false;
       }
-      if (!webhook || !secrets) {
+      if (!this.#known) {
         await this.#settle();
         await deliveries.forget(this.#ref);
         await webhooks.noteBreaker(this.#ref, false);
         return null;
       }
+      const { webhook, secrets } = this.#known;
       const isOver = isStopped(webhook) || this.#signal.aborted || this.#isLost;
       const waitMs = isOver ? null : await this.#start(webhook, secrets);
       this.#leavePlace();
@@ -117,6 +125,15 @@ class Drain {
       } else await this.#waitForNews(waitMs ?? 0);
       await this.#renew();
     }
+  }
+
+  async #read(): Promise<void> {
+    const { webhooks } = this.#ports;
+    const version = await webhooks.version(this.#ref);
+    if (this.#known && version !== null && version === this.#version) return;
+    this.#version = version;
+    const [webhook, secrets] = await Promise.all([webhooks.find(this.#ref), webhooks.openSecrets(this.#ref)]);
+    this.#known = webhook && secrets && { webhook, secrets };
   }
 
   /** Starts what may be started. How long to wait before more may be, as far as that is known. */
@@ -134,7 +151,8 @@ class Drain {
         this.#leaveLine();
         return untilMs - nowMs;
       }
-      const room = atOnce - this.#running.size;
+      // What is being put on record does not count, but there is a bound to that as well.
+      const room = Math.min(atOnce - this.#sending, 2 * allowed - this.#running.size);
       if (room <= 0) return 0;
       const [due] = this.#waiting;
       if (!due) {
@@ -150,8 +168,17 @@ class Drain {
       this.#begun += 1;
       this.#pauseMs = drainEveryMs;
       this.#health = { ...this.#health, sentMs: nowMs };
-      const work = this.#deliver(webhook, secrets, due).finally(() => {
+      this.#sending += 1;
+      let isSending = true;
+      const leave = (): void => {
+        if (!isSending) return;
+        isSending = false;
+        this.#sending -= 1;
         place.leave();
+        this.#tellNews();
+      };
+      const work = this.#deliver(webhook, secrets, due, leave).finally(() => {
+        leave();
         this.#running.delete(due.member);
         this.#pauseMs = drainEveryMs;
         this.#tellNews();
@@ -176,7 +203,7 @@ class Drain {
     this.#place = null;
     if (given) return given;
     const { isSlow } = this.#health;
-    const isFirst = this.#running.size === 0;
+    const isFirst = this.#sending === 0;
     if (this.#wanted?.isSlow === isSlow && !(isSlow && isFirst)) return null;
     this.#leaveLine();
     const wanted: WantedPlace = {
@@ -224,8 +251,8 @@ class Drain {
     await Promise.race([this.#news.promise, this.#pause]);
   }
 
-  /** Never throws. */
-  async #deliver(webhook: Endpoint, secrets: WebhookSecrets, due: DueDelivery): Promise<void> {
+  /** Never throws. @param leave gives its place to others, once it is known what came of it. */
+  async #deliver(webhook: Endpoint, secrets: WebhookSecrets, due: DueDelivery, leave: () => void): Promise<void> {
     const { clock, deliveries, logger } = this.#ports;
     const { event } = due.delivery;
     const ids = { tenant: webhook.tenant, webhookId: webhook.id, eventId: event.id };
@@ -246,10 +273,10 @@ class Drain {
           await tellExhausted(this.#ports, this.#ref, delivery);
         }
       }
+      leave();
       if (due.delivery.state === 'pending') this.#ports.observeDelivery?.(countedAs(outcome, delivery.state), tookMs);
       if (delivery.state === 'delivered') await this.#acknowledge({ ...due, delivery });
-      const done = { ...due, delivery };
-      if (!(await deliveries.record(this.#ref, this.#owner, done, this.#health, clock.now()))) this.#isLost = true;
+      await this.#record({ ...due, delivery });
       logger.debug({ ...ids, outcome: outcome?.kind }, 'Delivery attempted');
     } catch (error) {
       logger.error({ err: error, ...ids }, 'Delivery put off by a fault of ours');
@@ -273,12 +300,27 @@ class Drain {
 
   /** The last webhook that has it tells it on. That each has it is written before that is asked: of two at once, one sees the other. */
   async #acknowledge({ member, delivery }: DueDelivery): Promise<void> {
-    const { clock, deliveries, onDelivered } = this.#ports;
+    const { clock, onDelivered } = this.#ports;
     if (delivery.others.length > 0) {
       const kept = { ...delivery, nextAttemptAt: new Date(clock.now()).toISOString() };
-      await deliveries.record(this.#ref, this.#owner, { member, delivery: kept }, this.#health, clock.now());
+      await this.#record({ member, delivery: kept });
     }
     await onDelivered(delivery);
+  }
+
+  /** With all others that have come to that in this turn of the event loop. */
+  #record(attempted: DueDelivery): Promise<void> {
+    this.#attempted.push(attempted);
+    this.#recording ??= this.#recordAll();
+    return this.#recording;
+  }
+
+  async #recordAll(): Promise<void> {
+    const { clock, deliveries } = this.#ports;
+    await turnOver();
+    this.#recording = null;
+    const attempted = this.#attempted.splice(0);
+    if (!(await deliveries.record(this.#ref, this.#owner, attempted, this.#health, clock.now()))) this.#isLost = true;
   }
 
   async #release(webhook: Endpoint, waitMs: number): Promise<number | null | 'more'> {

@@ -67,6 +67,10 @@ export function createFetchWebhooks(redis: RedisClient, sealer: ValueSealer): Fe
       const fields = { url, secret: sealer.seal(secret, contextOf(fetch)), life: lifeMs };
       await redis.multi().hset(ofFetch, fields).pexpire(ofFetch, lifeMs).exec();
     },
+    async version(ref) {
+      const [url, disabled] = await redis.hmget(keysOf(fetchOf(ref)).ofFetch, 'url', 'disabled');
+      return url ? `${url} ${disabled}` : null;
+    },
     async find(ref) {
       const [url, disabled] = await redis.hmget(keysOf(fetchOf(ref)).ofFetch, 'url', 'disabled');
       return url ? describe(ref, url, disabled ? (JSON.parse(disabled) as Disabled) : null) : null;

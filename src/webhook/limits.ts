@@ -30,16 +30,16 @@ export const tickEveryMs = 200;
 export const tickFaultMs = 2_000;
 export const claimMs = 5_000;
 /** How long a worker has a webhook to itself, and how often it says that it still is there. */
-export const drainerMs = 15_000;
-export const drainerRenewMs = 5_000;
+export const drainerMs = 5_000;
+export const drainerRenewMs = 1_500;
 /** How often it looks for more while requests to it are under way. */
 export const drainEveryMs = 100;
 /** The same where nothing came of it: the pause grows to this. */
 export const drainEveryMsMax = 1_000;
 /** Deliveries of a webhook that are read from Redis at once. */
 export const listedMax = 100;
-/** Webhooks that a worker delivers to at once: each that hangs has its place here, and takes none of the others'. */
-export const drainsMax = 1_000;
+/** Webhooks that a worker delivers to at once: each that hangs has its place here. One tenant has half of them at most. */
+export const drainsMax = 2_000;
 /** An attempt that takes longer than this goes on among the slow ones, and makes room for the others. */
 export const slowAnswerMs = 250;
 /** The same where others wait for its place. */

@@ -4,12 +4,12 @@
  */
 import { subscribe, unsubscribe } from 'node:diagnostics_channel';
 import type { Socket } from 'node:net';
-import { Agent, request } from 'undici';
+import { Agent } from 'undici';
 import { createCheckedConnector, type Connected, type HttpsRoute } from '../egress/connector.ts';
-import { AppError, toError } from '../errors.ts';
-import { untilAborted } from '../until-aborted.ts';
-import { readStart, type Answer, type Phases } from './answer.ts';
-import { attemptTimeoutMs, connectionsAgeMsMax, detailCharsMax } from './limits.ts';
+import { AppError } from '../errors.ts';
+import { quoteStart, type Answer, type Phases } from './answer.ts';
+import { exchange } from './exchange.ts';
+import { answerBytesMax, attemptTimeoutMs, connectionsAgeMsMax, detailCharsMax } from './limits.ts';
 
 export interface Sender {
   /**
@@ -94,33 +94,26 @@ export function createSender(ports: SenderPorts): Sender {
 
   return {
     async post(url, headers, body, timeoutMs = usualMs) {
-      const signal = AbortSignal.timeout(timeoutMs);
       const fromMs = performance.now();
-      try {
-        const going = request(url, {
-          method: 'POST',
-          dispatcher: currentAgent(),
-          headers: { 'content-type': 'application/json', 'user-agent': userAgent, ...headers },
-          body,
-          signal,
-        });
-        const response = await untilAborted(going, signal);
-        const firstByteAtMs = performance.now();
-        const said = response.headers;
-        const detail = await readStart(response.body, headerOf(said['content-encoding']));
-        return {
-          status: response.statusCode,
-          detail,
-          retryAfter: headerOf(said['retry-after']),
-          ...describe(body, fromMs, firstByteAtMs),
-        };
-      } catch (error) {
-        if (isProxyFault(error)) throw error;
-        // It may wait for a shorter time than what else waits for the proxy.
-        if (signal.aborted && !sent.has(body) && proxy?.isAwaited(new URL(url).host)) throw proxyUnanswered();
-        const detail = explain(toError(error), timeoutMs);
-        return { status: null, detail, retryAfter: null, ...describe(body, fromMs, null) };
+      const { origin, pathname, search } = new URL(url);
+      const going = { 'content-type': 'application/json', 'user-agent': userAgent, ...headers };
+      const { status, firstByteAtMs, error, ...said } = await exchange(
+        currentAgent(),
+        { origin, path: `${pathname}${search}`, method: 'POST', headers: going, body },
+        answerBytesMax,
+        timeoutMs,
+      );
+      const how = describe(body, fromMs, firstByteAtMs);
+      if (status !== null) {
+        const detail = await quoteStart(said.start, headerOf(said.headers['content-encoding']));
+        return { status, detail, retryAfter: headerOf(said.headers['retry-after']), ...how };
       }
+      const why = error ?? new Error('No answer came.');
+      if (isProxyFault(why)) throw why;
+      // It may wait for a shorter time than what else waits for the proxy.
+      if (why.name === 'TimeoutError' && !sent.has(body) && proxy?.isAwaited(new URL(url).host))
+        throw proxyUnanswered();
+      return { status, detail: explain(why, timeoutMs), retryAfter: null, ...how };
     },
     async close() {
       unsubscribe(SEND_HEADERS, noteSent);

@@ -113,6 +113,7 @@ export function createWebhookStore(redis: RedisClient, sealer: ValueSealer): Web
         );
       }
     },
+    version: ({ tenant }) => redis.get(webhooksKeys(tenant).version),
     async find(ref) {
       const record = await redis.hget(webhooksKeys(ref.tenant).records, ref.id);
       return record === null ? null : decode(ref, record);

@@ -78,6 +78,8 @@ export interface WebhookSecrets {
 }
 
 export interface Endpoints {
+  /** Another one whenever the endpoint or its secrets have changed; null where that cannot be told, or it is gone. */
+  version(ref: WebhookRef): Promise<string | null>;
   find(ref: WebhookRef): Promise<Endpoint | null>;
   /** Null where it is gone. @throws AppError `credentials_unavailable`. */
   openSecrets(ref: WebhookRef): Promise<WebhookSecrets | null>;
@@ -91,6 +93,7 @@ export interface Endpoints {
 export function createEndpoints(ofTenants: Endpoints, ofFetches: Endpoints): Endpoints {
   const storeOf = (ref: WebhookRef): Endpoints => (isOfFetch(ref) ? ofFetches : ofTenants);
   return {
+    version: (ref) => storeOf(ref).version(ref),
     find: (ref) => storeOf(ref).find(ref),
     openSecrets: (ref) => storeOf(ref).openSecrets(ref),
     disable: (ref, disabled) => storeOf(ref).disable(ref, disabled),

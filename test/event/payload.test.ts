@@ -2,7 +2,8 @@ import { describe, expect, test } from 'vitest';
 import { describeEvent, messageReceived, type EventFacts, type EventRef } from '../../src/event/event.ts';
 import { EVENT_TYPES } from '../../src/event/event-types.ts';
 import { bodyCharsMax } from '../../src/event/limits.ts';
-import { buildEnvelope, buildPayload } from '../../src/event/payload.ts';
+import { buildEnvelope, buildPayload, tellBriefly, tellWhole } from '../../src/event/payload.ts';
+import { summarise } from '../../src/message/summary.ts';
 import type { Message } from '../../src/message/message.ts';
 import { toPublicMessage } from '../../src/mime/public-message.ts';
 import { parseMessage } from '../../src/mime/parse.ts';
@@ -41,7 +42,7 @@ async function makeMessage(raw: Buffer, over: Partial<Message> = {}): Promise<Me
 }
 
 async function build(message: Message): Promise<{ json: string; message: Message }> {
-  const json = await buildPayload({ find: async () => message }, EVENT);
+  const json = await buildPayload(tellWhole({ find: async () => message }), EVENT);
   return { json: json ?? '', message: (JSON.parse(json ?? '') as { data: { message: Message } }).data.message };
 }
 
@@ -107,11 +108,48 @@ describe('the payload of message.received', () => {
       asked.push(tenant, id);
       return null;
     };
-    expect(await buildPayload({ find }, EVENT)).toBeNull();
+    expect(await buildPayload(tellWhole({ find }), EVENT)).toBeNull();
     expect(asked).toEqual(['default', MESSAGE_ID]);
-    const envelope = await buildEnvelope({ find }, EVENT);
+    const envelope = await buildEnvelope(tellWhole({ find }), EVENT);
     expect(envelope).toMatchObject({ id: EVENT.id, data: { message: null } });
     contract.checkEvent(envelope);
+  });
+
+  test('is told of briefly by what lists say of it, with links to it and its attachments, and without opening its content', async () => {
+    const parsed = await parseMessage(MAIL.raw);
+    const { text: _text, ...whole } = await makeMessage(MAIL.raw);
+    const { id, mailboxId, fetchId, uidl, size, digest, fetchedAt, expiresAt, acknowledgedAt, duplicateOf, omitted } =
+      whole;
+    const identity = {
+      id,
+      mailboxId,
+      fetchId,
+      uidl,
+      size,
+      digest,
+      fetchedAt,
+      expiresAt,
+      acknowledgedAt,
+      duplicateOf,
+      omitted,
+    };
+    const { attachmentIds: _ids, ...summary } = summarise(parsed);
+    const findNotice = async () => ({ ...identity, ...summary, attachments: [{ id: 'att_1' }] });
+    const links = (_tenant: string, { attachments }: { attachments: readonly { id: string }[] }) => ({
+      expiresAt: TIME,
+      message: '/m',
+      raw: null,
+      attachments: attachments.map((attachment) => ({ id: attachment.id, url: `/a/${attachment.id}` })),
+    });
+    const envelope = await buildEnvelope(tellBriefly({ findNotice }, { links }), EVENT);
+    contract.checkEvent(envelope);
+    expect(envelope.data).toEqual({
+      message: { ...identity, ...summary },
+      links: { expiresAt: TIME, message: '/m', raw: null, attachments: [{ id: 'att_1', url: '/a/att_1' }] },
+    });
+    expect(whole.snippet).toMatch(/\w/);
+    expect(JSON.stringify(envelope)).toContain(JSON.stringify(whole.snippet));
+    expect(await buildPayload(tellBriefly({ findNotice: async () => null }, { links }), EVENT)).toBeNull();
   });
 
   test('carries bodies up to the bound whole, and longer ones cut and marked', async () => {
@@ -173,7 +211,7 @@ describe('an event of each type', () => {
     });
     const message = await makeMessage(MAIL.raw);
     const sequence = isOfMailbox ? 7 : null;
-    const envelope = await buildEnvelope({ find: async () => message }, { ...event, sequence });
+    const envelope = await buildEnvelope(tellWhole({ find: async () => message }), { ...event, sequence });
     expect(envelope).toMatchObject({ type, id: event.id, subject: messageId });
     contract.checkEvent(envelope);
   });

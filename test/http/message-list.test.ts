@@ -30,6 +30,7 @@ const summary = (index: number): Summary => ({
   attachmentCount: 0,
   kinds: ['bulk', 'signed'],
   parseStatus: 'ok',
+  snippet: '',
 });
 const ALL = Array.from({ length: 7 }, (_, index) => summary(index));
 

@@ -205,7 +205,7 @@ it('the webhook of a fetch is delivered to as any other: on record under the id 
     new Webhook(secret).verify(webhook.body, webhook.headers as Record<string, string>);
     checkWebhook(webhook);
     const { data } = JSON.parse(webhook.body.toString()) as components['schemas']['MessageReceivedEvent'];
-    expect(data.message!.text).toContain('the end of');
+    expect((data.message as components['schemas']['Message']).text).toContain('the end of');
     expect(data).not.toHaveProperty('attachments');
   }
 

@@ -140,7 +140,7 @@ export function useDelivering(): Delivering {
         },
         onDelivered: (delivery) =>
           acknowledgeMessage(
-            { webhooks, deliveries, acknowledge: async (_tenant, id) => it.acknowledged.push(id) },
+            { webhooks, deliveries, acknowledge: async (_tenant, { id }) => it.acknowledged.push(id) },
             delivery,
           ),
         uniqueId: randomUUID,

@@ -3,7 +3,7 @@ import { expect, test } from 'vitest';
 import type { components } from '../../src/contract.gen.ts';
 import { describeEvent, type EventFacts, type EventRef, type EventType } from '../../src/event/event.ts';
 import { EVENT_TYPES } from '../../src/event/event-types.ts';
-import { buildPayload } from '../../src/event/payload.ts';
+import { buildPayload, tellWhole } from '../../src/event/payload.ts';
 import type { Message } from '../../src/message/message.ts';
 import { parseMessage } from '../../src/mime/parse.ts';
 import { toPublicMessage } from '../../src/mime/public-message.ts';
@@ -41,7 +41,7 @@ async function findMessage(_tenant: string, id: string): Promise<Message> {
     ...toPublicMessage(await parseMessage(raw)),
   };
 }
-const realPayload = (event: EventRef) => buildPayload({ find: findMessage }, event);
+const realPayload = (event: EventRef) => buildPayload(tellWhole({ find: findMessage }), event);
 
 /** What came, each checked, by type. */
 function typesAt(receiver: WebhookReceiver): string[] {

@@ -119,6 +119,8 @@ function makeRecord(number: number, nowMs: number, records: number): MessageReco
     attachmentCount: number % 3 === 0 ? 1 : 0,
     kinds: [],
     parseStatus: 'ok',
+    snippet: `Dear customer, your order ${number} has left our warehouse and will be with you within ${(number % 5) + 2} days. You can follow it at any time on our site, with the number that is given in the table below`,
+    attachmentIds: number % 3 === 0 ? ['att_1'] : [],
     raw: {
       blob: `blb_${String(Math.floor(number / 64)).padStart(24, '0')}`,
       offset: number % 64_000,
