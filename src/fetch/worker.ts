@@ -7,7 +7,7 @@ import { DelayedError, type Job } from 'bullmq';
 import type { Logger } from 'pino';
 import { AppError } from '../errors.ts';
 import type { RedisClient } from '../redis/client.ts';
-import { closeWithin } from '../redis/queue.ts';
+import { closeWithin, openQueue } from '../redis/queue.ts';
 import { queuePrefix } from '../redis/keys.ts';
 import { WatchedWorker } from '../redis/watched-worker.ts';
 import { drainShare, jobLockMs, jobStallsMax, jobStartsMax, stalledCheckMs } from './limits.ts';
@@ -42,11 +42,16 @@ export interface FetchWorkerOptions<Ref> {
   logger: Logger;
 }
 
-export function createFetchWorker<Ref extends { tenant: string }>(options: FetchWorkerOptions<Ref>): FetchWorker {
+/** @throws AppError `storage_unavailable`. */
+export async function createFetchWorker<Ref extends { tenant: string }>(
+  options: FetchWorkerOptions<Ref>,
+): Promise<FetchWorker> {
   const { queues, concurrency } = options;
   const shutdown = new AbortController();
   const shareOf = (place: number): number => Math.max(1, Math.ceil((concurrency - place) / queues.length));
-  const workers = queues.map((queue, place) => openWorker(queue, shareOf(place), options, shutdown.signal));
+  const workers = await Promise.all(
+    queues.map((queue, place) => openQueue(() => openWorker(queue, shareOf(place), options, shutdown.signal))),
+  );
 
   return {
     isRunning: () => workers.every((worker) => worker.isRunning() && !worker.isPaused()),

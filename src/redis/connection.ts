@@ -3,11 +3,12 @@
  * `place.ts`; what may be asked of it, `client.ts`.
  */
 import { once } from 'node:events';
-import { Cluster, Redis, type RedisOptions } from 'ioredis';
+import { Redis, type RedisOptions } from 'ioredis';
 import type { Logger } from 'pino';
 import { AppError, toError } from '../errors.ts';
 import { pingMasters, type RedisClient } from './client.ts';
 import { clusterLimits, connectionLimits } from './limits.ts';
+import { LastingCluster } from './lasting-cluster.ts';
 import { LastingSentinelConnector } from './sentinel-connector.ts';
 import { describePlace, type Address, type RedisPlace } from './place.ts';
 
@@ -19,20 +20,24 @@ export function openRedis(place: Address, logger: Logger): Redis;
 export function openRedis(place: RedisPlace, logger: Logger): RedisClient;
 export function openRedis(place: RedisPlace, logger: Logger): RedisClient {
   return open(place, logger, {
+    lazyConnect: true,
     enableOfflineQueue: false,
     maxRetriesPerRequest: 0,
     commandTimeout: connectionLimits.commandTimeoutMs,
   });
 }
 
-/** For BullMQ's workers and event readers: waits for Redis to come back, however long it takes. */
+/**
+ * For BullMQ's workers and event readers: waits for Redis to come back, however long it takes. It connects at once: who is told to connect
+ * hears of the first failure and no more, and BullMQ, which makes others like this one, would never ask again.
+ */
 export function openBlockingRedis(place: Address, logger: Logger): Redis;
 export function openBlockingRedis(place: RedisPlace, logger: Logger): RedisClient;
 export function openBlockingRedis(place: RedisPlace, logger: Logger): RedisClient {
-  return open(place, logger, { enableOfflineQueue: true, maxRetriesPerRequest: null });
+  return open(place, logger, { lazyConnect: false, enableOfflineQueue: true, maxRetriesPerRequest: null });
 }
 
-type Variation = Required<Pick<RedisOptions, 'enableOfflineQueue' | 'maxRetriesPerRequest'>> &
+type Variation = Required<Pick<RedisOptions, 'lazyConnect' | 'enableOfflineQueue' | 'maxRetriesPerRequest'>> &
   Pick<RedisOptions, 'commandTimeout'>;
 
 function open(place: RedisPlace, logger: Logger, variation: Variation): RedisClient {
@@ -49,11 +54,11 @@ function open(place: RedisPlace, logger: Logger, variation: Variation): RedisCli
 }
 
 function create(place: RedisPlace, { enableOfflineQueue, ...variation }: Variation): RedisClient {
-  const common = { ...variation, connectTimeout: connectionLimits.connectTimeoutMs, lazyConnect: true };
+  const common = { ...variation, connectTimeout: connectionLimits.connectTimeoutMs };
   const retryStrategy = (): number => connectionLimits.reconnectDelayMs;
   if (typeof place !== 'string' && place.mode === 'cluster') {
-    return new Cluster([...place.nodes], {
-      lazyConnect: true,
+    return new LastingCluster([...place.nodes], {
+      lazyConnect: variation.lazyConnect,
       enableOfflineQueue,
       clusterRetryStrategy: retryStrategy,
       // A master that stands still with its connection open says nothing of its successor.
