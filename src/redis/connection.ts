@@ -10,7 +10,7 @@ import { pingMasters, type RedisClient } from './client.ts';
 import { clusterLimits, connectionLimits } from './limits.ts';
 import { LastingCluster } from './lasting-cluster.ts';
 import { LastingSentinelConnector } from './sentinel-connector.ts';
-import { describePlace, type Address, type RedisPlace } from './place.ts';
+import { describePlace, hasTls, type Address, type RedisPlace } from './place.ts';
 
 /**
  * For stores and producers: a command fails while Redis is away, at once or within two seconds of a cluster's own failover, so that the
@@ -101,8 +101,9 @@ function create(place: RedisPlace, { enableOfflineQueue, ...variation }: Variati
 export async function connectRedis(redis: RedisClient, place: RedisPlace): Promise<void> {
   // What connect() throws says no more than that the connection is closed: the reason comes as an event.
   let reason: string | undefined;
-  const noteReason = ({ message }: Error): void => {
-    reason = message;
+  const noteReason = (error: Error & { lastNodeError?: Error | null }): void => {
+    // Of a cluster the event tells that no node could be asked, and by this why the last one could not.
+    reason = (error.lastNodeError ?? error).message;
   };
   redis.on('error', noteReason);
   redis.on('node error', noteReason);
@@ -124,9 +125,13 @@ export async function connectRedis(redis: RedisClient, place: RedisPlace): Promi
     redis.disconnect();
     if (error instanceof AppError) throw error;
     const why = (reason ?? toError(error).message).replace(/\.$/, '');
+    // What is wrong with a certificate, neither a cluster's connections nor those to sentinels tell.
+    const trust = hasTls(place)
+      ? ', and its certificate of an authority that is trusted (POPBRIDGE_REDIS_CA_FILE)'
+      : '';
     throw new AppError(
       'storage_unavailable',
-      `Redis at ${describePlace(place)} cannot be reached: ${why}. Is REDIS_URL right and the server running?`,
+      `Redis at ${describePlace(place)} cannot be reached: ${why}. Is REDIS_URL right and the server running${trust}?`,
       { cause: error },
     );
   } finally {

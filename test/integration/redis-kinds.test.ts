@@ -25,7 +25,7 @@ const kinds: [string, () => Promise<RedisGroup>, blobs: 'redis' | 'file', isHere
   ['a Redis that sentinels lead to', startSentinels, 'file', true],
   [
     'Valkey (skipped where test/support/unpack-valkey.sh has not run)',
-    () => startAlone(valkeyPath()),
+    () => startAlone({ serverPath: valkeyPath() }),
     'redis',
     valkeyPath() !== undefined,
   ],
