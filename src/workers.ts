@@ -60,7 +60,7 @@ export async function startWorkers(parts: Parts): Promise<void> {
     logger,
     uniqueId: randomUUID,
   };
-  const fetchWorker = createFetchWorker<FetchRef>({
+  const fetchWorker = await createFetchWorker<FetchRef>({
     queues: [FETCH_QUEUE],
     blocking: parts.openBlocking(),
     concurrency: config.fetchConcurrency,
@@ -144,7 +144,7 @@ async function startMailboxes(parts: Parts, fetchPorts: FetchPorts): Promise<voi
     stored: mailboxes,
     createFetch: (mailbox) => createFetchOf(newFetch, mailbox, 'schedule'),
   };
-  const worker = createFetchWorker<MailboxRef>({
+  const worker = await createFetchWorker<MailboxRef>({
     queues: MAILBOX_QUEUES,
     blocking: parts.openBlocking(),
     concurrency: config.fetchConcurrency,

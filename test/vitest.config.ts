@@ -6,6 +6,7 @@ export default defineConfig({
     root: fileURLToPath(new URL('..', import.meta.url)),
     include: ['test/**/*.test.ts'],
     globalSetup: ['test/support/global-setup.ts'],
+    setupFiles: ['test/support/one-slot.ts'],
     // Tests start servers and signal processes: each file has a process of its own.
     pool: 'forks',
     maxWorkers: 2,

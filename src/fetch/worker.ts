@@ -7,7 +7,7 @@ import { DelayedError, type Job } from 'bullmq';
 import type { Logger } from 'pino';
 import { AppError } from '../errors.ts';
 import type { RedisClient } from '../redis/client.ts';
-import { closeWithin } from '../redis/queue.ts';
+import { closeWithin, openQueue } from '../redis/queue.ts';
 import { queuePrefix } from '../redis/keys.ts';
 import { WatchedWorker } from '../redis/watched-worker.ts';
 import { cutShare, jobLockMs, jobStallsMax, jobStartsMax, stalledCheckMs, windUpShare } from './limits.ts';
@@ -44,13 +44,18 @@ export interface FetchWorkerOptions<Ref> {
   logger: Logger;
 }
 
-export function createFetchWorker<Ref extends { tenant: string }>(options: FetchWorkerOptions<Ref>): FetchWorker {
+/** @throws AppError `storage_unavailable`. */
+export async function createFetchWorker<Ref extends { tenant: string }>(
+  options: FetchWorkerOptions<Ref>,
+): Promise<FetchWorker> {
   const { queues, concurrency } = options;
   const windUp = new AbortController();
   const cut = new AbortController();
   const shutdown: Shutdown = { windUp: windUp.signal, cut: cut.signal };
   const shareOf = (place: number): number => Math.max(1, Math.ceil((concurrency - place) / queues.length));
-  const workers = queues.map((queue, place) => openWorker(queue, shareOf(place), options, shutdown));
+  const workers = await Promise.all(
+    queues.map((queue, place) => openQueue(() => openWorker(queue, shareOf(place), options, shutdown))),
+  );
 
   return {
     isRunning: () => workers.every((worker) => worker.isRunning() && !worker.isPaused()),

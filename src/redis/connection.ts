@@ -3,14 +3,15 @@
  * `place.ts`; what may be asked of it, `client.ts`.
  */
 import { once } from 'node:events';
-import { Cluster, Redis, type RedisOptions } from 'ioredis';
+import { Redis, type RedisOptions } from 'ioredis';
 import type { Logger } from 'pino';
 import { AppError, toError } from '../errors.ts';
 import { pingMasters, type RedisClient } from './client.ts';
 import { gatherWrites } from './gathered-writes.ts';
 import { clusterLimits, connectionLimits } from './limits.ts';
+import { LastingCluster } from './lasting-cluster.ts';
 import { LastingSentinelConnector } from './sentinel-connector.ts';
-import { describePlace, type Address, type RedisPlace } from './place.ts';
+import { describePlace, hasTls, type Address, type RedisPlace } from './place.ts';
 
 /**
  * For stores and producers: a command fails while Redis is away, at once or within two seconds of a cluster's own failover, so that the
@@ -20,6 +21,7 @@ export function openRedis(place: Address, logger: Logger): Redis;
 export function openRedis(place: RedisPlace, logger: Logger): RedisClient;
 export function openRedis(place: RedisPlace, logger: Logger): RedisClient {
   const redis = open(place, logger, {
+    lazyConnect: true,
     enableOfflineQueue: false,
     maxRetriesPerRequest: 0,
     commandTimeout: connectionLimits.commandTimeoutMs,
@@ -28,14 +30,17 @@ export function openRedis(place: RedisPlace, logger: Logger): RedisClient {
   return redis;
 }
 
-/** For BullMQ's workers and event readers: waits for Redis to come back, however long it takes. */
+/**
+ * For BullMQ's workers and event readers: waits for Redis to come back, however long it takes. It connects at once: who is told to connect
+ * hears of the first failure and no more, and BullMQ, which makes others like this one, would never ask again.
+ */
 export function openBlockingRedis(place: Address, logger: Logger): Redis;
 export function openBlockingRedis(place: RedisPlace, logger: Logger): RedisClient;
 export function openBlockingRedis(place: RedisPlace, logger: Logger): RedisClient {
-  return open(place, logger, { enableOfflineQueue: true, maxRetriesPerRequest: null });
+  return open(place, logger, { lazyConnect: false, enableOfflineQueue: true, maxRetriesPerRequest: null });
 }
 
-type Variation = Required<Pick<RedisOptions, 'enableOfflineQueue' | 'maxRetriesPerRequest'>> &
+type Variation = Required<Pick<RedisOptions, 'lazyConnect' | 'enableOfflineQueue' | 'maxRetriesPerRequest'>> &
   Pick<RedisOptions, 'commandTimeout'>;
 
 function open(place: RedisPlace, logger: Logger, variation: Variation): RedisClient {
@@ -52,11 +57,11 @@ function open(place: RedisPlace, logger: Logger, variation: Variation): RedisCli
 }
 
 function create(place: RedisPlace, { enableOfflineQueue, ...variation }: Variation): RedisClient {
-  const common = { ...variation, connectTimeout: connectionLimits.connectTimeoutMs, lazyConnect: true };
+  const common = { ...variation, connectTimeout: connectionLimits.connectTimeoutMs };
   const retryStrategy = (): number => connectionLimits.reconnectDelayMs;
   if (typeof place !== 'string' && place.mode === 'cluster') {
-    return new Cluster([...place.nodes], {
-      lazyConnect: true,
+    return new LastingCluster([...place.nodes], {
+      lazyConnect: variation.lazyConnect,
       enableOfflineQueue,
       clusterRetryStrategy: retryStrategy,
       // A master that stands still with its connection open says nothing of its successor.
@@ -99,8 +104,9 @@ function create(place: RedisPlace, { enableOfflineQueue, ...variation }: Variati
 export async function connectRedis(redis: RedisClient, place: RedisPlace): Promise<void> {
   // What connect() throws says no more than that the connection is closed: the reason comes as an event.
   let reason: string | undefined;
-  const noteReason = ({ message }: Error): void => {
-    reason = message;
+  const noteReason = (error: Error & { lastNodeError?: Error | null }): void => {
+    // Of a cluster the event tells that no node could be asked, and by this why the last one could not.
+    reason = (error.lastNodeError ?? error).message;
   };
   redis.on('error', noteReason);
   redis.on('node error', noteReason);
@@ -122,9 +128,13 @@ export async function connectRedis(redis: RedisClient, place: RedisPlace): Promi
     redis.disconnect();
     if (error instanceof AppError) throw error;
     const why = (reason ?? toError(error).message).replace(/\.$/, '');
+    // What is wrong with a certificate, neither a cluster's connections nor those to sentinels tell.
+    const trust = hasTls(place)
+      ? ', and its certificate of an authority that is trusted (POPBRIDGE_REDIS_CA_FILE)'
+      : '';
     throw new AppError(
       'storage_unavailable',
-      `Redis at ${describePlace(place)} cannot be reached: ${why}. Is REDIS_URL right and the server running?`,
+      `Redis at ${describePlace(place)} cannot be reached: ${why}. Is REDIS_URL right and the server running${trust}?`,
       { cause: error },
     );
   } finally {

@@ -76,6 +76,11 @@ export function describePlace(place: RedisPlace): string {
   return place.mode === 'cluster' ? list : `${place.name} of the sentinels ${list}`;
 }
 
+export function hasTls(place: RedisPlace): boolean {
+  if (typeof place === 'string') return place.startsWith('rediss://');
+  return place.mode === 'single' ? hasTls(place.address) : place.login.tls !== undefined;
+}
+
 function readHost(url: string, defaultPort: number): Host {
   const { hostname, port } = new URL(url);
   // Brackets are of the URL, not of the address.

@@ -20,5 +20,5 @@ export async function expireJobLocks(redis: Redis): Promise<void> {
 }
 
 async function drop(redis: Redis, keys: readonly string[]): Promise<void> {
-  if (keys.length > 0) await redis.del(...keys);
+  for (const key of keys) await redis.del(key);
 }

@@ -41,9 +41,9 @@ afterEach(async () => {
   for (const cleanup of cleanups.toReversed()) await cleanup();
 });
 
-function startWorker(over: Partial<FetchWorkerOptions<MailboxRef>> = {}): FetchWorker {
+async function startWorker(over: Partial<FetchWorkerOptions<MailboxRef>> = {}): Promise<FetchWorker> {
   const blocking = openBlockingRedis(server.url, logger);
-  const worker = createFetchWorker<MailboxRef>({
+  const worker = await createFetchWorker<MailboxRef>({
     queues: MAILBOX_QUEUES,
     blocking,
     concurrency: 20,
@@ -76,7 +76,7 @@ async function addMany(count: number): Promise<string[]> {
 
 test('one worker runs the mailboxes of all shards', async () => {
   const ids = await addMany(200);
-  startWorker();
+  await startWorker();
   await expect.poll(countRuns, { timeout: WAIT_MS, interval: 10 }).toBe(ids.length);
   expect(runs.map(({ mailbox }) => mailbox).toSorted()).toEqual(ids);
 });
@@ -87,7 +87,7 @@ test('a job holds ids only, and its time is when the mailbox was due', async () 
   expect(JSON.parse(job['data'] ?? '')).toEqual(REF);
   expect(Number(job['timestamp'])).toBe(DUE.dueMs);
   const lags: number[] = [];
-  startWorker({ clock: { now: () => DUE.dueMs + 1_234 }, observeLag: (lagMs) => lags.push(lagMs) });
+  await startWorker({ clock: { now: () => DUE.dueMs + 1_234 }, observeLag: (lagMs) => lags.push(lagMs) });
   await expect.poll(countRuns, { timeout: WAIT_MS, interval: 10 }).toBe(1);
   expect(lags).toEqual([1_234]);
 });
@@ -98,7 +98,7 @@ test('a mailbox is queued once, be it added again while it waits, runs, or is pu
   await queues.add(SHARD, [DUE]);
   await queues.add(SHARD, [DUE, DUE]);
   expect(await queues.countWaiting(SHARD)).toBe(1);
-  startWorker({
+  await startWorker({
     async run(ref) {
       runs.push(ref);
       running.resolve();
@@ -123,7 +123,7 @@ test('when its run has ended, well or not, nothing of the job is left, and the m
     () => Promise.reject(Object.assign(new Error('broken'), { name: 'UnrecoverableError' })),
     async () => null,
   ];
-  startWorker({
+  await startWorker({
     run(ref) {
       runs.push(ref);
       return ends[runs.length - 1]!();
@@ -139,7 +139,7 @@ test('when its run has ended, well or not, nothing of the job is left, and the m
 
 test('what a run puts off runs again after the pause, and is no new job', async () => {
   const lags: number[] = [];
-  startWorker({
+  await startWorker({
     async run(ref) {
       runs.push(ref);
       return runs.length < 3 ? { delayMs: 5 } : null;
@@ -159,7 +159,7 @@ test.each([
   const abandoned: MailboxRef[] = [];
   await queues.add(SHARD, [DUE]);
   await redis.hset(JOB_KEY, state);
-  startWorker({ abandon: async (ref) => void abandoned.push(ref) });
+  await startWorker({ abandon: async (ref) => void abandoned.push(ref) });
   await expect.poll(() => abandoned, { timeout: WAIT_MS, interval: 10 }).toEqual([REF]);
   expect(runs).toEqual([]);
   await expect.poll(jobIsGone, { timeout: WAIT_MS, interval: 10 }).toBe(0);
@@ -171,7 +171,7 @@ test('a mailbox that is removed before it runs does not run', async () => {
   await addMany(100);
   await queues.remove(REF);
   await queues.remove({ tenant: 'default', mailbox: 'mbx_unknown' });
-  startWorker();
+  await startWorker();
   await expect.poll(countRuns, { timeout: WAIT_MS, interval: 10 }).toBe(99);
   expect(runs).not.toContainEqual(REF);
 });
@@ -189,10 +189,10 @@ test('a worker runs no more at once than it may, and of each shard one at least'
     return null;
   };
   await addMany(400);
-  startWorker({ concurrency: 21, run: hang });
+  await startWorker({ concurrency: 21, run: hang });
   await expect.poll(countRuns, { timeout: WAIT_MS, interval: 10 }).toBe(21);
   expect(await active()).toBe(21);
-  startWorker({ concurrency: 1, run: hang });
+  await startWorker({ concurrency: 1, run: hang });
   await expect.poll(countRuns, { timeout: WAIT_MS, interval: 10 }).toBe(21 + mailboxShards);
   expect(await active()).toBe(21 + mailboxShards);
 });
@@ -202,14 +202,14 @@ test('a worker costs a connection for each shard, and one; the queues cost none'
     Number(/connected_clients:(\d+)/.exec(await redis.info('clients'))?.[1]);
   await queues.add(SHARD, [DUE]);
   expect(await connections()).toBe(1);
-  startWorker();
+  await startWorker();
   await expect.poll(connections, { timeout: WAIT_MS, interval: 10 }).toBe(1 + mailboxShards + 1);
   await expect.poll(countRuns, { timeout: WAIT_MS, interval: 10 }).toBe(1);
   expect(await connections()).toBe(1 + mailboxShards + 1);
 });
 
 test('workers go on by themselves when Redis comes back, and so do the queues', async () => {
-  startWorker();
+  await startWorker();
   await queues.add(SHARD, [DUE]);
   await expect.poll(countRuns, { timeout: WAIT_MS, interval: 10 }).toBe(1);
   await server.kill('SIGTERM');
@@ -226,7 +226,7 @@ test('workers go on by themselves when Redis comes back, and so do the queues', 
 
 test('close ends within its grace, interrupts what runs, and leaves it to another worker', async () => {
   const running = Promise.withResolvers<void>();
-  const worker = startWorker({
+  const worker = await startWorker({
     run(_, { windUp, cut }) {
       running.resolve();
       cut.addEventListener('abort', () => expect(windUp.aborted, 'it was asked before').toBe(true));
@@ -238,6 +238,6 @@ test('close ends within its grace, interrupts what runs, and leaves it to anothe
   expect(worker.isRunning()).toBe(true);
   await worker.close(200);
   expect(worker.isRunning()).toBe(false);
-  startWorker();
+  await startWorker();
   await expect.poll(countRuns, { timeout: WAIT_MS, interval: 10 }).toBe(1);
 });

@@ -253,7 +253,7 @@ test('two hundred fetches of a tenant that wait for a host do not keep the one o
   cleanups.push(() => queue.close());
   for (let number = 0; number < 200; number += 1) await queue.add(await create(server, 'a'));
   await queue.add(await create(server, 'b'));
-  const worker = createFetchWorker<FetchRef>({
+  const worker = await createFetchWorker<FetchRef>({
     queues: [FETCH_QUEUE],
     blocking: blocking[1]!,
     concurrency: 20,

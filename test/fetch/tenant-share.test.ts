@@ -176,8 +176,8 @@ describe('a worker on a real queue', () => {
     await bulk.addBulk(ids.map((id) => ({ name: 'fetch', data: { tenant, id }, opts: { jobId: `${tenant}/${id}` } })));
   }
 
-  function startWorker(run: (ref: FetchRef) => Promise<void>, concurrency = 4): void {
-    const worker = createFetchWorker<FetchRef>({
+  async function startWorker(run: (ref: FetchRef) => Promise<void>, concurrency = 4): Promise<void> {
+    const worker = await createFetchWorker<FetchRef>({
       queues: [FETCH_QUEUE],
       blocking: openBlocking(),
       concurrency,
@@ -203,7 +203,7 @@ describe('a worker on a real queue', () => {
     await queue.add({ tenant: 'b', id: 'fch_b' });
     const order: string[] = [];
     const running: (() => void)[] = [];
-    startWorker(async ({ tenant }) => {
+    await startWorker(async ({ tenant }) => {
       order.push(tenant);
       const { promise, resolve } = Promise.withResolvers<void>();
       running.push(resolve);
@@ -229,7 +229,7 @@ describe('a worker on a real queue', () => {
     await addMany('a', 50);
     await addMany('b', 1);
     const order: string[] = [];
-    startWorker(async ({ tenant }) => void order.push(tenant), 1);
+    await startWorker(async ({ tenant }) => void order.push(tenant), 1);
     await expect.poll(() => order.length, { timeout: WAIT_MS, interval: 10 }).toBe(51);
     expect(order.indexOf('b')).toBe(1);
   });

@@ -127,22 +127,26 @@ describe('SIGTERM', () => {
     },
   );
 
-  it('leaves no fetch active behind: what was put back is queued, and can be cancelled without a worker', async () => {
-    const server = await fakeServer();
-    const dataDir = await dataFolder();
-    const first = await startService({ dataDir, env: { POPBRIDGE_SHUTDOWN_SECONDS: '1' } });
-    onTestFinished(() => first.close());
-    const held = server.hold('RETR 4');
-    const { id } = await submit(first, request(server));
-    await held.reached;
-    await first.kill('SIGTERM');
-    held.release();
+  it(
+    'leaves no fetch active behind: what was put back can be cancelled without a worker',
+    { timeout: 60_000 },
+    async () => {
+      const server = await fakeServer();
+      const dataDir = await dataFolder();
+      const first = await startService({ dataDir, env: { POPBRIDGE_SHUTDOWN_SECONDS: '1' } });
+      onTestFinished(() => first.close());
+      const held = server.hold('RETR 4');
+      const { id } = await submit(first, request(server));
+      await held.reached;
+      await first.kill('SIGTERM');
+      held.release();
 
-    const api = await startService({ dataDir, env: { POPBRIDGE_ROLE: 'api' } });
-    onTestFinished(() => api.close());
-    expect((await api.api('GET', `/v1/fetches/${id}`)).asFetch()).toMatchObject({ state: 'queued', error: null });
-    expect((await api.api('DELETE', `/v1/fetches/${id}`)).asFetch().state).toBe('cancelled');
-  });
+      const api = await startService({ dataDir, env: { POPBRIDGE_ROLE: 'api' } });
+      onTestFinished(() => api.close());
+      expect((await api.api('GET', `/v1/fetches/${id}`)).asFetch()).toMatchObject({ state: 'queued', error: null });
+      expect((await api.api('DELETE', `/v1/fetches/${id}`)).asFetch().state).toBe('cancelled');
+    },
+  );
 });
 
 describe('Redis', () => {

@@ -42,7 +42,7 @@ describe('a unique-id that is given to another mail', () => {
 
   it('while the answer to QUIT was on its way is retrieved before it is deleted', { timeout: 60_000 }, async () => {
     const server = await fakeServer({ mails: [mail('1st', '1')] });
-    const dataDir = service.dataDir;
+    const { dataDir, redis } = service;
     const held = server.hold('QUIT');
     const created = await service.api('POST', '/v1/fetches', { body: request(server, { delete: 'stored' }) });
     const { id } = created.asFetch();
@@ -50,7 +50,7 @@ describe('a unique-id that is given to another mail', () => {
     await service.kill('SIGKILL');
     server.mails = [mail('2nd', '1')]; // Of the same size.
     held.release();
-    service = await startService({ dataDir });
+    service = await startService({ dataDir, ...(redis && { redis }) });
     await eventually(
       async () => (await service.api('GET', `/v1/fetches/${id}`)).asFetch(),
       ({ state }) => state === 'succeeded',

@@ -284,7 +284,7 @@ it('a rotation that is killed on its way is gone on with by the next, and one th
   });
 }, 180_000);
 
-it('the command line says what it takes, and refuses the rest', async () => {
+it('the command line says what it takes, and refuses the rest', { timeout: 60_000 }, async () => {
   const generated = await run(['keys', 'generate', '--id', 'k2']);
   expect(generated).toMatchObject({ code: 0, stderr: '' });
   expect(createSealer(generated.stdout.trim()).keyIds).toEqual(['k2']);

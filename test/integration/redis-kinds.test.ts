@@ -1,12 +1,10 @@
 /** Each kind of Redis that popbridge runs on, from real processes: mail comes from a real Dovecot, and all that is made of it is there. */
-import { spawn } from 'node:child_process';
-import { once } from 'node:events';
-import { text } from 'node:stream/consumers';
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
 import { shardOf } from '../../src/fetch/shard.ts';
 import type { RedisClient } from '../../src/redis/client.ts';
 import { dueKeys } from '../../src/redis/keys.ts';
 import { startWebhookReceiver } from '../../src/sandbox/webhook-receiver.ts';
+import { runCommand } from '../support/command.ts';
 import { dovecotAvailable, startDovecot, type Dovecot } from '../support/dovecot.ts';
 import { readEvents, streamEvents } from '../support/event-feed.ts';
 import { connectTo, findKeys } from '../support/redis-client.ts';
@@ -27,7 +25,7 @@ const kinds: [string, () => Promise<RedisGroup>, blobs: 'redis' | 'file', isHere
   ['a Redis that sentinels lead to', startSentinels, 'file', true],
   [
     'Valkey (skipped where test/support/unpack-valkey.sh has not run)',
-    () => startAlone(valkeyPath()),
+    () => startAlone({ serverPath: valkeyPath() }),
     'redis',
     valkeyPath() !== undefined,
   ],
@@ -55,19 +53,8 @@ for (const [kind, startGroup, blobs, isHere] of kinds) {
     const source = (username: string) =>
       ({ host: '127.0.0.1', port: dovecot.port, tls: 'none', username, password: PASSWORD }) as const;
 
-    async function run(...args: string[]): Promise<Record<string, unknown>> {
-      const child = spawn(process.execPath, ['src/main.ts', ...args, '--json'], {
-        env: { ...serviceEnv(service.dataDir, group), POPBRIDGE_BLOB_STORE: blobs },
-        stdio: ['ignore', 'pipe', 'pipe'],
-      });
-      onTestFinished(() => void child.kill('SIGKILL'));
-      const [stdout, stderr, [code]] = await Promise.all([
-        text(child.stdout),
-        text(child.stderr),
-        once(child, 'close'),
-      ]);
-      return { code, stderr, ...(JSON.parse(stdout) as object) };
-    }
+    const run = (...args: string[]) =>
+      runCommand(args, { ...serviceEnv(service.dataDir, group), POPBRIDGE_BLOB_STORE: blobs });
 
     it(
       'has a mailbox fetched when it is due: each message is stored, told of in a stream and to a webhook, and then deleted upstream',

@@ -87,7 +87,7 @@ async function startLoadingRedis(): Promise<Redis> {
   for (let number = 0; number < 250; number += 1) await loading.set(`key${number}`, randomBytes(1_000));
   const reloading = openBlockingRedis(socketPath, silent);
   cleanups.push(() => reloading.disconnect());
-  await reloading.connect();
+  await reloading.ping();
   reloading.call('DEBUG', 'RELOAD').catch(() => {});
   return loading;
 }
@@ -177,7 +177,8 @@ describe('while Redis is away, every command fails at once, in a way that is rec
       open(`redis://127.0.0.1:${proxy.port}`, silent),
     ) as [Redis, Redis];
     cleanups.push(() => [store, blocking].forEach((one) => one.disconnect()));
-    for (const one of [store, blocking]) await one.connect();
+    await store.connect();
+    await blocking.ping();
     await replicate(server, successor);
     const operator = new Redis(successor.url);
     cleanups.push(() => operator.disconnect());
@@ -283,7 +284,7 @@ describe('connecting at start', () => {
 test('a connection for workers waits for Redis to come back, and then does what it was asked', async () => {
   const blocking = openBlockingRedis(server.url, silent);
   cleanups.push(() => blocking.disconnect());
-  await blocking.connect();
+  await blocking.ping();
   await server.kill();
   const asked = blocking.set('key', 'value');
   await server.restart();

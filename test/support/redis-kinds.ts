@@ -5,6 +5,6 @@ import { valkeyPath } from './valkey.ts';
 export async function startRedisKind(kind: string): Promise<RedisGroup> {
   if (kind === 'cluster') return startCluster();
   if (kind === 'sentinel') return startSentinels();
-  if (kind === 'valkey') return startAlone(valkeyPath());
+  if (kind === 'valkey') return startAlone({ serverPath: valkeyPath() });
   throw new Error(`${kind} is no kind of Redis that tests know`);
 }

@@ -6,6 +6,7 @@ import { once } from 'node:events';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Redis } from 'ioredis';
+import type { Certificates } from './certificates.ts';
 import { redisServerPath } from './redis.ts';
 import { HOST, stopProcess } from './server-process.ts';
 import { eventually } from './service.ts';
@@ -41,9 +42,16 @@ const DEAD_AFTER_MS = 1_000;
 const START_MS = 20_000;
 export const SENTINEL_NAME = 'mail';
 
+export interface GroupOptions {
+  /** Redis unless given. */
+  readonly serverPath?: string | undefined;
+  /** They speak TLS and nothing else, among themselves too. */
+  readonly certificates?: Pick<Certificates, 'ca' | 'caPath' | 'server'>;
+}
+
 /** Three masters with a replica each. */
-export async function startCluster(serverPath?: string): Promise<RedisGroup> {
-  const group = await openGroup(serverPath);
+export async function startCluster(options: GroupOptions = {}): Promise<RedisGroup> {
+  const group = await openGroup(options);
   const config = [
     'cluster-enabled yes',
     `cluster-node-timeout ${DEAD_AFTER_MS}`,
@@ -77,7 +85,7 @@ export async function startCluster(serverPath?: string): Promise<RedisGroup> {
       );
     }
     return group.asGroup(nodes, {
-      REDIS_URL: masters.map(({ port }) => `redis://${HOST}:${port}`).join(','),
+      REDIS_URL: masters.map(({ port }) => `${group.scheme}://${HOST}:${port}`).join(','),
       POPBRIDGE_REDIS_MODE: 'cluster',
     });
   } catch (error) {
@@ -109,8 +117,8 @@ export interface SentinelGroup extends RedisGroup {
 }
 
 /** A master with two replicas, and three sentinels. Both ask for a password, each for another one. */
-export async function startSentinels(serverPath?: string): Promise<SentinelGroup> {
-  const group = await openGroup(serverPath);
+export async function startSentinels(options: GroupOptions = {}): Promise<SentinelGroup> {
+  const group = await openGroup(options);
   const [dataPassword, sentinelPassword] = ['of the data', 'of the sentinels'];
   const quoted = (text: string): string => JSON.stringify(text);
   try {
@@ -142,7 +150,7 @@ export async function startSentinels(serverPath?: string): Promise<SentinelGroup
         START_MS,
       );
     }
-    const urls = sentinels.map(({ port }) => `redis://:${encodeURIComponent(dataPassword)}@${HOST}:${port}`);
+    const urls = sentinels.map(({ port }) => `${group.scheme}://:${encodeURIComponent(dataPassword)}@${HOST}:${port}`);
     const env = {
       REDIS_URL: urls.join(','),
       POPBRIDGE_REDIS_MODE: 'sentinel',
@@ -157,10 +165,10 @@ export async function startSentinels(serverPath?: string): Promise<SentinelGroup
 }
 
 /** One server by itself. */
-export async function startAlone(serverPath?: string): Promise<RedisGroup> {
-  const group = await openGroup(serverPath);
+export async function startAlone(options: GroupOptions = {}): Promise<RedisGroup> {
+  const group = await openGroup(options);
   const nodes = await group.startAll(1, []);
-  return group.asGroup(nodes, { REDIS_URL: `redis://${HOST}:${nodes[0]!.port}` });
+  return group.asGroup(nodes, { REDIS_URL: `${group.scheme}://${HOST}:${nodes[0]!.port}` });
 }
 
 function toFields(list: readonly string[] | Record<string, string>): Record<string, string> {
@@ -179,30 +187,45 @@ async function waitForReplicas(masters: readonly RedisNode[], count: number): Pr
   }
 }
 
-async function openGroup(serverPath?: string) {
+async function openGroup({ serverPath, certificates }: GroupOptions) {
   const path = serverPath ?? (await redisServerPath());
+  const caFile = certificates && { POPBRIDGE_REDIS_CA_FILE: certificates.caPath };
   const folder = await mkdtemp(join(tmpdir(), 'popbridge-redis-'));
   const all: RedisNode[] = [];
+  const children = new Set<ChildProcess>();
+  const killAll = (): void => children.forEach((child) => void child.kill('SIGKILL'));
+  process.once('exit', killAll);
 
   async function close(): Promise<void> {
     await Promise.all(all.map((node) => node.close()));
+    killAll();
+    process.off('exit', killAll);
     await rm(folder, { recursive: true, force: true, maxRetries: 20, retryDelay: 100 });
   }
   return {
+    scheme: certificates ? 'rediss' : 'redis',
     close,
     async startAll(count: number, config: readonly string[], hasBus = false, kind: Kind = 'data') {
       const ports = await reservePorts(hasBus ? 2 * count : count);
       const nodes = await Promise.all(
         Array.from({ length: count }, async (_, at) => {
           const more = hasBus ? [...config, `cluster-port ${ports[count + at]}`] : config;
-          return startNode(path, join(folder, `${kind}-${at}`), ports[at]!, more, kind);
+          return startNode({
+            path,
+            folder: join(folder, `${kind}-${at}`),
+            port: ports[at]!,
+            config: more,
+            kind,
+            certificates,
+            children,
+          });
         }),
       );
       all.push(...nodes);
       return nodes;
     },
     asGroup: (nodes: readonly RedisNode[], env: Record<string, string>): RedisGroup => ({
-      env,
+      env: { ...env, ...caFile },
       nodes,
       close,
       async masters() {
@@ -215,23 +238,30 @@ async function openGroup(serverPath?: string) {
 
 type Kind = 'data' | 'sentinel';
 
-async function startNode(
-  serverPath: string,
-  folder: string,
-  port: number,
-  config: readonly string[],
-  kind: Kind,
-): Promise<RedisNode> {
+interface NodeOptions {
+  /** Of the server. */
+  path: string;
+  folder: string;
+  port: number;
+  config: readonly string[];
+  kind: Kind;
+  certificates: GroupOptions['certificates'];
+  /** Of the group, for as long as they run. */
+  children: Set<ChildProcess>;
+}
+
+async function startNode(options: NodeOptions): Promise<RedisNode> {
+  const { folder, port, config, kind, certificates, children } = options;
   await mkdir(folder);
-  const path = join(folder, 'redis.conf');
+  const configPath = join(folder, 'redis.conf');
   const password = config.map((line) => /^requirepass (".*")$/.exec(line)?.[1]).find((quoted) => quoted !== undefined);
   const log = join(folder, 'redis.log');
   const data = ['appendonly yes', 'save ""', 'repl-diskless-sync-delay 0', 'repl-ping-replica-period 1'];
   await writeFile(
-    path,
+    configPath,
     [
       `bind ${HOST}`,
-      `port ${port}`,
+      ...(certificates ? tlsLines(port, certificates) : [`port ${port}`]),
       `dir ${folder}`,
       `logfile ${log}`,
       ...(kind === 'data' ? data : []),
@@ -243,6 +273,7 @@ async function startNode(
     host: HOST,
     port,
     ...(password !== undefined && { password: JSON.parse(password) as string }),
+    ...(certificates && { tls: { ca: certificates.ca } }),
     lazyConnect: true,
     retryStrategy: () => 100,
     maxRetriesPerRequest: 0,
@@ -250,11 +281,11 @@ async function startNode(
   });
   client.on('error', () => undefined);
   let child: ChildProcess;
-  const killChild = (): void => void child.kill('SIGKILL');
-  process.once('exit', killChild);
 
   async function launch(): Promise<void> {
-    child = spawn(serverPath, [path, ...(kind === 'sentinel' ? ['--sentinel'] : [])], { stdio: 'ignore' });
+    child = spawn(options.path, [configPath, ...(kind === 'sentinel' ? ['--sentinel'] : [])], { stdio: 'ignore' });
+    const started = child;
+    children.add(started.once('close', () => children.delete(started)));
     const ended = once(child, 'close').then(async () => {
       throw new Error(`redis-server ended: ${(await readFile(log, 'utf8').catch(() => '')).slice(-500)}`);
     });
@@ -284,9 +315,21 @@ async function startNode(
     async close() {
       client.disconnect();
       await stopProcess(child, 'SIGKILL');
-      process.off('exit', killChild);
     },
   };
+}
+
+function tlsLines(port: number, { caPath, server }: NonNullable<GroupOptions['certificates']>): string[] {
+  return [
+    'port 0',
+    `tls-port ${port}`,
+    `tls-cert-file ${server.certPath}`,
+    `tls-key-file ${server.keyPath}`,
+    `tls-ca-cert-file ${caPath}`,
+    'tls-auth-clients no',
+    'tls-replication yes',
+    'tls-cluster yes',
+  ];
 }
 
 /** All of them at once, so that no two are the same. */

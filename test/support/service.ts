@@ -76,6 +76,8 @@ export interface Service {
   readonly url: string;
   readonly pid: number;
   readonly dataDir: string;
+  /** For another one on the same data; undefined for the embedded Redis, which is in the data folder. */
+  readonly redis: ServiceOptions['redis'];
   readonly operatorKey: string;
   /** The path is sent as it is given. A connection of its own for each request. */
   api(method: string, path: string, options?: ApiOptions): Promise<ApiResponse>;
@@ -101,7 +103,8 @@ export interface Service {
 export const OPERATOR_KEY = 'test-operator-key-0123456789';
 const MASTER_KEYS = `test:${Buffer.alloc(32, 7).toString('base64')}`;
 const LOG_TIMEOUT_MS = 10_000;
-const START_TIMEOUT_MS = 30_000;
+/** A machine that is busy with other tests takes its time to load the program. */
+const START_TIMEOUT_MS = 60_000;
 const CLOSE_TIMEOUT_MS = 3_000;
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 
@@ -109,7 +112,8 @@ const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 export async function startService(options: ServiceOptions = {}): Promise<Service> {
   const dataDir = options.dataDir ?? (await mkdtemp(join(tmpdir(), 'popbridge-service-')));
   const group = options.redis || options.dataDir ? null : await startWantedRedis();
-  const env = { ...serviceEnv(dataDir, options.redis ?? group ?? undefined), ...options.env };
+  const redis = options.redis ?? group ?? undefined;
+  const env = { ...serviceEnv(dataDir, redis), ...options.env };
   const operatorKey = env['POPBRIDGE_OPERATOR_KEY'] ?? OPERATOR_KEY;
   const child = spawn(process.execPath, ['src/main.ts'], {
     cwd: options.root ?? ROOT,
@@ -180,6 +184,7 @@ export async function startService(options: ServiceOptions = {}): Promise<Servic
     url,
     pid: child.pid!,
     dataDir,
+    redis,
     operatorKey,
     api,
     async fetchMail(body) {

@@ -23,10 +23,16 @@ export const putBlob = defineScript(`
   ${NOTE_TIME}
   return #ARGV[1]`);
 
-/** KEYS: draft, drafts, bytes. ARGV: a piece, draft id, 1 for the first piece, most bytes of a blob, of all. */
+/**
+ * KEYS: draft, drafts, bytes. ARGV: a piece, draft id, where in the blob it begins, most bytes of a blob, of all. A command whose answer
+ * was lost is sent again: what is there already is not put behind itself. A draft that has lost an end, in a failover, is gone.
+ */
 export const growDraft = defineScript(`
-  if ARGV[3] ~= '1' and not redis.call('ZSCORE', KEYS[2], ARGV[2]) then return ${REFUSALS.gone} end
-  local length = redis.call('STRLEN', KEYS[1]) + #ARGV[1]
+  local begin, held = tonumber(ARGV[3]), redis.call('STRLEN', KEYS[1])
+  local length = begin + #ARGV[1]
+  if begin > 0 and not redis.call('ZSCORE', KEYS[2], ARGV[2]) then return ${REFUSALS.gone} end
+  if held == length then return length end
+  if held ~= begin then return ${REFUSALS.gone} end
   if length > tonumber(ARGV[4]) then return ${REFUSALS.tooLarge} end
   if tonumber(redis.call('GET', KEYS[3]) or '0') + #ARGV[1] > tonumber(ARGV[5]) then return ${REFUSALS.full} end
   redis.call('APPEND', KEYS[1], ARGV[1])
@@ -35,15 +41,18 @@ export const growDraft = defineScript(`
   redis.call('ZADD', KEYS[2], time[1] * 1000 + math.floor(time[2] / 1000), ARGV[2])
   return length`);
 
-/** KEYS: draft, drafts, blob, written, bytes. ARGV: draft id, TENANT/ID. */
+/** KEYS: draft, drafts, blob, written, bytes. ARGV: draft id, TENANT/ID, the length. Sent again, it finds the blob in its place. */
 export const keepDraft = defineScript(`
-  if not redis.call('ZSCORE', KEYS[2], ARGV[1]) then return ${REFUSALS.gone} end
-  local written, member = KEYS[4], ARGV[2]
+  local written, member, length = KEYS[4], ARGV[2], tonumber(ARGV[3])
+  if redis.call('STRLEN', KEYS[1]) ~= length then
+    local isKept = redis.call('STRLEN', KEYS[3]) == length and redis.call('ZSCORE', written, member)
+    return isKept and length or ${REFUSALS.gone}
+  end
   redis.call('DECRBY', KEYS[5], redis.call('STRLEN', KEYS[3]))
   redis.call('RENAME', KEYS[1], KEYS[3])
   redis.call('ZREM', KEYS[2], ARGV[1])
   ${NOTE_TIME}
-  return redis.call('STRLEN', KEYS[3])`);
+  return length`);
 
 /** KEYS: blob or draft, the sorted set that has it, bytes. ARGV: its name there. */
 export const dropBlob = defineScript(`

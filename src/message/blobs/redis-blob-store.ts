@@ -94,15 +94,16 @@ export function createRedisBlobStore(redis: RedisClient, options: RedisBlobStore
   async function grow(name: BlobName, head: Buffer[], rest: AsyncGenerator<Buffer, void>): Promise<void> {
     const id = randomUUID();
     const draft = blobDraftKey(id);
-    const append = (piece: Buffer, isFirst: boolean): Promise<void> =>
-      withRoom(() => growDraft(redis, [draft, drafts, bytes], [piece, id, isFirst ? 1 : 0, blobBytesMax, bytesMax]));
+    let length = 0;
+    const append = async (piece: Buffer): Promise<void> => {
+      await withRoom(() => growDraft(redis, [draft, drafts, bytes], [piece, id, length, blobBytesMax, bytesMax]));
+      length += piece.length;
+    };
     try {
-      const [first = Buffer.alloc(0), second = Buffer.alloc(0)] = head.splice(0);
-      await append(first, true);
-      await append(second, false);
-      for await (const piece of rest) await append(piece, false);
+      for (const piece of head.splice(0)) await append(piece);
+      for await (const piece of rest) await append(piece);
       const keys = [draft, drafts, keyOf(name), written, bytes];
-      await sure(name, () => withRoom(() => keepDraft(redis, keys, [id, memberOf(name)])));
+      await sure(name, () => withRoom(() => keepDraft(redis, keys, [id, memberOf(name), length])));
     } catch (error) {
       await rest.return();
       // What Redis does not take away now is left to `discardUnfinished`.

@@ -145,7 +145,7 @@ async function run(simulatedS: number): Promise<{ taken: Taken; addedLags: numbe
   const now = (): number => START_MS + (performance.now() - originMs) * speed;
   const addedLags: number[] = [];
   const startedLags: number[] = [];
-  const worker = createFetchWorker<MailboxRef>({
+  const worker = await createFetchWorker<MailboxRef>({
     queues: MAILBOX_QUEUES,
     blocking,
     concurrency: 20,

@@ -143,6 +143,44 @@ describe('blobs in Redis', () => {
     expect(await listAll(store, lastMs)).toHaveLength(count - 1);
   });
 
+  test('a command that is sent again, as its answer was lost, changes nothing more', async () => {
+    const twice = new Proxy(redis, {
+      get(target, name) {
+        const member = Reflect.get(target, name) as unknown;
+        if (typeof member !== 'function') return member;
+        const call = (...args: unknown[]): unknown => member.apply(target, args);
+        if (name !== 'evalsha' && name !== 'eval') return call;
+        return async (...args: unknown[]) => {
+          await call(...args);
+          return call(...args);
+        };
+      },
+    });
+    const store = createRedisBlobStore(twice, { bytesMax: BYTES_MAX });
+    const text = Array.from({ length: 9 }, (_, at) => String(at).repeat(MIB / 2)).join('');
+    await store.write(NAME, chunks(text));
+    expect((await read(store, NAME)) === text).toBe(true);
+    await store.write({ ...NAME, id: 'blb_00ab' }, chunks('short'));
+    expect(await read(store, { ...NAME, id: 'blb_00ab' })).toBe('short');
+    expect(await countBytes()).toEqual([text.length + 5, text.length + 5]);
+    expect(await listAll(store, Date.now() + 60_000)).toHaveLength(2);
+    await store.delete(NAME);
+    expect(await countBytes()).toEqual([5, 5]);
+  });
+
+  test('a draft that has lost its end, as a failover may take it, does not become a blob', async () => {
+    const store = createRedisBlobStore(redis, { bytesMax: BYTES_MAX });
+    const { source, reached, release } = createHeldSource(5 * MIB);
+    const writing = store.write(NAME, source);
+    await reached;
+    const draft = String((await redis.zrange(blobStoreKeys.drafts, '0', '-1'))[0]);
+    const length = await redis.strlen(blobDraftKey(draft));
+    await redis.set(blobDraftKey(draft), await redis.getrangeBuffer(blobDraftKey(draft), 0, length - 2));
+    release();
+    await expect(writing).rejects.toMatchObject({ code: 'storage_failed' });
+    expect(await store.has(NAME)).toBe(false);
+  });
+
   test('a Redis that is away is storage_failed, for every call; and after it is back all goes on', async () => {
     const own = await startRedis();
     const connection = openRedis(own.url, pino({ level: 'silent' }));
