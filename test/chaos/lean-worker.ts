@@ -11,7 +11,7 @@ const REPLACED = new Map([
 
 registerHooks({
   resolve(specifier, context, next) {
-    const isComposing = /\/src\/(?:app|parts)\.ts$/.test(context.parentURL ?? '');
+    const isComposing = /\/src\/(?:api|parts)\.ts$/.test(context.parentURL ?? '');
     const replacement = isComposing ? REPLACED.get(specifier) : undefined;
     return next(replacement ?? specifier, context);
   },
