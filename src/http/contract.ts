@@ -4,8 +4,8 @@
  */
 import { Ajv2020, type ErrorObject, type ValidateFunction } from 'ajv/dist/2020.js';
 import addFormatsModule from 'ajv-formats';
+import { load } from 'js-yaml';
 import { readFileSync } from 'node:fs';
-import { parse } from 'yaml';
 import type { operations } from '../contract.gen.ts';
 import { AppError } from '../errors.ts';
 import { violationsMax } from './limits.ts';
@@ -66,7 +66,7 @@ const METHODS = ['get', 'put', 'post', 'delete', 'patch'];
 const DOCUMENT_ID = 'contract';
 
 export function readContract(): ContractDocument {
-  return parse(readFileSync(new URL('../../openapi/openapi.yaml', import.meta.url), 'utf8')) as ContractDocument;
+  return load(readFileSync(new URL('../../openapi/openapi.yaml', import.meta.url), 'utf8')) as ContractDocument;
 }
 
 export function compileOperations(document: ContractDocument): Operation[] {

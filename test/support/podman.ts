@@ -66,6 +66,8 @@ export async function importNodeImage({ podman }: Podman, name: string): Promise
   const archive = join(folder, 'rootfs.tar');
   await run('mmdebstrap', [
     '--variant=essential',
+    // It is thrown away: nothing of it must survive a loss of power.
+    '--dpkgopt=force-unsafe-io',
     '--include=ca-certificates,libstdc++6,libatomic1',
     '--customize-hook=mkdir -p "$1/usr/local/lib/node_modules"',
     `--customize-hook=cp -L "${process.execPath}" "$1/usr/local/bin/node"`,
