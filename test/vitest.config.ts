@@ -1,5 +1,6 @@
 import { fileURLToPath } from 'node:url';
 import { defineConfig } from 'vitest/config';
+import { LongestFirst } from './support/longest-first.ts';
 
 export default defineConfig({
   test: {
@@ -8,7 +9,9 @@ export default defineConfig({
     globalSetup: ['test/support/global-setup.ts'],
     // Tests start servers and signal processes: each file has a process of its own.
     pool: 'forks',
-    maxWorkers: 2,
+    // One more than the cores that CI has: there is always one that waits, for a server's time limit or for the disk.
+    maxWorkers: 3,
+    sequence: { sequencer: LongestFirst },
     reporters: process.env['CI'] ? ['default', ['json', { outputFile: 'data/test-results.json' }]] : ['default'],
     testTimeout: 30_000,
     hookTimeout: 60_000,
