@@ -20,7 +20,7 @@ import { linkMessage } from './http/message-links.ts';
 import type { MailboxRef } from './mailbox/mailbox.ts';
 import { withoutBodies } from './message/without-bodies.ts';
 import { createSweeper } from './message/sweeper.ts';
-import { type MimePool } from './mime/pool.ts';
+import type { MimePool } from './mime/pool.ts';
 import { isRedisUnavailable } from './redis/connection.ts';
 import { createDurability } from './redis/durability.ts';
 import { acknowledgeMessage } from './webhook/acknowledgement.ts';
