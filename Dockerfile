@@ -10,7 +10,7 @@ COPY tsconfig.json ./
 COPY src src
 RUN npm run build
 # What is optional are Node itself, which the image has, and add-ons that their packages do without.
-RUN npm ci --omit=dev --omit=optional --no-fund --no-audit \
+RUN npm prune --omit=dev --omit=optional --no-fund --no-audit \
   && npm pkg delete devDependencies optionalDependencies \
   && npm sbom --sbom-format=spdx > sbom.spdx.json \
   && mkdir data

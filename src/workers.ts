@@ -19,7 +19,7 @@ import { createFetchWorker } from './fetch/worker.ts';
 import { linkMessage } from './http/message-links.ts';
 import type { MailboxRef } from './mailbox/mailbox.ts';
 import { createSweeper } from './message/sweeper.ts';
-import { type MimePool } from './mime/pool.ts';
+import type { MimePool } from './mime/pool.ts';
 import { isRedisUnavailable } from './redis/connection.ts';
 import { createDurability } from './redis/durability.ts';
 import { acknowledgeMessage } from './webhook/acknowledgement.ts';

@@ -83,7 +83,14 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>): C
   // An empty variable is an unset one: that is what `VAR= command` and an empty Kubernetes value mean.
   const given = Object.entries(env).filter(([name, value]) => name in settingsSchema.properties && value !== '');
   const settings: Record<string, unknown> = Object.fromEntries(given);
-  const ajv = new Ajv2020({ allErrors: true, coerceTypes: true, useDefaults: true });
+  // The tests hold the schema itself against its meta-schema: to do so at each start takes longer than all else here.
+  const ajv = new Ajv2020({
+    allErrors: true,
+    coerceTypes: true,
+    useDefaults: true,
+    meta: false,
+    validateSchema: false,
+  });
   const validate = ajv.compile<Settings>(settingsSchema);
   const problems = validate(settings) ? [] : (validate.errors ?? []).map(explain);
   problems.push(

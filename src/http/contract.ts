@@ -1,11 +1,11 @@
 /**
- * The contract at run time: `openapi/openapi.yaml`, compiled once, validates every request. The tests hold every
- * response against the same document.
+ * The contract at run time: `openapi/openapi.yaml` validates every request. What an operation takes is compiled when it is first
+ * asked for, as all of it takes longer than the rest of a start. The tests hold every response against the same document.
  */
 import { Ajv2020, type ErrorObject, type ValidateFunction } from 'ajv/dist/2020.js';
 import addFormatsModule from 'ajv-formats';
+import { load } from 'js-yaml';
 import { readFileSync } from 'node:fs';
-import { parse } from 'yaml';
 import type { operations } from '../contract.gen.ts';
 import { AppError } from '../errors.ts';
 import { violationsMax } from './limits.ts';
@@ -66,13 +66,13 @@ const METHODS = ['get', 'put', 'post', 'delete', 'patch'];
 const DOCUMENT_ID = 'contract';
 
 export function readContract(): ContractDocument {
-  return parse(readFileSync(new URL('../../openapi/openapi.yaml', import.meta.url), 'utf8')) as ContractDocument;
+  return load(readFileSync(new URL('../../openapi/openapi.yaml', import.meta.url), 'utf8')) as ContractDocument;
 }
 
 export function compileOperations(document: ContractDocument): Operation[] {
   // Parameters arrive as text and are converted; a body must have the right types by itself.
-  const forBodies = createAjv(document, false);
-  const forParameters = createAjv(document, true);
+  const forBodies = lazily(() => createAjv(document, false));
+  const forParameters = lazily(() => createAjv(document, true));
   return Object.entries(document.paths).flatMap(([path, item]) =>
     METHODS.flatMap((method) => {
       const operation = item[method];
@@ -83,10 +83,12 @@ export function compileOperations(document: ContractDocument): Operation[] {
       const [bodyType = null] = Object.keys(operation.requestBody?.content ?? {});
       const body = operation.requestBody?.content['application/json']?.schema;
       const lists = parameters.filter(({ explode }) => explode === false).map(({ name }) => name);
-      const validators = (['path', 'query', 'header'] as const).map(
-        (place) => [place, forParameters.compile(parametersSchema(parameters, place))] as const,
-      );
-      const validateBody = body && forBodies.compile(absoluteRefs(body));
+      const compiled = lazily(() => ({
+        validators: (['path', 'query', 'header'] as const).map(
+          (place) => [place, forParameters().compile(parametersSchema(parameters, place))] as const,
+        ),
+        validateBody: body && forBodies().compile(absoluteRefs(body)),
+      }));
       return [
         {
           id: operation.operationId,
@@ -96,6 +98,7 @@ export function compileOperations(document: ContractDocument): Operation[] {
           takesLink: operation.security?.some((scheme) => 'signedLink' in scheme) ?? false,
           bodyType,
           validate(request: RequestParts) {
+            const { validators, validateBody } = compiled();
             splitLists(request.query, lists);
             const violations = validators.flatMap(([place, validate]) => check(place, validate, request[place]));
             if (validateBody) violations.push(...check('body', validateBody, request.body));
@@ -109,11 +112,19 @@ export function compileOperations(document: ContractDocument): Operation[] {
 
 /** A check of values against a schema of the contract. It @throws AppError `invalid_request`, and fills in defaults in place. */
 export function compileSchema(document: ContractDocument, name: string): (value: unknown) => void {
-  const validate = createAjv(document, false).compile({ $ref: `${DOCUMENT_ID}#/components/schemas/${name}` });
+  const compiled = lazily(() =>
+    createAjv(document, false).compile({ $ref: `${DOCUMENT_ID}#/components/schemas/${name}` }),
+  );
   return (value) => {
-    const violations = check('body', validate, value);
+    const violations = check('body', compiled(), value);
     if (violations.length > 0) throw invalidRequest(violations);
   };
+}
+
+/** Made at the first call. */
+function lazily<T extends object>(make: () => T): () => T {
+  let made: T | undefined;
+  return () => (made ??= make());
 }
 
 export function createAjv(document: ContractDocument, coerceTypes: boolean): Ajv2020 {

@@ -3,9 +3,6 @@
  * several mailboxes are fetched. In the end all mail is here, once, under the ids that it must have, and announced under one; and nothing
  * was deleted upstream before it was.
  */
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { afterAll, beforeAll, describe, it } from 'vitest';
 import { startWebhookReceiver } from '../../src/sandbox/webhook-receiver.ts';
 import { dovecotAvailable, startDovecot, type Dovecot } from '../support/dovecot.ts';
@@ -40,23 +37,20 @@ describe.skipIf(!dovecotAvailable())('death of the worker (skipped where dovecot
   const mailsOf = new Map(users.map(({ user, mails }) => [user, mails]));
   let dovecot: Dovecot;
   let lanes: Pool<WorkerLane>;
-  let compileCache: string;
 
   beforeAll(async () => {
-    compileCache = await mkdtemp(join(tmpdir(), 'popbridge-chaos-'));
     dovecot = await startDovecot({
       users: Object.fromEntries([...mailsOf].map(([user, mails]) => [user, { password: PASSWORD, mails }])),
       reuseProcesses: true,
     });
     // One that ends in order leaves behind what the others start quicker with.
-    await (await startWorkerLane(compileCache)).close();
+    await (await startWorkerLane()).close();
     const count = Math.min(LANES, seeds.length);
-    lanes = createPool(await Promise.all(Array.from({ length: count }, () => startWorkerLane(compileCache))));
+    lanes = createPool(await Promise.all(Array.from({ length: count }, () => startWorkerLane())));
   }, 120_000);
   afterAll(async () => {
     await lanes?.close();
     await dovecot?.close();
-    await rm(compileCache, { recursive: true, force: true });
   });
 
   it.concurrent.each(seeds)(

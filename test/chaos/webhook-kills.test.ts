@@ -50,7 +50,7 @@ async function setStage(receiver: WebhookReceiver, mails: number, isLean: boolea
   onTestFinished(() => api.close());
   async function start(): Promise<{ kill(signal: 'SIGKILL'): Promise<unknown> }> {
     if (!isLean) return startService({ redis, dataDir, env: { POPBRIDGE_ROLE: 'worker' } });
-    const lean = startWorker({ redis, dataDir, compileCache: join(dataDir, 'compiled') });
+    const lean = startWorker({ redis, dataDir });
     await lean.ready;
     return lean;
   }

@@ -28,12 +28,12 @@ export interface WorkerLane {
   close(): Promise<void>;
 }
 
-export async function startWorkerLane(compileCache: string): Promise<WorkerLane> {
+export async function startWorkerLane(): Promise<WorkerLane> {
   const redis = await startRedis();
   const dataDir = await mkdtemp(join(tmpdir(), 'popbridge-chaos-'));
   const api = await startService({ redis, dataDir, env: { POPBRIDGE_ROLE: 'api' } });
   const client = new Redis(redis.url);
-  const start = () => startWorker({ redis, dataDir, compileCache });
+  const start = () => startWorker({ redis, dataDir });
   let worker = start();
   await worker.ready;
   let points: KillPoint[] = [];

@@ -15,17 +15,15 @@ export interface Worker {
 export interface WorkerOptions {
   readonly redis: NonNullable<ServiceOptions['redis']>;
   readonly dataDir: string;
-  /** Where Node keeps what it has compiled: only a worker that ends in order writes it. */
-  readonly compileCache: string;
 }
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 const LEAN = new URL('lean-worker.ts', import.meta.url).href;
 
-export function startWorker({ redis, dataDir, compileCache }: WorkerOptions): Worker {
+export function startWorker({ redis, dataDir }: WorkerOptions): Worker {
   const child = spawn(process.execPath, ['--import', LEAN, 'src/main.ts'], {
     cwd: ROOT,
-    env: { ...serviceEnv(dataDir, redis), POPBRIDGE_ROLE: 'worker', NODE_COMPILE_CACHE: compileCache },
+    env: { ...serviceEnv(dataDir, redis), POPBRIDGE_ROLE: 'worker' },
     stdio: ['ignore', 'pipe', 'pipe'],
   });
   const killChild = (): void => void child.kill('SIGKILL');

@@ -1,3 +1,4 @@
+import { Ajv2020 } from 'ajv/dist/2020.js';
 import { readFile } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import { describe, expect, it } from 'vitest';
@@ -321,6 +322,11 @@ describe('where Redis is', () => {
 
 it('master keys in a variable and in a file at once are refused', () => {
   expect(refusal({ ...KEYS, POPBRIDGE_MASTER_KEYS_FILE: '/k' })).toContain('are both set');
+});
+
+it('the schema of the settings is one by its meta-schema', () => {
+  const ajv = new Ajv2020();
+  expect([ajv.validateSchema(settingsSchema), ajv.errors]).toEqual([true, null]);
 });
 
 it('the README has the settings as the schema has them', async () => {

@@ -91,6 +91,16 @@ it('every operation but health and the contract itself asks for a key', () => {
   expect(open.map(({ id }) => id)).toEqual(['livez', 'startupz', 'readyz', 'getContract']);
 });
 
+it('the schemas of every operation compile, the first time that each is asked for', () => {
+  for (const { id, validate } of compileOperations(document)) {
+    try {
+      validate({ path: {}, query: {}, header: {}, body: {} });
+    } catch (error) {
+      expect([id, error]).toEqual([id, expect.objectContaining({ code: 'invalid_request' })]);
+    }
+  }
+});
+
 it('every answer is described down to its last field, so that nothing slips into one unseen', () => {
   const { schemas } = document.components;
   const loose = Object.entries(schemas).filter(([, schema]) => {

@@ -4,7 +4,7 @@ import { dirname } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { startSandboxPop3, type SandboxPop3 } from '../../src/sandbox/pop3-server.ts';
-import { importNodeImage, openPodman, whyNoPodman, type Podman } from '../support/podman.ts';
+import { importNodeImage, npmCacheVolume, openPodman, whyNoPodman, type Podman } from '../support/podman.ts';
 import { startRedis, type TestRedis } from '../support/redis.ts';
 import { eventually, readResponse, send, type ApiOptions } from '../support/service.ts';
 
@@ -28,7 +28,7 @@ describe.skipIf(missing !== null)(`the image (skipped: ${missing})`, { timeout: 
     podman = await openPodman();
     await importNodeImage(podman, 'localhost/node');
     // Layers of the stage that is thrown away would be packed for nothing.
-    const how = ['--format=docker', '--network=host', '--layers=false'];
+    const how = ['--format=docker', '--network=host', '--layers=false', ...(await npmCacheVolume())];
     const from = ['--build-arg', 'NODE_IMAGE=localhost/node', '--build-arg', 'VERSION=1.2.3'];
     await podman.podman('build', ...how, ...from, '--tag', IMAGE, ROOT);
   }, 600_000);

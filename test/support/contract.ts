@@ -53,11 +53,13 @@ interface Document {
 const OUTSIDE_STATUSES = new Set([404, 405]);
 const PROBLEM_TYPE = 'application/problem+json';
 
+// Once for all services that a file starts: reading the document takes about as long as one of their starts.
+const contract = readContract();
+const document = contract as unknown as Document;
+const ajv = createAjv(contract, false);
+const compiled = new Map<object, ValidateFunction>();
+
 export function createContractChecker(): ContractChecker {
-  const contract = readContract();
-  const document = contract as unknown as Document;
-  const ajv = createAjv(contract, false);
-  const compiled = new Map<object, ValidateFunction>();
   const paths = Object.keys(document.paths).map((template) => ({
     pattern: new RegExp(`^${template.replaceAll(/\{\w+\}/g, '[^/]+')}$`),
     item: document.paths[template]!,

@@ -3,6 +3,7 @@
  * The settings let it work inside a sandbox, where crun, systemd and higher limits are not to be had.
  */
 import { execFile, spawnSync } from 'node:child_process';
+import { existsSync } from 'node:fs';
 import { mkdtemp, realpath, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
@@ -13,7 +14,7 @@ const run = promisify(execFile);
 export interface Podman {
   /** Resolves with standard output. Throws with standard error when it exits with another code than 0. */
   podman(...args: string[]): Promise<string>;
-  /** Ends all containers, and removes them and the images. */
+  /** Ends all containers, and removes all that there is of them and of the images. */
   close(): Promise<void>;
 }
 
@@ -47,12 +48,18 @@ events_logger = "file"
     podman,
     async close() {
       await podman('rm', '--all', '--force', '--time', '0');
-      await podman('rmi', '--all', '--force');
       // The storage folder is a mount point of its own while podman has used it.
       await run('umount', [join(folder, 'root', 'overlay')]).catch(() => undefined);
       await rm(folder, { recursive: true, force: true });
     },
   };
+}
+
+/** For `build`: what npm has downloaded here is not downloaded again; what the build adds is thrown away. */
+export async function npmCacheVolume(): Promise<string[]> {
+  const { stdout } = await run('npm', ['config', 'get', 'cache']);
+  const cache = stdout.trim();
+  return existsSync(cache) ? ['--volume', `${cache}:/root/.npm:O`] : [];
 }
 
 /** An image of Debian with this Node and its npm, shaped as the official one is. */
@@ -66,6 +73,8 @@ export async function importNodeImage({ podman }: Podman, name: string): Promise
   const archive = join(folder, 'rootfs.tar');
   await run('mmdebstrap', [
     '--variant=essential',
+    // It is thrown away: nothing of it must survive a loss of power.
+    '--dpkgopt=force-unsafe-io',
     '--include=ca-certificates,libstdc++6,libatomic1',
     '--customize-hook=mkdir -p "$1/usr/local/lib/node_modules"',
     `--customize-hook=cp -L "${process.execPath}" "$1/usr/local/bin/node"`,

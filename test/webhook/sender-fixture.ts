@@ -9,7 +9,8 @@ import { createSender, type Sender } from '../../src/webhook/sender.ts';
 export type SenderOptions = Partial<Parameters<typeof createSender>[0]>;
 
 export const LOOPBACK = [{ address: '127.0.0.1', family: 4 }] as const;
-const TIMEOUT_MS = 400;
+/** Longer than an answer takes on a busy machine. */
+const TIMEOUT_MS = 10_000;
 
 export interface Listening {
   port: number;
@@ -22,7 +23,7 @@ export interface SenderFixture {
   listen(server: Server): Promise<Listening>;
   serveHttp(answer: RequestListener): Promise<Listening>;
   serveTcp(answer: (socket: Socket) => void): Promise<Listening>;
-  /** Loopback only, with a time limit of 0.4 s. */
+  /** Loopback only, with a time limit of ten seconds. */
   makeSender(over?: SenderOptions): Sender;
 }
 

@@ -1,0 +1,2 @@
+/** An API that is not there. */
+export const startApi = async (): Promise<string> => 'nowhere';
