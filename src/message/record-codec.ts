@@ -37,6 +37,9 @@ const DICTIONARY = Buffer.from(
 /** As much memory as a record and the dictionary need: to clear more takes longer than to deflate it. */
 const DEFLATION = { dictionary: DICTIONARY, windowBits: 13, memLevel: 6, chunkSize: 2048 };
 
+/** A record takes about a thousand bytes. */
+const INFLATION = { dictionary: DICTIONARY, windowBits: DEFLATION.windowBits, chunkSize: 4096 };
+
 export interface RecordCodec {
   encode(tenant: string, record: MessageRecord): Promise<Buffer>;
   /** In the place of another, under its data key, as that is known; null where it was deleted. */
@@ -78,7 +81,7 @@ function open(key: KeyObject, tenant: string, id: string, sealed: Buffer): Messa
   const packed = openBytes(seal, sealed.subarray(nonceEnd, end));
   const acknowledgedAt = isAcknowledged ? new Date(Number(sealed.toString('latin1', end))).toISOString() : null;
   try {
-    const json = inflateRawSync(packed, { dictionary: DICTIONARY }).toString();
+    const json = inflateRawSync(packed, INFLATION).toString();
     const fields = JSON.parse(json) as Omit<MessageRecord, 'id' | 'acknowledgedAt'>;
     return { id, acknowledgedAt, ...fields };
   } catch (error) {

@@ -56,12 +56,13 @@ export function createDurability(
   async function readMasters(): Promise<ReadonlyMap<string, Reading>> {
     await refreshMasters(redis);
     const masters = await readAll(redis);
-    for (const { facts } of masters.values()) refuseVolatile(facts);
-    if (writes !== redis && !areSame(await readAll(writes), masters)) {
+    const isElsewhere = writes !== redis && !areSame(await readAll(writes), masters);
+    if (isElsewhere || [...masters.values()].some(({ facts }) => facts.isReplica)) {
       // Nothing is refused where nothing is written: this one would stay there for ever.
       redis.disconnect(true);
-      throw notDurable('Redis is failing over: not all connections lead to the same server');
+      throw notDurable('Redis is failing over: a master has become a replica, or not all connections lead to one server');
     }
+    for (const { facts } of masters.values()) refuseVolatile(facts);
     return masters;
   }
 
@@ -105,8 +106,7 @@ function areSame(some: ReadonlyMap<string, Reading>, others: ReadonlyMap<string,
   return some.size === others.size && [...some].every(isSame);
 }
 
-function refuseVolatile({ appendOnly, lastWriteOk, isReplica }: ServerFacts): void {
-  if (isReplica) throw notDurable('Redis is failing over: a master has become a replica');
+function refuseVolatile({ appendOnly, lastWriteOk }: ServerFacts): void {
   if (!appendOnly) throw notDurable('Redis keeps no append-only file (set "appendonly yes")');
   if (!lastWriteOk) throw notDurable('Redis could not write its append-only file');
 }

@@ -175,13 +175,13 @@ class Drain {
         isSending = false;
         this.#sending -= 1;
         place.leave();
-        this.#tellNews();
+        this.#tellRoom();
       };
       const work = this.#deliver(webhook, secrets, due, leave).finally(() => {
         leave();
         this.#running.delete(due.member);
         this.#pauseMs = drainEveryMs;
-        this.#tellNews();
+        this.#tellRoom();
       });
       this.#running.set(due.member, work);
     }
@@ -231,6 +231,13 @@ class Drain {
   #leavePlace(): void {
     this.#place?.leave();
     this.#place = null;
+  }
+
+  /** An attempt has come to something. Who waits in line for a place has no use for that, unless the line is another one now. */
+  #tellRoom(): void {
+    const isInLine = this.#wanted !== null && this.#wanted.isSlow === this.#health.isSlow;
+    const isFirstOfSlow = this.#health.isSlow && this.#sending === 0;
+    if (!isInLine || isFirstOfSlow || this.#running.size === 0) this.#tellNews();
   }
 
   #tellNews(): void {

@@ -32,6 +32,8 @@ export const claimMs = 5_000;
 /** How long a worker has a webhook to itself, and how often it says that it still is there. */
 export const drainerMs = 10_000;
 export const drainerRenewMs = 2_500;
+/** How long it goes by what was last heard of whether webhooks of the tenant have changed. */
+export const versionAgeMs = 50;
 /** How often it looks for more while requests to it are under way. */
 export const drainEveryMs = 100;
 /** The same where nothing came of it: the pause grows to this. */

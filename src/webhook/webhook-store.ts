@@ -10,7 +10,7 @@ import { webhooksKeys } from '../redis/keys.ts';
 import { defineScript } from '../redis/script.ts';
 import { createStateIndex } from '../redis/state-index.ts';
 import { openSealed, sealedField, type SealedValue, type ValueSealer } from '../redis/sealed-value.ts';
-import { changesMax, webhooksCachedMax, webhooksMax } from './limits.ts';
+import { changesMax, versionAgeMs, webhooksCachedMax, webhooksMax } from './limits.ts';
 import type { Endpoints, Webhook, WebhookRef, WebhookSecrets } from './webhook.ts';
 
 export interface WebhookStore extends Endpoints {
@@ -99,6 +99,9 @@ export function createWebhookStore(redis: RedisClient, sealer: ValueSealer): Web
     listed.delete(tenant);
   }
 
+  /** Asked for by each of a tenant's webhooks that is delivered to. */
+  const versions = new Map<string, { version: Promise<string | null>; askedMs: number }>();
+
   const states = createStateIndex(redis, 'webhook', ['open', 'disabled']);
 
   const store: WebhookStore = {
@@ -113,7 +116,16 @@ export function createWebhookStore(redis: RedisClient, sealer: ValueSealer): Web
         );
       }
     },
-    version: ({ tenant }) => redis.get(webhooksKeys(tenant).version),
+    async version({ tenant }) {
+      const nowMs = performance.now();
+      const known = versions.get(tenant);
+      if (known && nowMs - known.askedMs < versionAgeMs) return known.version;
+      if (versions.size >= webhooksCachedMax) versions.clear();
+      const version = redis.get(webhooksKeys(tenant).version);
+      versions.set(tenant, { version, askedMs: nowMs });
+      version.catch(() => versions.delete(tenant));
+      return version;
+    },
     async find(ref) {
       const record = await redis.hget(webhooksKeys(ref.tenant).records, ref.id);
       return record === null ? null : decode(ref, record);
@@ -146,7 +158,9 @@ export function createWebhookStore(redis: RedisClient, sealer: ValueSealer): Web
         if (isDisabled !== (known.disabled !== null)) await states.note(memberOf(ref), isDisabled ? 'disabled' : null);
         const resealed = changed.secrets === null ? '' : seal(ref, changed.secrets);
         const args = [ref.id, record, encode(changed.webhook), resealed === '' ? '' : sealed, resealed, randomUUID()];
-        if ((await replaceOne(redis, [keys.records, keys.secrets, keys.version], args)) === 1) return changed.webhook;
+        const isChanged = (await replaceOne(redis, [keys.records, keys.secrets, keys.version], args)) === 1;
+        versions.delete(ref.tenant);
+        if (isChanged) return changed.webhook;
       }
       throw new AppError('conflict', 'The webhook is being changed by somebody else at this moment. Try again.');
     },
@@ -158,7 +172,9 @@ export function createWebhookStore(redis: RedisClient, sealer: ValueSealer): Web
     async delete(ref) {
       await states.note(memberOf(ref), null);
       const { records, secrets, version } = webhooksKeys(ref.tenant);
-      return (await deleteOne(redis, [records, secrets, version], [ref.id, randomUUID()])) === 1;
+      const isDeleted = (await deleteOne(redis, [records, secrets, version], [ref.id, randomUUID()])) === 1;
+      versions.delete(ref.tenant);
+      return isDeleted;
     },
     async openSecrets(ref) {
       const sealed = await redis.hget(webhooksKeys(ref.tenant).secrets, ref.id);
