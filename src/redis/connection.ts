@@ -165,10 +165,15 @@ const NETWORK_CODES = new Set(['ECONNREFUSED', 'ECONNRESET', 'ENOENT', 'EPIPE', 
 /** True for errors of Redis and of the way to it that have nothing to do with what was asked: the same may work later. */
 export function isRedisUnavailable(error: unknown): boolean {
   if (!(error instanceof Error)) return false;
-  // A transaction that was refused: why is told of each of its commands.
-  if ('previousErrors' in error && Array.isArray(error.previousErrors) && error.previousErrors.length > 0) {
-    return error.previousErrors.some(isRedisUnavailable);
-  }
+  const told =
+    'previousErrors' in error && Array.isArray(error.previousErrors) ? (error.previousErrors as unknown[]) : [];
+  if (told.length === 0) return isUnavailable(error);
+  // A transaction that was refused: why is told of each of its commands. One that a cluster has refused twice is among its own causes.
+  const causes = told.filter((cause) => cause !== error);
+  return causes.length === 0 || causes.some((cause) => cause instanceof Error && isUnavailable(cause));
+}
+
+function isUnavailable(error: Error): boolean {
   return (
     error.name === 'MaxRetriesPerRequestError' ||
     CONNECTION_LOST.test(error.message) ||

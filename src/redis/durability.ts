@@ -60,7 +60,9 @@ export function createDurability(
     if (isElsewhere || [...masters.values()].some(({ facts }) => facts.isReplica)) {
       // Nothing is refused where nothing is written: this one would stay there for ever.
       redis.disconnect(true);
-      throw notDurable('Redis is failing over: a master has become a replica, or not all connections lead to one server');
+      throw notDurable(
+        'Redis is failing over: a master has become a replica, or not all connections lead to one server',
+      );
     }
     for (const { facts } of masters.values()) refuseVolatile(facts);
     return masters;

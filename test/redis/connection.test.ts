@@ -297,3 +297,15 @@ test('a script is sent again to a server that has forgotten it', async () => {
   await redis.script('FLUSH');
   expect(await countUp(redis, ['counter'], [])).toBe(2);
 });
+
+test('a transaction that a cluster has refused is among its own causes', () => {
+  const refused = Object.assign(new Error('EXECABORT Transaction discarded because of previous errors.'), {
+    previousErrors: [] as Error[],
+  });
+  refused.previousErrors.push(refused);
+  expect(isRedisUnavailable(refused)).toBe(true);
+  refused.previousErrors.push(new Error('CLUSTERDOWN The cluster is down'));
+  expect(isRedisUnavailable(refused)).toBe(true);
+  refused.previousErrors[1] = new Error("ERR wrong number of arguments for 'hset' command");
+  expect(isRedisUnavailable(refused)).toBe(false);
+});
