@@ -11,9 +11,11 @@ trap 'rm -rf "$work"' EXIT
 work=$(cd "$work" && pwd)
 mkdir -p "$work/packages" "$work/tree" "$work/lists/partial" "$work/cache/archives/partial"
 . /etc/os-release
+# Where the machine has its packages from: the backports are beside them.
+from=$(apt-get indextargets --format '$(REPO_URI) $(RELEASE)' 'Identifier: Packages' | sed -n "s/ $VERSION_CODENAME\$//p" | head -n 1)
 cat >"$work/sources.list" <<END
-deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] http://deb.debian.org/debian $VERSION_CODENAME main
-deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] http://deb.debian.org/debian $VERSION_CODENAME-backports main
+deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $from $VERSION_CODENAME main
+deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $from $VERSION_CODENAME-backports main
 END
 private() {
   apt-get -q -o "Dir::Etc::SourceList=$work/sources.list" -o Dir::Etc::SourceParts=/dev/null \
