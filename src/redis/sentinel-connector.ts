@@ -12,6 +12,7 @@ export class LastingSentinelConnector extends SentinelConnector {
 
   override connect(...args: Parameters<SentinelConnector['connect']>): ReturnType<SentinelConnector['connect']> {
     this['failoverDetector']?.cleanup();
+    this['failoverDetector'] = null;
     return super.connect(...args);
   }
 }

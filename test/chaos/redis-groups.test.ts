@@ -188,6 +188,53 @@ describe.skipIf(!dovecotAvailable())('a master is lost (skipped where dovecot-po
       );
 
       it(
+        'and its replica is behind: what only the master had is found by the reconciler and restored from the blobs',
+        { timeout: TIMEOUT_MS },
+        async () => {
+          const mails = mailsOf.get('behind')!;
+          const masters = await group.masters();
+          const replicas = group.nodes.filter((node) => !masters.includes(node));
+          let isCut = false;
+          const onLine = async (line: string): Promise<void> => {
+            if (isCut || !line.startsWith('RETR')) return;
+            isCut = true;
+            for (const replica of replicas) replica.freeze();
+            for (const { client } of masters) await client.call('CLIENT', 'KILL', 'TYPE', 'replica');
+          };
+          const trial = await begin('behind', { onLine, plan: { ...PLAN, policy: 'never' } });
+          // A connection may be made again after the first one leads to the new master.
+          const list = async () =>
+            (
+              await eventually(
+                () => service.api('GET', `/v1/messages?mailbox=${trial.mailbox}&limit=100`),
+                ({ status }) => status === 200,
+              )
+            )
+              .asPage()
+              .items.map(({ id, digest }) => ({ id, digest }));
+          await service.api('POST', `/v1/mailboxes/${trial.mailbox}/fetches`, { headers: { prefer: 'wait=30' } });
+          const before = await eventually(list, ({ length }) => length === mails.length);
+          const master = await masterOf(messageKey('default', before[0]!.id));
+          await master.kill();
+          for (const replica of replicas) replica.thaw();
+          await eventually(
+            () => group.masters(),
+            (now) => now.length === masters.length && !now.includes(master),
+            FAILOVER_MS,
+          );
+          await service.ready();
+          expect((await list()).length).toBeLessThan(before.length);
+          const recovered = await runCommand(['recover'], serviceEnv(service.dataDir, group));
+          expect(recovered).toMatchObject({ code: 0, gone: 0, failed: 0 });
+          expect(recovered['restored']).toBeGreaterThan(0);
+          const byId = (one: { id: string }, other: { id: string }): number => (one.id < other.id ? -1 : 1);
+          expect((await list()).sort(byId)).toEqual(before.sort(byId));
+          await trial.run();
+        },
+      );
+
+      // The last one: sentinels that stood still appoint nobody for half a minute.
+      it(
         'and whoever could take its place, too: the API says so, and all goes on by itself when they are back',
         { timeout: TIMEOUT_MS },
         async () => {
@@ -223,46 +270,6 @@ describe.skipIf(!dovecotAvailable())('a master is lost (skipped where dovecot-po
           await service.ready();
           await trial.run();
           await expectMoreIsFetched(trial, 'outage');
-        },
-      );
-
-      it.runIf(name === 'a Redis Cluster')(
-        'and its replica is behind: what only the master had is found by the reconciler and restored from the blobs',
-        { timeout: TIMEOUT_MS },
-        async () => {
-          const mails = mailsOf.get('behind')!;
-          const masters = await group.masters();
-          const replicas = group.nodes.filter((node) => !masters.includes(node));
-          let isCut = false;
-          const onLine = async (line: string): Promise<void> => {
-            if (isCut || !line.startsWith('RETR')) return;
-            isCut = true;
-            for (const replica of replicas) replica.freeze();
-            for (const { client } of masters) await client.call('CLIENT', 'KILL', 'TYPE', 'replica');
-          };
-          const trial = await begin('behind', { onLine, plan: { ...PLAN, policy: 'never' } });
-          const list = async () =>
-            (await service.api('GET', `/v1/messages?mailbox=${trial.mailbox}&limit=100`))
-              .asPage()
-              .items.map(({ id, digest }) => ({ id, digest }));
-          await service.api('POST', `/v1/mailboxes/${trial.mailbox}/fetches`, { headers: { prefer: 'wait=30' } });
-          const before = await eventually(list, ({ length }) => length === mails.length);
-          const master = await masterOf(messageKey('default', before[0]!.id));
-          await master.kill();
-          for (const replica of replicas) replica.thaw();
-          await eventually(
-            () => group.masters(),
-            (now) => now.length === masters.length && !now.includes(master),
-            FAILOVER_MS,
-          );
-          await service.ready();
-          expect((await list()).length).toBeLessThan(before.length);
-          const recovered = await runCommand(['recover'], serviceEnv(service.dataDir, group));
-          expect(recovered).toMatchObject({ code: 0, gone: 0, failed: 0 });
-          expect(recovered['restored']).toBeGreaterThan(0);
-          const byId = (one: { id: string }, other: { id: string }): number => (one.id < other.id ? -1 : 1);
-          expect((await list()).sort(byId)).toEqual(before.sort(byId));
-          await trial.run();
         },
       );
     });

@@ -10,7 +10,7 @@ import { eventId, mailboxId, messageId } from '../../src/identity.ts';
 import type { WebhookReceiver } from '../../src/sandbox/webhook-receiver.ts';
 import { readEvents, type EventBody } from '../support/event-feed.ts';
 import type { Dovecot } from '../support/dovecot.ts';
-import { eventually, type FetchBody, type Service } from '../support/service.ts';
+import { eventually, type ApiResponse, type FetchBody, type Service } from '../support/service.ts';
 import { startFaultProxy, type FaultProxy, type FaultProxyOptions } from './fault-proxy.ts';
 import { digestOf, FILTER, isWanted, leftUpstream, type TrialPlan } from './plan.ts';
 
@@ -100,12 +100,16 @@ export async function startTrial(options: TrialOptions): Promise<Trial> {
     }
   }
 
-  async function get<T>(path: string): Promise<T> {
+  async function getAnswer(path: string): Promise<ApiResponse> {
     return ask(async (service) => {
       const answer = await service.api('GET', path);
       if (answer.status !== 200) throw new Error(`${answer.status} ${answer.text}`);
-      return answer.json() as T;
+      return answer;
     });
+  }
+
+  async function get<T>(path: string): Promise<T> {
+    return (await getAnswer(path)).json() as T;
   }
 
   const source = { host: '127.0.0.1', port: proxy.port, tls: 'none', username: user, password: PASSWORD } as const;
@@ -177,8 +181,7 @@ export async function startTrial(options: TrialOptions): Promise<Trial> {
     const ids = summaries.map(({ id }) => id).sort();
     expect(ids).toEqual(summaries.map(({ uidl }) => derived(uidl)).sort());
     for (const { id, digest } of summaries) {
-      const raw = await ask((service) => service.api('GET', `/v1/messages/${id}/raw`));
-      expect(digestOf(raw.bytes)).toBe(digest);
+      expect(digestOf((await getAnswer(`/v1/messages/${id}/raw`)).bytes)).toBe(digest);
     }
     if (plan.by === 'mailbox') await checkLedger(ids, derived);
     if (receiver) await checkAnnounced(receiver, ids);

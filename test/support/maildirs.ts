@@ -35,18 +35,26 @@ export class Maildirs {
     await rename(draft, join(this.#folder, user, 'new', name));
   }
 
-  /** What is in the maildrop, oldest first. */
+  /** What is in the maildrop, oldest first. Looks again where the server moved or deleted a mail while it was read. */
   async list(user: string): Promise<Buffer[]> {
-    const found: { name: string; path: string }[] = [];
-    for (const part of ['new', 'cur']) {
-      const folder = join(this.#folder, user, part);
-      for (const name of await readdir(folder)) found.push({ name, path: join(folder, name) });
+    for (;;) {
+      const found: { name: string; path: string }[] = [];
+      for (const part of ['new', 'cur']) {
+        const folder = join(this.#folder, user, part);
+        for (const name of await readdir(folder)) found.push({ name, path: join(folder, name) });
+      }
+      found.sort((a, b) => (a.name < b.name ? -1 : 1));
+      const mails = await Promise.all(found.map(({ path }) => readFile(path).catch(nullIfMissing)));
+      if (mails.every((mail) => mail !== null)) return mails;
     }
-    found.sort((a, b) => (a.name < b.name ? -1 : 1));
-    return Promise.all(found.map(({ path }) => readFile(path)));
   }
 
   async #own(path: string): Promise<void> {
     if (this.#owner !== undefined) await chown(path, this.#owner.uid, this.#owner.gid);
   }
+}
+
+function nullIfMissing(error: NodeJS.ErrnoException): null {
+  if (error.code === 'ENOENT') return null;
+  throw error;
 }
