@@ -37,11 +37,17 @@ export function openRedis(place: RedisPlace, logger: Logger): RedisClient {
 export function openBlockingRedis(place: Address, logger: Logger): Redis;
 export function openBlockingRedis(place: RedisPlace, logger: Logger): RedisClient;
 export function openBlockingRedis(place: RedisPlace, logger: Logger): RedisClient {
-  return open(place, logger, { lazyConnect: false, enableOfflineQueue: true, maxRetriesPerRequest: null });
+  return open(place, logger, {
+    lazyConnect: false,
+    enableOfflineQueue: true,
+    maxRetriesPerRequest: null,
+    // A server that stands still keeps its connections open, and BullMQ waits for more than the commands that it has a time for.
+    socketTimeout: connectionLimits.silenceMs,
+  });
 }
 
 type Variation = Required<Pick<RedisOptions, 'lazyConnect' | 'enableOfflineQueue' | 'maxRetriesPerRequest'>> &
-  Pick<RedisOptions, 'commandTimeout'>;
+  Pick<RedisOptions, 'commandTimeout' | 'socketTimeout'>;
 
 function open(place: RedisPlace, logger: Logger, variation: Variation): RedisClient {
   const redis = create(place, variation);

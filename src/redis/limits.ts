@@ -61,6 +61,8 @@ export const connectionLimits = {
   connectTimeoutMs: 5_000,
   /** A command without an answer for this long fails: a frozen Redis is a Redis that is away. */
   commandTimeoutMs: 5_000,
+  /** A blocking connection on which something was asked is given up after as long without a word: more than BullMQ blocks (10 s). */
+  silenceMs: 12_000,
   reconnectDelayMs: 250,
   /** How long the start waits for sentinels or a cluster to have a master. */
   startTimeoutMs: 15_000,
