@@ -26,8 +26,9 @@ import { acknowledgeMessage } from './webhook/acknowledgement.ts';
 import type { PayloadForm } from './webhook/webhook.ts';
 import { startDispatcher, type Dispatcher } from './webhook/dispatcher.ts';
 import { drainWebhook, type DrainPorts } from './webhook/drain.ts';
+import { createBeat } from './webhook/beat.ts';
 import { createLanes } from './webhook/lanes.ts';
-import { crowdedAnswerMs, slowAnswerMs } from './webhook/limits.ts';
+import { beatMs, crowdedAnswerMs, placesInTurn, slowAnswerMs } from './webhook/limits.ts';
 import { type Parts } from './parts.ts';
 
 export async function startWorkers(parts: Parts): Promise<void> {
@@ -112,11 +113,13 @@ function startWebhooks(parts: Parts): Dispatcher {
       max: config.webhookConcurrency,
       slowAfterMs: slowAnswerMs,
       crowdedAfterMs: crowdedAnswerMs,
+      placesInTurn,
       after(ms, call) {
         const timer = setTimeout(call, ms);
         return () => clearTimeout(timer);
       },
     }),
+    beat: createBeat(beatMs, sleepUntil),
     announce: (event) => parts.announcer.announce(event.tenant, [event]),
     onDelivered: (delivery) =>
       acknowledgeMessage({ webhooks: endpoints, deliveries, acknowledge: messages.acknowledgeOf }, delivery),

@@ -7,6 +7,7 @@
 import { AppError } from '../errors.ts';
 import { formatToken, TOKEN_BYTES } from '../mailbox/mailbox-codec.ts';
 import type { RedisClient } from '../redis/client.ts';
+import { gatherBy } from '../redis/gather.ts';
 import { mailboxKeys } from '../redis/keys.ts';
 import { defineScript } from '../redis/script.ts';
 import type { FetchStore } from './fetch-store.ts';
@@ -50,10 +51,11 @@ const writeLedger = defineScript(`
   if ARGV[2] == '' then redis.call('DEL', KEYS[3]) else redis.call('SET', KEYS[3], ARGV[2]) end
   return 1`);
 
-/** KEYS: mailbox, released. ARGV: message id. */
+/** KEYS: mailbox, released. ARGV: message ids. */
 const addReleased = defineScript(`
   if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
-  return redis.call('SADD', KEYS[2], ARGV[1])`);
+  for _, id in ipairs(ARGV) do redis.call('SADD', KEYS[2], id) end
+  return 1`);
 
 export function createMailboxLedger(redis: RedisClient, fetches: Pick<FetchStore, 'count'>): MailboxLedger {
   const keysOf = ({ tenant, mailboxId }: MailboxRef) => mailboxKeys(tenant, mailboxId);
@@ -76,6 +78,18 @@ export function createMailboxLedger(redis: RedisClient, fetches: Pick<FetchStore
     await fenced(writeLedger(redis, [record, marks, ledger], [formatToken(token), folded]));
   };
 
+  const release = gatherBy<MailboxRef & { messageId: string }>(
+    (message) => keysOf(message).record,
+    async (messages) => {
+      const { record, released } = keysOf(messages[0]!);
+      await addReleased(
+        redis,
+        [record, released],
+        messages.map(({ messageId }) => messageId),
+      );
+    },
+  );
+
   const mark: Ledger['mark'] = async (fetch, token, entries) => {
     const { record, marks } = keysOf(fetch);
     for (const fields of markBatches(entries)) {
@@ -96,10 +110,7 @@ export function createMailboxLedger(redis: RedisClient, fetches: Pick<FetchStore
     },
     replace: (ref, token, entries) => write(ref, token, encodeLedger(entries)),
     forget: (ref, token) => write(ref, token, ''),
-    async release(ref, messageId) {
-      const { record, released } = keysOf(ref);
-      await addReleased(redis, [record, released], [messageId]);
-    },
+    release: ({ tenant, mailboxId }, messageId) => release({ tenant, mailboxId, messageId }),
     async released(ref) {
       return new Set(await redis.smembers(keysOf(ref).released));
     },

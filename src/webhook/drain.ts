@@ -2,14 +2,14 @@
  * Delivers to one webhook what is due to it, for as long as there is something: within its concurrency, its rate, its order and what its
  * health admits. One worker at a time does so, which is why none of this needs counting in Redis.
  */
-import { setImmediate as turnOver } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import { attempt, end, type AttemptPorts, type Attempted } from './attempt.ts';
 import type { Delivery } from './delivery-record.ts';
 import type { DeliveryStore, DueDelivery } from './delivery-store.ts';
 import { admit, noteResult, paceMs, type Health } from './health.ts';
 import type { Lanes, Place, WantedPlace } from './lanes.ts';
-import { drainerRenewMs, drainEveryMs, drainEveryMsMax, faultDelayMs, listedMax } from './limits.ts';
+import { drainerRenewMs, drainEveryMs, drainEveryMsMax, faultDelayMs, listedMax, unrecordedMax } from './limits.ts';
+import { gatherBy } from '../redis/gather.ts';
 import { disable, tellExhausted, tellHealth, type NoticePorts } from './notices.ts';
 import { countedAs, type DeliveryOutcome } from './outcome.ts';
 import { deliverySpan } from './traced.ts';
@@ -21,6 +21,8 @@ export interface DrainPorts extends AttemptPorts, NoticePorts {
   webhooks: Endpoints;
   deliveries: DeliveryStore;
   lanes: Lanes;
+  /** Resolves for all deliveries of the process that wait for it at once. */
+  beat(): Promise<void>;
   trace?: Trace;
   /** An attempt has ended; `dropped`: there was nothing left to send. */
   observeDelivery?(outcome: DeliveryOutcome, ms: number): void;
@@ -49,9 +51,6 @@ class Drain {
   readonly #running = new Map<string, Promise<void>>();
   /** Of these, those that have no answer yet. */
   #sending = 0;
-  /** Attempted, and to be put on record together. */
-  #attempted: DueDelivery[] = [];
-  #recording: Promise<void> | null = null;
   /** Listed as due, and not begun. */
   #waiting: DueDelivery[] = [];
   /** As of when it was listed, nothing else was due. */
@@ -152,7 +151,7 @@ class Drain {
         return untilMs - nowMs;
       }
       // What is being put on record does not count, but there is a bound to that as well.
-      const room = Math.min(atOnce - this.#sending, 2 * allowed - this.#running.size);
+      const room = Math.min(atOnce - this.#sending, allowed + unrecordedMax - this.#running.size);
       if (room <= 0) return 0;
       const [due] = this.#waiting;
       if (!due) {
@@ -207,6 +206,7 @@ class Drain {
     if (this.#wanted?.isSlow === isSlow && !(isSlow && isFirst)) return null;
     this.#leaveLine();
     const wanted: WantedPlace = {
+      by: this,
       isSlow,
       isFirst,
       onSlow: () => {
@@ -260,7 +260,7 @@ class Drain {
 
   /** Never throws. @param leave gives its place to others, once it is known what came of it. */
   async #deliver(webhook: Endpoint, secrets: WebhookSecrets, due: DueDelivery, leave: () => void): Promise<void> {
-    const { clock, deliveries, logger } = this.#ports;
+    const { beat, clock, deliveries, logger } = this.#ports;
     const { event } = due.delivery;
     const ids = { tenant: webhook.tenant, webhookId: webhook.id, eventId: event.id };
     try {
@@ -281,6 +281,8 @@ class Drain {
         }
       }
       leave();
+      // In order, the next one waits for the record.
+      if (!webhook.settings.isOrdered) await beat();
       if (due.delivery.state === 'pending') this.#ports.observeDelivery?.(countedAs(outcome, delivery.state), tookMs);
       if (delivery.state === 'delivered') await this.#acknowledge({ ...due, delivery });
       await this.#record({ ...due, delivery });
@@ -315,20 +317,14 @@ class Drain {
     await onDelivered(delivery);
   }
 
-  /** With all others that have come to that in this turn of the event loop. */
-  #record(attempted: DueDelivery): Promise<void> {
-    this.#attempted.push(attempted);
-    this.#recording ??= this.#recordAll();
-    return this.#recording;
-  }
-
-  async #recordAll(): Promise<void> {
-    const { clock, deliveries } = this.#ports;
-    await turnOver();
-    this.#recording = null;
-    const attempted = this.#attempted.splice(0);
-    if (!(await deliveries.record(this.#ref, this.#owner, attempted, this.#health, clock.now()))) this.#isLost = true;
-  }
+  /** With all others that have come to that at once. */
+  readonly #record = gatherBy<DueDelivery>(
+    () => '',
+    async (attempted) => {
+      const { clock, deliveries } = this.#ports;
+      if (!(await deliveries.record(this.#ref, this.#owner, attempted, this.#health, clock.now()))) this.#isLost = true;
+    },
+  );
 
   async #release(webhook: Endpoint, waitMs: number): Promise<number | null | 'more'> {
     const { clock, deliveries } = this.#ports;

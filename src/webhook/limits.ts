@@ -32,6 +32,12 @@ export const claimMs = 5_000;
 /** How long a worker has a webhook to itself, and how often it says that it still is there. */
 export const drainerMs = 10_000;
 export const drainerRenewMs = 2_500;
+/** What deliveries write to Redis goes out together so often. */
+export const beatMs = 25;
+/** Answered deliveries of a webhook that are not on record yet: should the worker die, as many are made again. */
+export const unrecordedMax = 100;
+/** Places that one webhook is given one after the other while others wait. */
+export const placesInTurn = 8;
 /** How long it goes by what was last heard of whether webhooks of the tenant have changed. */
 export const versionAgeMs = 50;
 /** How often it looks for more while requests to it are under way. */

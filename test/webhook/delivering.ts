@@ -14,8 +14,9 @@ import { createDeliveryStore, type DeliveryStore } from '../../src/webhook/deliv
 import { startDispatcher, type Dispatcher } from '../../src/webhook/dispatcher.ts';
 import { drainWebhook, type DrainPorts } from '../../src/webhook/drain.ts';
 import { createDueWebhooks, type DueWebhooks } from '../../src/webhook/due-webhooks.ts';
+import { createBeat } from '../../src/webhook/beat.ts';
 import { createLanes } from '../../src/webhook/lanes.ts';
-import { crowdedAnswerMs, slowAnswerMs } from '../../src/webhook/limits.ts';
+import { beatMs, crowdedAnswerMs, placesInTurn, slowAnswerMs } from '../../src/webhook/limits.ts';
 import { createSender, type Sender } from '../../src/webhook/sender.ts';
 import { createFetchWebhooks, type FetchWebhooks } from '../../src/webhook/fetch-webhooks.ts';
 import { createEndpoints, type Webhook, type WebhookRef, type WebhookSettings } from '../../src/webhook/webhook.ts';
@@ -129,11 +130,13 @@ export function useDelivering(): Delivering {
           max: 20,
           slowAfterMs: slowAnswerMs,
           crowdedAfterMs: crowdedAnswerMs,
+          placesInTurn,
           after(ms, call) {
             const timer = setTimeout(call, ms);
             return () => clearTimeout(timer);
           },
         }),
+        beat: createBeat(beatMs, sleep),
         async announce(event) {
           it.told.push(event);
           await announceToWebhooks(it, { ...event, sequence: null });
