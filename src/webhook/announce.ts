@@ -12,7 +12,7 @@ import type { WebhookStore } from './webhook-store.ts';
 
 export interface AnnouncePorts {
   clock: { now(): number };
-  webhooks: Pick<WebhookStore, 'list'>;
+  webhooks: Pick<WebhookStore, 'listFor'>;
   deliveries: Pick<DeliveryStore, 'begin'>;
   due: Pick<DueWebhooks, 'wake'>;
 }
@@ -20,7 +20,8 @@ export interface AnnouncePorts {
 /** Resolves when each delivery is written and will be made. */
 export async function announceToWebhooks(ports: AnnouncePorts, event: EventRef): Promise<void> {
   const { clock, deliveries, due } = ports;
-  const wanting = (await ports.webhooks.list(event.tenant)).filter((webhook) => isFor(webhook, event));
+  const near = await ports.webhooks.listFor(event.tenant, event.mailboxId);
+  const wanting = near.filter((webhook) => isFor(webhook, event));
   const ids = wanting.map(({ id }) => id);
   await Promise.all([
     announceToFetch(ports, event),

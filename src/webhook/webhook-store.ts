@@ -1,5 +1,5 @@
 /**
- * The webhooks of a tenant in Redis: all records in one hash, as every event is held against all of them, and what is secret in
+ * The webhooks of a tenant in Redis: all records in one hash, as every event is held against them, and what is secret in
  * another, sealed. Both are in one slot and change together, and with them a version, so that what was read is read again only where it
  * has changed.
  */
@@ -19,6 +19,8 @@ export interface WebhookStore extends Endpoints {
   find(ref: WebhookRef): Promise<Webhook | null>;
   /** All of the tenant's, the oldest first. */
   list(tenant: string): Promise<readonly Webhook[]>;
+  /** Of these the ones that do not leave out the mailbox: what each of its events is held against. @param mailboxId null for what has none. */
+  listFor(tenant: string, mailboxId: string | null): Promise<readonly Webhook[]>;
   /**
    * Makes another webhook of the one that is there; `change` is asked again where it has changed meanwhile, and says null to leave it.
    * Null where there is none. @throws AppError `conflict` where others change it all the time, `credentials_unavailable`; what `change` throws.
@@ -79,15 +81,15 @@ export function createWebhookStore(redis: RedisClient, sealer: ValueSealer): Web
   const toValue = (ref: WebhookRef, sealed: string): SealedValue =>
     sealedField(redis, [webhooksKeys(ref.tenant).secrets, ref.id], sealed, contextOf(ref));
 
-  /** As each tenant's were when they were last listed: every event is held against all of them. */
-  const listed = new Map<string, { version: string; webhooks: readonly Webhook[] }>();
+  /** As each tenant's were when they were last listed. */
+  const listed = new Map<string, Listed & { version: string }>();
   let listedCount = 0;
 
-  function remember(tenant: string, version: string, webhooks: readonly Webhook[]): void {
+  function remember(tenant: string, version: string, found: Listed): void {
     forget(tenant);
     if (version === '') return;
-    listed.set(tenant, { version, webhooks });
-    listedCount += webhooks.length;
+    listed.set(tenant, { ...found, version });
+    listedCount += found.webhooks.length;
     for (const other of listed.keys()) {
       if (listedCount <= webhooksCachedMax && listed.size <= webhooksCachedMax) break;
       forget(other);
@@ -97,6 +99,17 @@ export function createWebhookStore(redis: RedisClient, sealer: ValueSealer): Web
   function forget(tenant: string): void {
     listedCount -= listed.get(tenant)?.webhooks.length ?? 0;
     listed.delete(tenant);
+  }
+
+  async function listAll(tenant: string): Promise<Listed> {
+    const { records, version } = webhooksKeys(tenant);
+    const known = listed.get(tenant);
+    const changed = await listChanged(redis, [records, version], [known?.version ?? '']);
+    if (known && changed === null) return known;
+    const [now, fields] = changed as [version: string, fields: string[]];
+    const found = sortByMailbox(decodeAll(tenant, fields));
+    remember(tenant, now, found);
+    return found;
   }
 
   /** Asked for by each of a tenant's webhooks that is delivered to. */
@@ -130,15 +143,11 @@ export function createWebhookStore(redis: RedisClient, sealer: ValueSealer): Web
       const record = await redis.hget(webhooksKeys(ref.tenant).records, ref.id);
       return record === null ? null : decode(ref, record);
     },
-    async list(tenant) {
-      const { records, version } = webhooksKeys(tenant);
-      const known = listed.get(tenant);
-      const changed = await listChanged(redis, [records, version], [known?.version ?? '']);
-      if (known && changed === null) return known.webhooks;
-      const [now, fields] = changed as [version: string, fields: string[]];
-      const webhooks = decodeAll(tenant, fields);
-      remember(tenant, now, webhooks);
-      return webhooks;
+    list: async (tenant) => (await listAll(tenant)).webhooks,
+    async listFor(tenant, mailboxId) {
+      const { ofAny, ofMailbox } = await listAll(tenant);
+      const own = mailboxId === null ? undefined : ofMailbox.get(mailboxId);
+      return own ? [...ofAny, ...own] : ofAny;
     },
     async change(ref, change) {
       const keys = webhooksKeys(ref.tenant);
@@ -195,6 +204,26 @@ export function createWebhookStore(redis: RedisClient, sealer: ValueSealer): Web
     },
   };
   return store;
+}
+
+/** A tenant's webhooks. */
+interface Listed {
+  webhooks: readonly Webhook[];
+  /** Those that want events whatever mailbox they are of, and those that name the mailbox. */
+  ofAny: readonly Webhook[];
+  ofMailbox: ReadonlyMap<string, readonly Webhook[]>;
+}
+
+function sortByMailbox(webhooks: readonly Webhook[]): Listed {
+  const ofMailbox = new Map<string, Webhook[]>();
+  for (const webhook of webhooks) {
+    for (const mailbox of new Set(webhook.settings.mailboxes)) {
+      const own = ofMailbox.get(mailbox);
+      if (own) own.push(webhook);
+      else ofMailbox.set(mailbox, [webhook]);
+    }
+  }
+  return { webhooks, ofAny: webhooks.filter(({ settings }) => settings.mailboxes === null), ofMailbox };
 }
 
 function memberOf({ tenant, id }: WebhookRef): string {

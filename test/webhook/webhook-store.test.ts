@@ -71,3 +71,20 @@ test('webhooks are read from Redis anew only where some of that tenant have chan
   expect(await here.list('one')).toBe(one);
   expect(await here.list('two')).not.toBe(two);
 });
+
+test('for a mailbox those are listed that name it and those that name none, however often it is named', async () => {
+  const of = (id: string, mailboxes: string[] | null): Webhook => {
+    const made = webhook('one', id);
+    return { ...made, settings: { ...made.settings, mailboxes } };
+  };
+  await here.create(of('a', null), SECRETS);
+  await here.create(of('b', ['mbx_1', 'mbx_2', 'mbx_1']), SECRETS);
+  await here.create(of('c', ['mbx_2']), SECRETS);
+  await here.create(of('d', []), SECRETS);
+  const ids = async (mailbox: string | null): Promise<string[]> =>
+    (await here.listFor('one', mailbox)).map(({ id }) => id).toSorted();
+  expect(await ids('mbx_1')).toEqual(['a', 'b']);
+  expect(await ids('mbx_2')).toEqual(['a', 'b', 'c']);
+  expect(await ids('mbx_3')).toEqual(['a']);
+  expect(await ids(null)).toEqual(['a']);
+});
