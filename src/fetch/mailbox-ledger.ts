@@ -81,7 +81,7 @@ export function createMailboxLedger(redis: RedisClient, fetches: Pick<FetchStore
   const release = gatherBy<MailboxRef & { messageId: string }>(
     (message) => keysOf(message).record,
     async (messages) => {
-      const { record, released } = keysOf(messages[0]!);
+      const { record, released } = keysOf(messages[0]);
       await addReleased(
         redis,
         [record, released],

@@ -6,9 +6,9 @@
  */
 export function gatherBy<Item>(
   keyOf: (item: Item) => string,
-  run: (items: Item[]) => Promise<void>,
+  run: (items: [Item, ...Item[]]) => Promise<void>,
 ): (item: Item) => Promise<void> {
-  const gathered = new Map<string, { items: Item[]; done: Promise<void> }>();
+  const gathered = new Map<string, { items: [Item, ...Item[]]; done: Promise<void> }>();
   return (item) => {
     const key = keyOf(item);
     const others = gathered.get(key);
@@ -16,7 +16,7 @@ export function gatherBy<Item>(
       others.items.push(item);
       return others.done;
     }
-    const items = [item];
+    const items: [Item, ...Item[]] = [item];
     // The next tick comes once all that waited for the same thing has gone on.
     const turn = new Promise<void>((resolve) => process.nextTick(resolve));
     const done = turn.then(() => {

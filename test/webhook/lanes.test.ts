@@ -48,7 +48,7 @@ function openLanes(max: number, placesInTurn = 1) {
     leave: (name: string) => places.get(name)?.leave(),
     pass(ms: number) {
       nowMs += ms;
-      for (const timer of [...timers]) {
+      for (const timer of timers) {
         if (timer.atMs <= nowMs && timers.delete(timer)) timer.call();
       }
     },
