@@ -54,7 +54,9 @@ export function createLanes({ max, placesInTurn, slowAfterMs, crowdedAfterMs, af
   function free(lane: Lane, by: object, inTurn: number): void {
     lane.taken -= 1;
     if (lane.taken >= max) return;
-    const again = inTurn < placesInTurn ? lane.waiting.get(by) : undefined;
+    // Among the slow ones a turn could last for minutes.
+    const isTurnOver = lane === lanes.slow || inTurn >= placesInTurn;
+    const again = isTurnOver ? undefined : lane.waiting.get(by);
     const next = again ?? lane.waiting.values().next().value;
     if (!next) return;
     lane.waiting.delete(next.by);

@@ -109,3 +109,12 @@ test('the slow ones have a lane of their own, in which each may make one attempt
   expect(enter('b', { isSlow: true, isFirst: true })).not.toBeNull();
   expect(enter('c')).not.toBeNull();
 });
+
+test('among the slow ones every place is the next one’s, as each may be taken for long', () => {
+  const { enter, given } = openLanes(1, 3);
+  const first = enter('a', { isSlow: true });
+  enter('b', { isSlow: true });
+  enter('a', { isSlow: true });
+  first?.leave();
+  expect(given).toEqual(['b']);
+});
