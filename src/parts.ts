@@ -43,6 +43,7 @@ import { createLiveness, type Liveness } from './telemetry/liveness.ts';
 import type { Metrics } from './telemetry/metrics.ts';
 import { measure } from './measures.ts';
 import { announceToWebhooks } from './webhook/announce.ts';
+import { createAwaited, type Awaited } from './webhook/awaited.ts';
 import { createDeliveryStore, type DeliveryStore } from './webhook/delivery-store.ts';
 import { createDueWebhooks, type DueWebhooks } from './webhook/due-webhooks.ts';
 import { createFetchWebhooks, type FetchWebhooks } from './webhook/fetch-webhooks.ts';
@@ -99,6 +100,7 @@ export interface Parts extends Lifecycle {
   /** Both of these. */
   endpoints: Endpoints;
   deliveries: DeliveryStore;
+  awaited: Awaited;
   dueWebhooks: DueWebhooks;
   eventLog: EventLog;
   announcer: Announcer;
@@ -175,11 +177,12 @@ export async function buildParts(options: AppOptions, keys: Keys, lifecycle: Lif
   const webhooks = createWebhookStore(redis, sealer);
   const fetchWebhooks = createFetchWebhooks(redis, sealer);
   const deliveries = createDeliveryStore(redis);
+  const awaited = createAwaited(redis);
   const dueWebhooks = createDueWebhooks(redis, Math.random);
   const eventLog = createEventLog(redis, config.eventLog);
   const announcer = createAnnouncer({
     log: eventLog,
-    deliver: (event) => announceToWebhooks({ clock, webhooks, deliveries, due: dueWebhooks }, event),
+    deliver: (event) => announceToWebhooks({ clock, webhooks, awaited, deliveries, due: dueWebhooks }, event),
     clock,
     trace,
   });
@@ -238,6 +241,7 @@ export async function buildParts(options: AppOptions, keys: Keys, lifecycle: Lif
     fetchWebhooks,
     endpoints: createEndpoints(webhooks, fetchWebhooks),
     deliveries,
+    awaited,
     dueWebhooks,
     eventLog,
     announcer,

@@ -96,7 +96,7 @@ function tellersOf({ config, clock, links, messages }: Parts): Record<PayloadFor
 }
 
 function startWebhooks(parts: Parts): Dispatcher {
-  const { config, logger, clock, endpoints, deliveries, messages } = parts;
+  const { config, logger, clock, endpoints, awaited, deliveries, messages } = parts;
   const tellers = tellersOf(parts);
   const sleepUntil = async (ms: number, signal?: AbortSignal): Promise<void> => sleep(ms, undefined, { signal });
   const drainPorts: DrainPorts = {
@@ -122,7 +122,7 @@ function startWebhooks(parts: Parts): Dispatcher {
     beat: createBeat(beatMs, sleepUntil),
     announce: (event) => parts.announcer.announce(event.tenant, [event]),
     onDelivered: (delivery) =>
-      acknowledgeMessage({ webhooks: endpoints, deliveries, acknowledge: messages.acknowledgeOf }, delivery),
+      acknowledgeMessage({ webhooks: endpoints, awaited, acknowledge: messages.acknowledgeOf }, delivery),
     uniqueId: randomUUID,
     logger,
   };

@@ -130,6 +130,11 @@ export function webhookKeys(tenant: string, owner: string): WebhookKeys {
   };
 }
 
+/** Set: ids of the webhooks that have yet to acknowledge the message that the event is about. */
+export function awaitedKey(tenant: string, eventId: string): string {
+  return `${PREFIX}:{${tenant}/${eventId}}:awaited`;
+}
+
 /** List: event ids of a mailbox that are delivered in their order, to one webhook. */
 export function webhookLineKey(tenant: string, owner: string, line: string): string {
   return `${PREFIX}:{${tenant}/${owner}}:line:${line}`;

@@ -4,7 +4,9 @@
  */
 import type { EventRef } from '../event/event.ts';
 import { webhookOfFetch } from '../identity.ts';
+import type { Awaited } from './awaited.ts';
 import { beginDelivery } from './delivery-record.ts';
+import { isToAcknowledge } from './acknowledgement.ts';
 import type { DeliveryStore } from './delivery-store.ts';
 import type { DueWebhooks } from './due-webhooks.ts';
 import { wantsEvent, type Webhook } from './webhook.ts';
@@ -14,22 +16,27 @@ export interface AnnouncePorts {
   clock: { now(): number };
   webhooks: Pick<WebhookStore, 'listFor'>;
   deliveries: Pick<DeliveryStore, 'begin'>;
+  awaited: Pick<Awaited, 'begin'>;
   due: Pick<DueWebhooks, 'wake'>;
 }
 
 /** Resolves when each delivery is written and will be made. */
 export async function announceToWebhooks(ports: AnnouncePorts, event: EventRef): Promise<void> {
-  const { clock, deliveries, due } = ports;
+  const { clock, awaited, deliveries, due } = ports;
   const near = await ports.webhooks.listFor(event.tenant, event.mailboxId);
   const wanting = near.filter((webhook) => isFor(webhook, event));
-  const ids = wanting.map(({ id }) => id);
+  const isShared = wanting.length > 1 && isToAcknowledge(event);
+  if (isShared) {
+    const ids = wanting.map(({ id }) => id);
+    await awaited.begin(event.tenant, event.id, ids);
+  }
   await Promise.all([
     announceToFetch(ports, event),
     ...wanting.map(async (webhook) => {
-      const others = ids.filter((id) => id !== webhook.id);
       const state = webhook.disabled === null ? 'pending' : 'missed';
       const nowMs = clock.now();
-      await deliveries.begin(webhook, beginDelivery(webhook, event, state, others, nowMs), webhook.settings.isOrdered);
+      const delivery = beginDelivery(webhook, event, state, isShared, nowMs);
+      await deliveries.begin(webhook, delivery, webhook.settings.isOrdered);
       // Also where it was known: whoever began it may have died before it came to this.
       if (state === 'pending') await due.wake(webhook, nowMs);
     }),
@@ -41,7 +48,7 @@ async function announceToFetch({ clock, deliveries, due }: AnnouncePorts, event:
   if (event.type !== 'message.received' || event.fetchId === null) return;
   const ref = { tenant: event.tenant, id: webhookOfFetch(event.fetchId) };
   const nowMs = clock.now();
-  const isThere = await deliveries.begin(ref, beginDelivery(ref, event, 'pending', [], nowMs), false);
+  const isThere = await deliveries.begin(ref, beginDelivery(ref, event, 'pending', false, nowMs), false);
   if (isThere) await due.wake(ref, nowMs);
 }
 

@@ -33,8 +33,8 @@ export interface Delivery {
   spent: number;
   /** The last ones, in their order. */
   attempts: readonly DeliveryAttempt[];
-  /** Of the other webhooks that the event was for. */
-  others: readonly string[];
+  /** The event was for other webhooks, too, and they are waited for before its message counts as acknowledged. */
+  isShared: boolean;
 }
 
 const LETTERS = { pending: 'p', delivered: 'd', failed: 'f', missed: 'm' } as const;
@@ -46,7 +46,7 @@ export function beginDelivery(
   ref: WebhookRef,
   event: EventRef,
   state: 'pending' | 'missed',
-  others: readonly string[],
+  isShared: boolean,
   nowMs: number,
 ): Delivery {
   const now = new Date(nowMs).toISOString();
@@ -59,20 +59,20 @@ export function beginDelivery(
     nextAttemptAt: state === 'pending' ? now : null,
     spent: 0,
     attempts: [],
-    others,
+    isShared,
   };
 }
 
 export function encodeDelivery({ event, state, ...delivery }: Delivery): string {
   const { id: _id, tenant: _tenant, ...rest } = event;
-  const { createdAt, nextAttemptAt, spent, attempts, others } = delivery;
+  const { createdAt, nextAttemptAt, spent, attempts, isShared } = delivery;
   const fields = {
     e: rest,
     c: Date.parse(createdAt),
     ...(nextAttemptAt !== null && { n: Date.parse(nextAttemptAt) }),
     ...(spent > 0 && { s: spent }),
     ...(attempts.length > 0 && { a: attempts.slice(-attemptsKept) }),
-    ...(others.length > 0 && { o: others }),
+    ...(isShared && { o: 1 as const }),
   };
   return `${LETTERS[state]}${JSON.stringify(fields)}`;
 }
@@ -83,11 +83,11 @@ interface Encoded {
   n?: number;
   s?: number;
   a?: DeliveryAttempt[];
-  o?: string[];
+  o?: 1;
 }
 
 export function decodeDelivery({ tenant, id }: WebhookRef, eventId: string, value: string): Delivery {
-  const { e, c, n, s = 0, a = [], o = [] } = JSON.parse(value.slice(1)) as Encoded;
+  const { e, c, n, s = 0, a = [], o } = JSON.parse(value.slice(1)) as Encoded;
   return {
     id: deliveryId(id, eventId),
     webhookId: id,
@@ -97,6 +97,6 @@ export function decodeDelivery({ tenant, id }: WebhookRef, eventId: string, valu
     nextAttemptAt: n === undefined ? null : new Date(n).toISOString(),
     spent: s,
     attempts: a,
-    others: o,
+    isShared: o === 1,
   };
 }

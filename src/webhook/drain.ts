@@ -283,8 +283,8 @@ class Drain {
       leave();
       // In order, the next one waits for the record.
       if (!webhook.settings.isOrdered) await beat();
-      if (due.delivery.state === 'pending') this.#ports.observeDelivery?.(countedAs(outcome, delivery.state), tookMs);
-      if (delivery.state === 'delivered') await this.#acknowledge({ ...due, delivery });
+      this.#ports.observeDelivery?.(countedAs(outcome, delivery.state), tookMs);
+      if (delivery.state === 'delivered') await this.#ports.onDelivered(delivery);
       await this.#record({ ...due, delivery });
       logger.debug({ ...ids, outcome: outcome?.kind }, 'Delivery attempted');
     } catch (error) {
@@ -299,22 +299,9 @@ class Drain {
   }
 
   async #attempt(webhook: Endpoint, secrets: WebhookSecrets, delivery: Delivery): Promise<Attempted> {
-    const unsent = { outcome: null, tookMs: 0 };
-    // It was acknowledged, and whoever recorded that died before it was told on.
-    if (delivery.state !== 'pending') return { delivery: { ...delivery, nextAttemptAt: null }, ...unsent };
-    if (isGivenUp(webhook)) return { delivery: end(delivery, 'failed'), ...unsent };
+    if (isGivenUp(webhook)) return { delivery: end(delivery, 'failed'), outcome: null, tookMs: 0 };
     const { trace = untraced } = this.#ports;
     return trace.span(deliverySpan(delivery.event, webhook.id), () => attempt(this.#ports, webhook, secrets, delivery));
-  }
-
-  /** The last webhook that has it tells it on. That each has it is written before that is asked: of two at once, one sees the other. */
-  async #acknowledge({ member, delivery }: DueDelivery): Promise<void> {
-    const { clock, onDelivered } = this.#ports;
-    if (delivery.others.length > 0) {
-      const kept = { ...delivery, nextAttemptAt: new Date(clock.now()).toISOString() };
-      await this.#record({ member, delivery: kept });
-    }
-    await onDelivered(delivery);
   }
 
   /** With all others that have come to that at once. */

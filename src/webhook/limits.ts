@@ -59,6 +59,9 @@ export const attemptsKept = 20;
 /** Deliveries of a webhook that have ended are kept up to this number, and for so long. */
 export const endedMax = 10_000;
 export const endedAgeMs = 30 * 24 * 60 * 60 * 1000;
+/** Who has yet to acknowledge a message is known for so long since the last one has; that all have, for as long as it may be told again. */
+export const awaitedMs = 30 * 24 * 60 * 60 * 1000;
+export const awaitedNoMoreMs = 24 * 60 * 60 * 1000;
 /** The breaker looks at so many results, opens at this share of failures of at least so many, and stays open for twice as long each time. */
 export const breakerResults = 20;
 export const breakerResultsMin = 10;

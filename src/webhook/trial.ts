@@ -23,7 +23,7 @@ export async function sendTest(ports: TestDeliveryPorts, ref: WebhookRef): Promi
   const time = new Date(nowMs).toISOString();
   const about = { tenant: ref.tenant, subject: ref.id, time, mailboxId: null, fetchId: null, facts: {} };
   const event = { ...describeEvent('webhook.test', about, time), sequence: null };
-  const delivery = beginDelivery(ref, event, 'pending', [], nowMs);
+  const delivery = beginDelivery(ref, event, 'pending', false, nowMs);
   const once = { ...ports, random: () => 0, retryDelaysMs: [] };
   const { outcome, delivery: tried } = await attempt(once, webhook, secrets, delivery);
   const made = tried.attempts.at(-1);

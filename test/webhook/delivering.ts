@@ -10,6 +10,7 @@ import { isRedisUnavailable, openRedis } from '../../src/redis/connection.ts';
 import { announceToWebhooks } from '../../src/webhook/announce.ts';
 import { acknowledgeMessage } from '../../src/webhook/acknowledgement.ts';
 import type { Delivery } from '../../src/webhook/delivery-record.ts';
+import { createAwaited, type Awaited } from '../../src/webhook/awaited.ts';
 import { createDeliveryStore, type DeliveryStore } from '../../src/webhook/delivery-store.ts';
 import { startDispatcher, type Dispatcher } from '../../src/webhook/dispatcher.ts';
 import { drainWebhook, type DrainPorts } from '../../src/webhook/drain.ts';
@@ -36,6 +37,7 @@ export interface Delivering {
   fetchWebhooks: FetchWebhooks;
   service: WebhookService;
   deliveries: DeliveryStore;
+  awaited: Awaited;
   due: DueWebhooks;
   /** What was announced of webhooks themselves. */
   told: NewEvent[];
@@ -83,10 +85,22 @@ export function useDelivering(): Delivering {
     const fetchWebhooks = createFetchWebhooks(redis, sealer);
     const deliveries = createDeliveryStore(redis);
     const due = createDueWebhooks(redis, Math.random);
+    const awaited = createAwaited(redis);
     const { clock } = it;
     clock.aheadMs = 0;
     const service = createWebhookService({ clock, random: randomBytes, webhooks, deliveries, due, checkUrl: () => {} });
-    Object.assign(it, { server, redis, webhooks, fetchWebhooks, service, deliveries, due, told: [], acknowledged: [] });
+    Object.assign(it, {
+      server,
+      redis,
+      webhooks,
+      fetchWebhooks,
+      service,
+      deliveries,
+      awaited,
+      due,
+      told: [],
+      acknowledged: [],
+    });
   });
   afterEach(async () => {
     for (const cleanup of cleanups.splice(0).toReversed()) await cleanup();
@@ -143,7 +157,7 @@ export function useDelivering(): Delivering {
         },
         onDelivered: (delivery) =>
           acknowledgeMessage(
-            { webhooks, deliveries, acknowledge: async (_tenant, { id }) => it.acknowledged.push(id) },
+            { webhooks, awaited: it.awaited, acknowledge: async (_tenant, { id }) => it.acknowledged.push(id) },
             delivery,
           ),
         uniqueId: randomUUID,

@@ -1,7 +1,7 @@
 import { Webhook as Verifier } from 'standardwebhooks';
 import { describe, expect, test } from 'vitest';
 import type { WebhookReceiver } from '../../src/sandbox/webhook-receiver.ts';
-import { webhookKeys } from '../../src/redis/keys.ts';
+import { awaitedKey, webhookKeys } from '../../src/redis/keys.ts';
 import { disabledAfterMs } from '../../src/webhook/limits.ts';
 import { useSender } from './sender-fixture.ts';
 import { received, TENANT, useDelivering } from './delivering.ts';
@@ -305,11 +305,36 @@ describe('a message counts as acknowledged', () => {
     expect(it.acknowledged).toEqual([]);
     isBroken = false;
     await it.until(second, received(1), 'delivered');
-    // That it has it is on record before it is told on.
     await expect.poll(() => it.acknowledged, { timeout: WAIT_MS }).toEqual([received(1).subject]);
   });
 
-  test('without those that are deleted meanwhile; and what is told of it can be told again after a fault', async () => {
+  test('whenever the last one has it, be it that nothing is left of the deliveries to the others', async () => {
+    let isBroken = true;
+    const [quick, broken] = [await receive(), await receive({ answer: () => (isBroken ? 500 : 204) })];
+    const first = await it.make(quick.url);
+    const second = await it.make(broken.url);
+    it.start({ retryDelaysMs: Array.from({ length: 9 }, () => 100) });
+    await it.announce(received(1));
+    await it.until(first, received(1), 'delivered');
+    await it.deliveries.forget(first);
+    isBroken = false;
+    await it.until(second, received(1), 'delivered');
+    expect(it.acknowledged).toEqual([received(1).subject]);
+  });
+
+  test('not where it is not known any more who has it: somebody may not', async () => {
+    const [one, other] = [await receive(), await receive()];
+    const first = await it.make(one.url);
+    const second = await it.make(other.url);
+    await it.announce(received(1));
+    await it.redis.del(awaitedKey(TENANT, received(1).id));
+    it.start();
+    await it.until(first, received(1), 'delivered');
+    await it.until(second, received(1), 'delivered');
+    expect(it.acknowledged).toEqual([]);
+  });
+
+  test('without those that are deleted meanwhile', async () => {
     const [dead, quick] = [await receive({ answer: () => 500 }), await receive()];
     const gone = await it.make(dead.url);
     await it.service.change(gone, { settings: {}, isDisabled: true });
@@ -317,21 +342,50 @@ describe('a message counts as acknowledged', () => {
     await it.service.change(gone, { settings: {}, isDisabled: false });
     await it.announce(received(1));
     await it.service.delete(gone);
-    let faults = 1;
-    it.start({
-      async onDelivered({ event }) {
-        if (faults-- > 0) {
-          it.clock.aheadMs += 60_000;
-          throw new Error('Redis is away');
-        }
-        it.acknowledged.push(event.subject);
-      },
-    });
-    await expect.poll(() => it.acknowledged, { timeout: WAIT_MS }).toEqual([received(1).subject]);
+    it.start();
     await it.until(webhook, received(1), 'delivered');
-    // That it had been delivered was on record.
-    expect(quick.received).toHaveLength(1);
+    expect(it.acknowledged).toEqual([received(1).subject]);
   });
+
+  test('told again after a fault, by another attempt under the same id', async () => {
+    const [one, other] = [await receive(), await receive()];
+    const first = await it.make(one.url);
+    const second = await it.make(other.url);
+    await it.announce(received(1));
+    let faults = 2;
+    const over: Parameters<typeof it.start>[0] = {};
+    over.onDelivered = async ({ event }) => {
+      if (faults-- > 0) {
+        it.clock.aheadMs += 60_000;
+        throw new Error('Redis is away');
+      }
+      it.acknowledged.push(event.subject);
+    };
+    it.start(over);
+    await it.until(first, received(1), 'delivered');
+    await it.until(second, received(1), 'delivered');
+    expect(it.acknowledged).toEqual([received(1).subject, received(1).subject]);
+    const ids = [...one.received, ...other.received].map(({ headers }) => headers['webhook-id']);
+    expect(ids.length).toBe(4);
+    expect(new Set(ids)).toEqual(new Set([received(1).id]));
+  });
+});
+
+test('an event costs Redis as much at each of a hundred webhooks as at one', async () => {
+  const costOf = async (webhooks: number): Promise<number> => {
+    await it.redis.flushall();
+    const made = [];
+    for (let count = 0; count < webhooks; count += 1) made.push(await it.make('http://127.0.0.1:9/'));
+    const before = await usedBy(await it.redis.keys('*'));
+    for (let number = 0; number < 50; number += 1) await it.announce(received(number));
+    return ((await usedBy(await it.redis.keys('*'))) - before) / 50 / webhooks;
+  };
+  const usedBy = async (keys: string[]): Promise<number> => {
+    const bytes = await Promise.all(keys.map((key) => it.redis.memory('USAGE', key, 'SAMPLES', 0)));
+    return bytes.reduce<number>((sum, size) => sum + (size ?? 0), 0);
+  };
+  const alone = await costOf(1);
+  expect(await costOf(100)).toBeLessThan(1.2 * alone);
 });
 
 test('ten thousand deliveries that wait for a dead endpoint take less than 1 KiB of Redis each', async () => {

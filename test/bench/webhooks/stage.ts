@@ -17,6 +17,7 @@ import { createBlobStore } from '../../../src/message/blobs/blob-store-choice.ts
 import { createMessageStore } from '../../../src/message/message-store.ts';
 import { parseMessage } from '../../../src/mime/parse.ts';
 import { openRedis } from '../../../src/redis/connection.ts';
+import { createAwaited } from '../../../src/webhook/awaited.ts';
 import { createDeliveryStore } from '../../../src/webhook/delivery-store.ts';
 import { createDueWebhooks } from '../../../src/webhook/due-webhooks.ts';
 import type { Webhook, WebhookSettings } from '../../../src/webhook/webhook.ts';
@@ -90,6 +91,7 @@ export async function openStage() {
   const webhooks = createWebhookStore(redis, sealer);
   const deliveries = createDeliveryStore(redis);
   const due = createDueWebhooks(redis, Math.random);
+  const awaited = createAwaited(redis);
   const service = createWebhookService({ clock, random: randomBytes, webhooks, deliveries, due, checkUrl: () => {} });
   const receiver = startProgram('receiver.ts');
   const { port } = await hear<Extract<ReceiverTold, { told: 'port' }>>(receiver);
@@ -124,6 +126,7 @@ export async function openStage() {
     redis,
     webhooks,
     deliveries,
+    awaited,
     due,
     clock,
     storeMessages,

@@ -85,7 +85,7 @@ async function deliver(stage: Stage, webhooks: readonly Webhook[], count: number
     const ids = await stage.storeMessages(webhook.tenant, mailboxId, each);
     await inTurns(ids, 50, async (id) => {
       const event = received(webhook.tenant, mailboxId, id);
-      await stage.deliveries.begin(webhook, beginDelivery(webhook, event, 'pending', [], Date.now()), false);
+      await stage.deliveries.begin(webhook, beginDelivery(webhook, event, 'pending', false, Date.now()), false);
     });
   });
   stage.ask({ ask: 'expect', count: each * webhooks.length });
