@@ -230,6 +230,7 @@ describe.skipIf(!dovecotAvailable())('a master is lost (skipped where dovecot-po
           const byId = (one: { id: string }, other: { id: string }): number => (one.id < other.id ? -1 : 1);
           expect((await list()).sort(byId)).toEqual(before.sort(byId));
           await trial.run();
+          await bringBack(master, 'dies');
         },
       );
 
