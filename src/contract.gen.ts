@@ -640,7 +640,8 @@ export interface paths {
         /**
          * Give a webhook another secret
          * @description Signatures are made with both secrets while the overlap lasts, so that the receiver can change over at any time in it.
-         *     `"overlapSeconds": 0` revokes all earlier secrets at once.
+         *     `"overlapSeconds": 0` revokes all earlier secrets at once. `"ed25519": true` does the same for the Ed25519 key, which stays as it is otherwise;
+         *     409 where the webhook has none.
          */
         readonly post: operations["rotateWebhookSecret"];
         readonly delete?: never;
@@ -1547,10 +1548,15 @@ export interface components {
         };
         readonly SecretRotation: {
             /**
-             * @description How long the secret before this one signs as well.
+             * @description How long what was there before signs as well.
              * @default 86400
              */
             readonly overlapSeconds: number;
+            /**
+             * @description Gives another Ed25519 key as well; its public half is the `publicKey` of the answer.
+             * @default false
+             */
+            readonly ed25519: boolean;
         };
         readonly RotatedSecret: {
             readonly webhook: components["schemas"]["Webhook"];

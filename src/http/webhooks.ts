@@ -82,7 +82,7 @@ export function webhookHandlers({ subscriptions, testWebhook, countMissed, clock
     },
 
     async rotateWebhookSecret(call) {
-      const rotated = await subscriptions.rotateSecret(refOf(call), call.body.overlapSeconds * 1000);
+      const rotated = await subscriptions.rotateSecret(refOf(call), call.body.overlapSeconds * 1000, call.body.ed25519);
       if (!rotated) throw noWebhook(call.path.webhookId);
       return { status: 200, body: { webhook: await toBody(rotated.webhook), secret: rotated.secret } };
     },

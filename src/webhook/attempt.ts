@@ -46,9 +46,10 @@ export async function attempt(
 
   const body = Buffer.from(payload);
   const nowMs = clock.now();
+  const keysOf = (all: WebhookSecrets['secrets']): string[] => validSecrets(all, nowMs).map(({ secret }) => secret);
   const keys = {
-    secrets: validSecrets(secrets.secrets, nowMs).map(({ secret }) => secret),
-    ed25519Key: settings.hasEd25519 ? secrets.ed25519Key : null,
+    secrets: keysOf(secrets.secrets),
+    ed25519Keys: settings.hasEd25519 ? keysOf(secrets.ed25519Keys) : [],
   };
   const signed = signWebhook(keys, delivery.event.id, Math.floor(nowMs / 1000), body);
   const headers = { ...secrets.headers, ...signed, ...traceHeaders(ports.trace) };

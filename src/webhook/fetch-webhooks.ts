@@ -80,7 +80,7 @@ export function createFetchWebhooks(redis: RedisClient, sealer: ValueSealer): Fe
       const sealed = await redis.hget(keysOf(fetch).ofFetch, 'secret');
       if (sealed === null) return null;
       const secret = await openSealed(sealer, toValue(fetch, sealed));
-      return { secrets: [{ secret, validUntil: null }], ed25519Key: null, headers: {} };
+      return { secrets: [{ secret, validUntil: null }], ed25519Keys: [], headers: {} };
     },
     // Only webhooks of tenants are counted by state: these come and go with their fetches.
     noteBreaker: async () => undefined,

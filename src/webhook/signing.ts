@@ -10,13 +10,13 @@ export interface SignedHeaders {
 export interface SigningKeys {
   /** `whsec_` and base64, each. */
   secrets: readonly string[];
-  /** PKCS #8 in base64. */
-  ed25519Key: string | null;
+  /** PKCS #8 in base64, each. */
+  ed25519Keys: readonly string[];
 }
 
 /** One signature for each key, in their order. @param timestampS seconds since 1970, of this attempt. */
 export function signWebhook(
-  { secrets, ed25519Key }: SigningKeys,
+  { secrets, ed25519Keys }: SigningKeys,
   id: string,
   timestampS: number,
   body: Buffer,
@@ -27,7 +27,7 @@ export function signWebhook(
     const key = createSecretKey(secret.replace(/^whsec_/, ''), 'base64');
     return `v1,${createHmac('sha256', key).update(head).update(body).digest('base64')}`;
   });
-  if (ed25519Key !== null) {
+  for (const ed25519Key of ed25519Keys) {
     const key = createPrivateKey({ key: Buffer.from(ed25519Key, 'base64'), type: 'pkcs8', format: 'der' });
     signatures.push(`v1a,${sign(null, Buffer.concat([Buffer.from(head), body]), key).toString('base64')}`);
   }

@@ -1,11 +1,12 @@
 /** Webhooks as the API sees them: create, look at, change, delete, other secrets. It checks and records; it sends nothing. */
+import { AppError } from '../errors.ts';
 import { webhookId } from '../identity.ts';
 import type { DeliveryStore } from './delivery-store.ts';
 import type { DueWebhooks } from './due-webhooks.ts';
 import { checkExtraHeaders } from './extra-headers.ts';
 import { emptyHealth } from './health.ts';
 import { makeEd25519Key, makeSecret, publicKeyOf, rotateSecrets } from './secrets.ts';
-import type { Webhook, WebhookRef, WebhookSecrets, WebhookSettings } from './webhook.ts';
+import type { Webhook, WebhookRef, WebhookSecret, WebhookSecrets, WebhookSettings } from './webhook.ts';
 import type { WebhookStore } from './webhook-store.ts';
 
 export interface NewWebhook {
@@ -40,7 +41,15 @@ export interface WebhookService {
   /** Null where there is none. @throws AppError as `create`. */
   change(ref: WebhookRef, change: WebhookChange): Promise<Webhook | null>;
   /** Earlier secrets sign for `overlapMs` at most. Null where there is none. */
-  rotateSecret(ref: WebhookRef, overlapMs: number): Promise<{ webhook: Webhook; secret: string } | null>;
+  /**
+   * @param hasEd25519 another Ed25519 key as well.
+   * @throws AppError `conflict` where there is none.
+   */
+  rotateSecret(
+    ref: WebhookRef,
+    overlapMs: number,
+    hasEd25519: boolean,
+  ): Promise<{ webhook: Webhook; secret: string } | null>;
   delete(ref: WebhookRef): Promise<boolean>;
 }
 
@@ -56,7 +65,7 @@ export function createWebhookService(ports: WebhookServicePorts): WebhookService
       const secret = makeSecret(random);
       const secrets: WebhookSecrets = {
         secrets: [{ secret, validUntil: null }],
-        ed25519Key: settings.hasEd25519 ? makeEd25519Key() : null,
+        ed25519Keys: settings.hasEd25519 ? [makeKey()] : [],
         headers,
       };
       const webhook = withFacts(
@@ -88,8 +97,9 @@ export function createWebhookService(ports: WebhookServicePorts): WebhookService
         if (headers) checkExtraHeaders(headers);
         const was = await open();
         // A key that was made stays: whoever has its public half need not get another.
-        const ed25519Key = settings.hasEd25519 ? (was.ed25519Key ?? makeEd25519Key()) : was.ed25519Key;
-        const secrets = { ...was, ed25519Key, ...(headers && { headers }) };
+        const isMissing = settings.hasEd25519 && was.ed25519Keys.length === 0;
+        const ed25519Keys = isMissing ? [makeKey()] : was.ed25519Keys;
+        const secrets = { ...was, ed25519Keys, ...(headers && { headers }) };
         const now = new Date(clock.now()).toISOString();
         const disabled = isDisabled === true ? (known.disabled ?? { reason: 'owner' as const, at: now }) : null;
         return {
@@ -107,12 +117,17 @@ export function createWebhookService(ports: WebhookServicePorts): WebhookService
       }
       return changed;
     },
-    async rotateSecret(ref, overlapMs) {
+    async rotateSecret(ref, overlapMs, hasEd25519) {
       const secret = makeSecret(random);
       const webhook = await webhooks.change(ref, async (known, open) => {
         const was = await open();
+        if (hasEd25519 && !known.settings.hasEd25519) throw noEd25519();
         const nowMs = clock.now();
-        const secrets = { ...was, secrets: rotateSecrets(was.secrets, secret, overlapMs, nowMs) };
+        const secrets = {
+          ...was,
+          secrets: rotateSecrets(was.secrets, secret, overlapMs, nowMs),
+          ...(hasEd25519 && { ed25519Keys: rotateSecrets(was.ed25519Keys, makeEd25519Key(), overlapMs, nowMs) }),
+        };
         return { webhook: withFacts({ ...known, updatedAt: new Date(nowMs).toISOString() }, secrets), secrets };
       });
       return webhook && { webhook, secret };
@@ -128,12 +143,24 @@ export function createWebhookService(ports: WebhookServicePorts): WebhookService
 /** What may be shown of its secrets is kept in clear text. */
 function withFacts(
   webhook: Omit<Webhook, 'headerNames' | 'publicKey' | 'secretsValidUntil'>,
-  { secrets, ed25519Key, headers }: WebhookSecrets,
+  { secrets, ed25519Keys, headers }: WebhookSecrets,
 ): Webhook {
+  const [key] = ed25519Keys;
   return {
     ...webhook,
     headerNames: Object.keys(headers),
-    publicKey: webhook.settings.hasEd25519 && ed25519Key !== null ? publicKeyOf(ed25519Key) : null,
+    publicKey: webhook.settings.hasEd25519 && key ? publicKeyOf(key.secret) : null,
     secretsValidUntil: secrets.map(({ validUntil }) => validUntil),
   };
+}
+
+function makeKey(): WebhookSecret {
+  return { secret: makeEd25519Key(), validUntil: null };
+}
+
+function noEd25519(): AppError {
+  return new AppError(
+    'conflict',
+    'The webhook has no Ed25519 key to change. Give it one first: PATCH with `"ed25519": true`.',
+  );
 }

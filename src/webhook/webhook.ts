@@ -71,8 +71,8 @@ export interface WebhookSecret {
 export interface WebhookSecrets {
   /** The newest first. */
   secrets: readonly WebhookSecret[];
-  /** PKCS #8 in base64; null without Ed25519. */
-  ed25519Key: string | null;
+  /** PKCS #8 in base64, the newest first; none until Ed25519 was asked for. */
+  ed25519Keys: readonly WebhookSecret[];
   /** Extra headers: some gateways want a token in them. */
   headers: Readonly<Record<string, string>>;
 }

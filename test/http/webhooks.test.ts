@@ -130,6 +130,19 @@ describe('200', () => {
     expect(Date.parse(earlier!)).toBeLessThanOrEqual(Date.now() + 86_400_000);
     expect((await rotate({ overlapSeconds: 0 })).webhook.secretsValidUntil).toEqual([null]);
   });
+
+  it('for another Ed25519 key where that is asked for, and 409 where there is none', async () => {
+    const { webhook } = await make({ ed25519: true });
+    const path = `/v1/webhooks/${webhook.id}/secret/rotate`;
+    const rotate = async (ed25519: boolean) => (await service.api('POST', path, { body: { ed25519 } })).json() as Made;
+    expect((await rotate(false)).webhook.publicKey).toBe(webhook.publicKey);
+    const { publicKey } = (await rotate(true)).webhook;
+    expect(publicKey).toMatch(/^whpk_/);
+    expect(publicKey).not.toBe(webhook.publicKey);
+    await service.api('PATCH', `/v1/webhooks/${webhook.id}`, { body: { ed25519: false } });
+    const refused = await service.api('POST', path, { body: { ed25519: true } });
+    expect([refused.status, refused.asProblem().code]).toEqual([409, 'conflict']);
+  });
 });
 
 it('204 for DELETE, and 404 from then on', async () => {

@@ -248,7 +248,7 @@ it('a rotation that is killed on its way is gone on with by the next, and one th
   await createFetchWebhooks(client, createSealer(OLD)).register(fetch, webhook, 3_600_000);
   await createCredentialStore(client, createSealer(OLD), 3_600_000).put(fetch, password);
   const subscribed = { tenant: 'default', id: 'whk_1' };
-  const secrets = { secrets: [{ secret: 'whsec_y', validUntil: null }], ed25519Key: null, headers: {} };
+  const secrets = { secrets: [{ secret: 'whsec_y', validUntil: null }], ed25519Keys: [], headers: {} };
   await createWebhookStore(client, createSealer(OLD)).create(subscribed as Webhook, secrets);
   const env = { REDIS_URL: urlOf(redis), POPBRIDGE_MASTER_KEYS: `${NEW},${OLD}` };
 

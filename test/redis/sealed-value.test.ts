@@ -45,7 +45,7 @@ describe('what an old key has sealed opens under the first one alone, once it wa
 
   it('the secret of the webhook of a fetch, which expires no later', async () => {
     const ref = { ...REF, id: webhookOfFetch(REF.id) };
-    const opened = { secrets: [{ secret: 'whsec_x', validUntil: null }], ed25519Key: null, headers: {} };
+    const opened = { secrets: [{ secret: 'whsec_x', validUntil: null }], ed25519Keys: [], headers: {} };
     const webhook = { url: 'https://example.com', secret: 'whsec_x' };
     await createFetchWebhooks(redis, before).register(REF, webhook, 60_000);
     expect(await createFetchWebhooks(redis, rotating).openSecrets(ref)).toEqual(opened);

@@ -1,3 +1,4 @@
+import { createPublicKey, verify } from 'node:crypto';
 import { Webhook as Verifier } from 'standardwebhooks';
 import { describe, expect, test } from 'vitest';
 import type { WebhookReceiver } from '../../src/sandbox/webhook-receiver.ts';
@@ -16,6 +17,20 @@ const receive = useReceivers();
 const inTurn = (answers: number[]) => ({ answer: () => answers.shift() ?? 204 });
 const subjectsAt = (receiver: WebhookReceiver) =>
   receiver.received.map(({ body }) => (JSON.parse(body.toString()) as { subject: string }).subject);
+
+type Sent = WebhookReceiver['received'][number];
+
+/** By what Standard Webhooks says of `v1a`. */
+function hasSignatureOf(publicKey: string, { headers, body }: Sent): boolean {
+  const x = Buffer.from(publicKey.replace('whpk_', ''), 'base64').toString('base64url');
+  const key = createPublicKey({ key: { kty: 'OKP', crv: 'Ed25519', x }, format: 'jwk' });
+  const head = `${String(headers['webhook-id'])}.${String(headers['webhook-timestamp'])}.`;
+  const signed = Buffer.concat([Buffer.from(head), body]);
+  const signatures = String(headers['webhook-signature'])
+    .split(' ')
+    .filter((signature) => signature.startsWith('v1a,'));
+  return signatures.some((signature) => verify(null, signed, key, Buffer.from(signature.slice(4), 'base64')));
+}
 
 describe('an event', () => {
   test('comes to every webhook that wants it and to no other, signed so that the published package takes it', async () => {
@@ -39,6 +54,25 @@ describe('an event', () => {
     }
     await Promise.all([it.until(first, event, 'delivered'), it.until(second, event, 'delivered')]);
     expect([elsewhere.received, other.received]).toEqual([[], []]);
+  });
+
+  test('is signed with the secrets and Ed25519 keys before the last change as well, and not where they were revoked', async () => {
+    const receiver = await receive();
+    const made = await it.make(receiver.url, { hasEd25519: true });
+    const changed = await it.service.rotateSecret(made, 60_000, true);
+    it.start();
+    await it.announce(received(1));
+    const both = await receiver.next(WAIT_MS);
+    for (const secret of [made.secret, changed!.secret]) {
+      new Verifier(secret).verify(both.body, both.headers as Record<string, string>);
+    }
+    for (const { publicKey } of [made, changed!.webhook]) expect(hasSignatureOf(publicKey!, both)).toBe(true);
+    await it.service.rotateSecret(made, 0, true);
+    await it.until(made, received(1), 'delivered');
+    await it.announce(received(2));
+    const revoked = await receiver.next(WAIT_MS);
+    expect(String(revoked.headers['webhook-signature']).split(' ')).toHaveLength(2);
+    for (const { publicKey } of [made, changed!.webhook]) expect(hasSignatureOf(publicKey!, revoked)).toBe(false);
   });
 
   test('that is announced again, as after a crash, is not sent again', async () => {

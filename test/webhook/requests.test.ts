@@ -105,11 +105,11 @@ test('while secrets are changed over requests are signed with both, then with th
   };
   const first = webhook.secret;
   expect(await verifies(1, [first])).toEqual([true]);
-  const { secret: second } = (await it.service.rotateSecret(webhook, 3_600_000))!;
+  const { secret: second } = (await it.service.rotateSecret(webhook, 3_600_000, false))!;
   expect(await verifies(2, [first, second])).toEqual([true, true]);
   it.clock.aheadMs += 3_600_001;
   expect(await verifies(3, [first, second])).toEqual([false, true]);
-  const { secret: third } = (await it.service.rotateSecret(webhook, 0))!;
+  const { secret: third } = (await it.service.rotateSecret(webhook, 0, false))!;
   expect(await verifies(4, [first, second, third])).toEqual([false, false, true]);
 });
 

@@ -8,7 +8,7 @@ import type { Webhook, WebhookSecrets } from '../../src/webhook/webhook.ts';
 import { createWebhookStore, type WebhookStore } from '../../src/webhook/webhook-store.ts';
 import { startRedis, type TestRedis } from '../support/redis.ts';
 
-const SECRETS: WebhookSecrets = { secrets: [], ed25519Key: null, headers: {} };
+const SECRETS: WebhookSecrets = { secrets: [], ed25519Keys: [], headers: {} };
 const disabled = { reason: 'owner', at: '2026-11-28T12:00:00.000Z' } as const;
 let server: TestRedis;
 let redis: Redis;
