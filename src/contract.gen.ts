@@ -1377,6 +1377,7 @@ export interface components {
         /** @example whk_01kb4t0n7hq3x8v5c2e9m6r1aw */
         readonly WebhookId: string;
         /**
+         * @description One that fits no type that there is is refused, by 400.
          * @example *
          * @example message.*
          * @example message.received
