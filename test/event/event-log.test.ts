@@ -3,7 +3,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { createAnnouncer } from '../../src/event/announcer.ts';
 import { messageReceived, type EventRef, type NewEvent } from '../../src/event/event.ts';
 import { createEventLog, type EventLog, type EventLogBounds } from '../../src/event/event-log.ts';
-import { recentMax } from '../../src/event/limits.ts';
+import { handedOnMax, recentMax } from '../../src/event/limits.ts';
 import type { LoggedEvent } from '../../src/event/log-codec.ts';
 import { eventKeys } from '../../src/redis/keys.ts';
 import { startRedis, type TestRedis } from '../support/redis.ts';
@@ -173,4 +173,26 @@ test('what is announced is in the log before it is handed on, each time under th
     [received('msg_1').id, 1, 1],
     [received('msg_1').id, 1, 1],
   ]);
+});
+
+test('what is announced together is handed on in its order, and never more at once than the bound', async () => {
+  const ids = Array.from({ length: handedOnMax * 3 + 1 }, (_, at) => `msg_${at}`);
+  const handed: string[] = [];
+  let underWay = 0;
+  let most = 0;
+  const announcer = createAnnouncer({
+    log,
+    async deliver({ subject }) {
+      handed.push(subject);
+      underWay += 1;
+      most = Math.max(most, underWay);
+      await redis.ping();
+      underWay -= 1;
+    },
+    clock: { now: () => 1000 },
+  });
+  await announcer.deletedUpstream({ tenant: 'default', id: 'fch_1', mailboxId: 'mbx_1' }, ids);
+  expect(handed).toEqual(ids);
+  expect(underWay).toBe(0);
+  expect(most).toBe(handedOnMax);
 });
