@@ -67,6 +67,7 @@ export async function startApi(parts: Parts, access: Access, isStarted: () => bo
         mailboxes,
         schedule,
         onStateChanged: (mailbox) => parts.announcer.changedState(mailbox, null),
+        beforeDelete: ({ tenant, mailbox }) => parts.eventLog.letGo(tenant, mailbox),
       }),
       mailboxFetches: createMailboxFetches({ ...common, fetches, ledger, mailboxes }),
       schedule,

@@ -1378,6 +1378,7 @@ export interface components {
         /** @example whk_01kb4t0n7hq3x8v5c2e9m6r1aw */
         readonly WebhookId: string;
         /**
+         * @description One that fits no type that there is is refused, by 400.
          * @example *
          * @example message.*
          * @example message.received
@@ -2561,7 +2562,8 @@ export interface components {
             readonly fetch?: components["schemas"]["FetchId"];
             /**
              * @description Counts the events of the mailbox, from 1 and without gaps, in the order of the log. As text it sorts as it does as a number. An event that is
-             *     told again after a crash may have a second one.
+             *     told again after a crash may have a second one. Of a mailbox that is not stored, or no longer, it begins anew once its last event has left
+             *     the log.
              * @example 000000000042
              */
             readonly sequence?: string;

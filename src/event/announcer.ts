@@ -12,6 +12,7 @@ import {
 } from './event.ts';
 import type { Trace } from '../trace.ts';
 import type { EventLog } from './event-log.ts';
+import { handedOnMax } from './limits.ts';
 
 export interface AnnouncerPorts {
   log: Pick<EventLog, 'append'>;
@@ -76,7 +77,10 @@ export function createAnnouncer({ log, deliver, clock, trace }: AnnouncerPorts):
   async function announce(tenant: string, events: readonly NewEvent[]): Promise<void> {
     const traceparent = trace?.traceparent();
     const logged = await log.append(tenant, events);
-    await Promise.all(logged.map((event) => deliver({ ...event, ...(traceparent && { traceparent }) })));
+    for (let from = 0; from < logged.length; from += handedOnMax) {
+      const some = logged.slice(from, from + handedOnMax);
+      await Promise.all(some.map((event) => deliver({ ...event, ...(traceparent && { traceparent }) })));
+    }
   }
   const now = (): string => new Date(clock.now()).toISOString();
   const about = ({ tenant, id, mailboxId }: FetchOf) => ({ tenant, mailboxId, fetchId: id });

@@ -7,10 +7,18 @@
  */
 import type { ChainableCommander } from 'ioredis';
 import type { RedisClient } from '../redis/client.ts';
-import { eventKeys } from '../redis/keys.ts';
+import { eventKeys, mailboxesKey } from '../redis/keys.ts';
 import { defineScript } from '../redis/script.ts';
 import type { EventRef, NewEvent } from './event.ts';
-import { appendsMax, bytesCheckEvery, bytesLeftShare, readEntriesMax, recentMax, recentMs } from './limits.ts';
+import {
+  appendsMax,
+  bytesCheckEvery,
+  bytesLeftShare,
+  leavingCheckedMax,
+  readEntriesMax,
+  recentMax,
+  recentMs,
+} from './limits.ts';
 import {
   decodeEntry,
   encodeEvent,
@@ -29,6 +37,8 @@ export interface EventLog {
   read(tenant: string, after: Place | null): Promise<LogSection | null>;
   /** The place of the last event of all. */
   end(tenant: string): Promise<Place>;
+  /** Before a mailbox is deleted: its events are counted on until none of them is in the log, and for ever where it is made again. */
+  letGo(tenant: string, mailboxId: string): Promise<void>;
 }
 
 export interface LogSection {
@@ -44,11 +54,8 @@ export interface EventLogBounds {
   bytes: number;
 }
 
-/**
- * KEYS: log, places, recent, recent before. ARGV: age, bytes, channel, then of each event: its mailbox or nothing, and its fields.
- * Trimming leaves the last node of the stream as it is, so that it costs next to nothing; what is not trimmed expires.
- */
-const appendEvents = defineScript(`
+/** KEYS begin with log, places. The time, which never goes back, and the number of the last event. */
+const NOW = `
   local time = redis.call('TIME')
   local ms, number = 0, 0
   local last = redis.call('HGET', KEYS[2], 'last')
@@ -56,7 +63,15 @@ const appendEvents = defineScript(`
     local lastMs, lastNumber = last:match('^(%d+)-(%d+)$')
     ms, number = tonumber(lastMs), tonumber(lastNumber)
   end
-  ms = math.max(ms, tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000))
+  ms = math.max(ms, tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000))`;
+
+/**
+ * KEYS: log, places, recent, recent before, leaving, stored mailboxes. ARGV: age, bytes, channel, then the fields of each event.
+ * Trimming leaves the last node of the stream as it is, so that it costs next to nothing; what is not trimmed expires.
+ *
+ * A stored mailbox is counted on however long it is quiet. Any other is forgotten once its last event is older than all that there are.
+ */
+const appendEvents = defineScript(`${NOW}
   local oldest = string.format('%.0f', math.max(0, ms - tonumber(ARGV[1])))
   local width = ${FIELDS.length}
   local sequences, before = {}, number
@@ -65,7 +80,15 @@ const appendEvents = defineScript(`
     local sequence = redis.call('HGET', KEYS[3], id) or redis.call('HGET', KEYS[4], id)
     if not sequence then
       number = number + 1
-      sequence = mailbox == '' and 0 or redis.call('HINCRBY', KEYS[2], mailbox, 1)
+      sequence = 0
+      if mailbox ~= '' then
+        sequence = redis.call('HINCRBY', KEYS[2], mailbox, 1)
+        if redis.call('ZSCORE', KEYS[6], mailbox) then
+          redis.call('ZADD', KEYS[5], 'XX', ms, mailbox)
+        else
+          redis.call('ZADD', KEYS[5], ms, mailbox)
+        end
+      end
       last = string.format('%.0f-%.0f', ms, number)
       redis.call('XADD', KEYS[1], 'MINID', '~', oldest, last,
         ${FIELDS.map((name, at) => `'${name}', ARGV[at + ${at}]`).join(', ')}, 'sequence', sequence)
@@ -84,9 +107,23 @@ const appendEvents = defineScript(`
       local left = math.floor(redis.call('XLEN', KEYS[1]) * bound * ${bytesLeftShare} / used)
       redis.call('XTRIM', KEYS[1], 'MAXLEN', '~', left)
     end
+    local first = redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', 1)[1]
+    local firstMs = first and first[1]:match('^%d+') or oldest
+    local behind = string.format('(%.0f', math.min(tonumber(firstMs), tonumber(oldest)))
+    local quiet = redis.call('ZRANGEBYSCORE', KEYS[5], '-inf', behind, 'LIMIT', 0, ${leavingCheckedMax})
+    for _, mailbox in ipairs(quiet) do
+      if not redis.call('ZSCORE', KEYS[6], mailbox) then redis.call('HDEL', KEYS[2], mailbox) end
+      redis.call('ZREM', KEYS[5], mailbox)
+    end
   end
   redis.call('PUBLISH', ARGV[3], last)
   return sequences`);
+
+/** KEYS: log, places, leaving. ARGV: mailbox. Its deletion may yet fail: whether it is stored is looked at when its time has come. */
+const letGoOf = defineScript(`
+  if redis.call('HEXISTS', KEYS[2], ARGV[1]) == 0 then return end
+  ${NOW}
+  redis.call('ZADD', KEYS[3], ms, ARGV[1])`);
 
 export function createEventLog(redis: RedisClient, { ageMs, bytes }: EventLogBounds): EventLog {
   return {
@@ -94,12 +131,17 @@ export function createEventLog(redis: RedisClient, { ageMs, bytes }: EventLogBou
       const last = await redis.hget(eventKeys(tenant).places, 'last');
       return last === null ? startOfLog : parsePlace(last);
     },
+    async letGo(tenant, mailboxId) {
+      const { log, places, leaving } = eventKeys(tenant);
+      await letGoOf(redis, [log, places, leaving], [mailboxId]);
+    },
     async append(tenant, events) {
-      const { log, places, recent, recentBefore, channel } = eventKeys(tenant);
+      const { log, places, recent, recentBefore, leaving, channel } = eventKeys(tenant);
+      const keys = [log, places, recent, recentBefore, leaving, mailboxesKey(tenant)];
       const sequences: number[] = [];
       for (let from = 0; from < events.length; from += appendsMax) {
         const args = [ageMs, bytes, channel, ...events.slice(from, from + appendsMax).flatMap(encodeEvent)];
-        sequences.push(...((await appendEvents(redis, [log, places, recent, recentBefore], args)) as number[]));
+        sequences.push(...((await appendEvents(redis, keys, args)) as number[]));
       }
       return events.map((event, at) => ({ ...event, sequence: sequences[at] || null }));
     },

@@ -11,9 +11,13 @@ export const recentMax = 5_000;
 export const recentMs = 60 * 60 * 1000;
 /** Events that are appended in one step: Redis does nothing else meanwhile. */
 export const appendsMax = 500;
+/** Events of one announcement that are handed on at once: each may go to every webhook of its tenant. */
+export const handedOnMax = 50;
 /** How often the bytes of a log are looked at, in events; and the part of the bound that is left when it is exceeded. */
 export const bytesCheckEvery = 64;
 export const bytesLeftShare = 0.9;
+/** Mailboxes whose events are looked at as often, whether their count can go: more than can have come meanwhile. */
+export const leavingCheckedMax = 1_000;
 /** Entries that are read from Redis at once. */
 export const readEntriesMax = 200;
 /** Entries that are looked at for one page, most of which a filter may not want. */

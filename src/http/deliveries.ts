@@ -5,6 +5,7 @@ import type { Delivery } from '../webhook/delivery-record.ts';
 import type { DeliveryFilter, DeliveryService } from '../webhook/delivery-service.ts';
 import type { Endpoints } from '../webhook/webhook.ts';
 import type { Call, Handlers } from './route.ts';
+import { checkType } from './type-patterns.ts';
 import { noWebhook } from './webhooks.ts';
 
 export interface DeliveryPorts {
@@ -25,6 +26,7 @@ export function deliveryHandlers({ deliveries, endpoints }: DeliveryPorts): Deli
   return {
     async listDeliveries(call) {
       const { state, limit = 25, cursor = null, ...rest } = call.query;
+      checkType(rest.type, 'query');
       const filter = { ...toFilter(rest), ...(state && { states: [state] }) };
       const { items, next } = await deliveries.list(await findWebhook(call), filter, cursor, limit);
       return { status: 200, body: { items: items.map(toBody), nextCursor: next } };
@@ -32,6 +34,7 @@ export function deliveryHandlers({ deliveries, endpoints }: DeliveryPorts): Deli
 
     async replayDeliveries(call) {
       const { states, cursor = null, ...rest } = call.body;
+      checkType(rest.type, 'body');
       const filter = { ...toFilter(rest), states };
       const { replayed, next } = await deliveries.replayMany(await findWebhook(call), filter, cursor);
       return { status: 200, body: { replayed, nextCursor: next } };

@@ -4,10 +4,11 @@ import { AppError } from '../errors.ts';
 import type { Consumer, ConsumerStore } from '../event/consumer-store.ts';
 import { formatPlace, isBehind, parsePlace, startOfLog, type Place } from '../event/log-codec.ts';
 import { invalidRequest } from './contract.ts';
-import { checkTypes, readPage, type EventPorts } from './events.ts';
+import { readPage, type EventPorts } from './events.ts';
 import { pollsAtOnceMax } from './limits.ts';
 import { createRoom } from './room.ts';
 import type { Handlers } from './route.ts';
+import { checkTypes } from './type-patterns.ts';
 
 type ConsumerBody = components['schemas']['EventConsumer'];
 

@@ -3,13 +3,12 @@ import type { components, operations } from '../contract.gen.ts';
 import { AppError } from '../errors.ts';
 import type { EventFeed, EventFilter, FeedQuery } from '../event/feed.ts';
 import type { EventRef } from '../event/event.ts';
-import { isTypePattern } from '../event/event-types.ts';
 import { formatPlace, parsePlace, type LoggedEvent, type Place } from '../event/log-codec.ts';
-import { invalidRequest } from './contract.ts';
 import { createEventStreams } from './event-stream.ts';
 import { eventStreamsAtOnceMax, heartbeatMs, pageCharsMax, pollsAtOnceMax } from './limits.ts';
 import { createRoom } from './room.ts';
 import type { Handlers } from './route.ts';
+import { checkTypes } from './type-patterns.ts';
 
 type EventBody = components['schemas']['Event'];
 type PageBody = components['schemas']['EventPage'];
@@ -101,12 +100,6 @@ function charsOf(event: EventBody): number {
 function readFilter({ types = ['*'], mailbox }: Query): EventFilter {
   checkTypes(types, 'query');
   return { types, mailboxId: mailbox ?? null };
-}
-
-/** @throws AppError `invalid_request`. */
-export function checkTypes(types: readonly string[], place: 'query' | 'body'): void {
-  if (types.every(isTypePattern)) return;
-  throw invalidRequest([{ in: place, pointer: '/types', detail: 'has a pattern that fits no type of event' }]);
 }
 
 function readCursor(text: string | undefined): Place | null {

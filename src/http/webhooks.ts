@@ -5,6 +5,7 @@ import type { TestDelivery } from '../webhook/trial.ts';
 import type { Webhook, WebhookRef, WebhookSettings } from '../webhook/webhook.ts';
 import type { WebhookService } from '../webhook/webhook-service.ts';
 import type { Call, Handlers } from './route.ts';
+import { checkTypes } from './type-patterns.ts';
 
 type WebhookBody = components['schemas']['Webhook'];
 
@@ -38,6 +39,7 @@ export function webhookHandlers({ subscriptions, testWebhook, countMissed, clock
   return {
     async createWebhook({ body, principal }) {
       const { headers, disabled, ...settings } = body;
+      checkEvents(settings);
       const { webhook, secret } = await subscriptions.create(principal.tenant, {
         settings: toSettings(settings) as WebhookSettings,
         headers,
@@ -61,6 +63,7 @@ export function webhookHandlers({ subscriptions, testWebhook, countMissed, clock
 
     async updateWebhook(call) {
       const { headers, disabled, ...settings } = call.body;
+      checkEvents(settings);
       const changed = await subscriptions.change(refOf(call), {
         settings: toSettings(settings),
         ...(headers !== undefined && { headers }),
@@ -87,6 +90,11 @@ export function webhookHandlers({ subscriptions, testWebhook, countMissed, clock
       return { status: 200, body: { webhook: await toBody(rotated.webhook), secret: rotated.secret } };
     },
   };
+}
+
+/** @throws AppError `invalid_request`. */
+function checkEvents({ events = [] }: { events?: readonly string[] | undefined }): void {
+  checkTypes(events, 'body', 'events');
 }
 
 /** What is given, in the domain's names. */

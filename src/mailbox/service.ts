@@ -46,6 +46,8 @@ export interface MailboxServicePorts {
   };
   /** Called when its owner has changed what state it is in. */
   onStateChanged(mailbox: Mailbox): Promise<void>;
+  /** Called before it is deleted. Whether it then is, or was there, is not known yet. */
+  beforeDelete(ref: MailboxRef): Promise<void>;
 }
 
 export interface MailboxService {
@@ -107,6 +109,7 @@ export function createMailboxService(ports: MailboxServicePorts): MailboxService
     },
     async delete(ref) {
       await schedule.forget(ref);
+      await ports.beforeDelete(ref);
       return mailboxes.delete(ref);
     },
     listSharing: (mailbox) => mailboxes.listSharing(mailbox),

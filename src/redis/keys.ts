@@ -150,6 +150,8 @@ export interface EventKeys {
   log: string;
   /** Hash: the id of the last entry of the log, and how many events each mailbox has had. */
   places: string;
+  /** Sorted set: mailboxes that were not stored when they last had an event, or were deleted, by when, in epoch milliseconds. */
+  leaving: string;
   /** Hash: event id to sequence, of the events that came lately; and the same of those before them. */
   recent: string;
   recentBefore: string;
@@ -165,6 +167,7 @@ export function eventKeys(tenant: string): EventKeys {
   return {
     log: tag,
     places: `${tag}:places`,
+    leaving: `${tag}:leaving`,
     recent: `${tag}:recent`,
     recentBefore: `${tag}:recentBefore`,
     consumers: `${tag}:consumers`,

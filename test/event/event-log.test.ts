@@ -1,11 +1,11 @@
 import { Redis } from 'ioredis';
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, beforeEach, describe, expect, onTestFinished, test } from 'vitest';
 import { createAnnouncer } from '../../src/event/announcer.ts';
 import { messageReceived, type EventRef, type NewEvent } from '../../src/event/event.ts';
 import { createEventLog, type EventLog, type EventLogBounds } from '../../src/event/event-log.ts';
-import { recentMax } from '../../src/event/limits.ts';
+import { bytesCheckEvery, handedOnMax, recentMax } from '../../src/event/limits.ts';
 import type { LoggedEvent } from '../../src/event/log-codec.ts';
-import { eventKeys } from '../../src/redis/keys.ts';
+import { eventKeys, mailboxesKey } from '../../src/redis/keys.ts';
 import { startRedis, type TestRedis } from '../support/redis.ts';
 import { eventually } from '../support/service.ts';
 
@@ -159,6 +159,80 @@ describe('what has left the log', () => {
   });
 });
 
+describe('the count of a mailbox', () => {
+  const countOf = async (mailbox: string) => redis.hget(KEYS.places, mailbox);
+  const store = (mailbox: string) => redis.zadd(mailboxesKey('default'), 0, mailbox);
+  const remove = async (mailbox: string) => {
+    await log.letGo('default', mailbox);
+    await redis.zrem(mailboxesKey('default'), mailbox);
+  };
+  let others = 0;
+  /** Enough that it is looked whose events have left the log. */
+  const happenElsewhere = async () => log.append('default', many(bytesCheckEvery, `other${(others += 1)}`));
+  const untilOnlyNewAreLeft = async (after: number) =>
+    eventually(
+      async () => {
+        await happenElsewhere();
+        return (await redis.xrange(KEYS.log, '-', '+', 'COUNT', 1))[0]![0];
+      },
+      (oldest) => Number(oldest.split('-')[0]) > after,
+    );
+
+  beforeEach(() => store('mbx_1'));
+
+  test('goes with its last event, where it was deleted, before that or since, or never stored; else it stays', async () => {
+    log = createEventLog(redis, { ...BOUNDS, ageMs: 300 });
+    for (const mailbox of ['mbx_kept', 'mbx_deleted', 'mbx_again', 'mbx_late']) await store(mailbox);
+    for (const mailbox of ['mbx_kept', 'mbx_deleted', 'mbx_again', 'mbx_late', 'mbx_unstored']) {
+      await log.append('default', [received(`msg_of_${mailbox}`, mailbox)]);
+    }
+    for (const mailbox of ['mbx_deleted', 'mbx_again', 'mbx_late']) await remove(mailbox);
+    await store('mbx_again');
+    const [late] = await log.append('default', [received('msg_late', 'mbx_late')]);
+    expect(late?.sequence).toBe(2);
+    await untilOnlyNewAreLeft((await log.end('default')).ms);
+    await happenElsewhere();
+    expect(await redis.hkeys(KEYS.places).then((all) => all.sort())).toEqual([
+      'last',
+      'mbx_1',
+      'mbx_again',
+      'mbx_kept',
+    ]);
+    expect(await redis.exists(KEYS.leaving)).toBe(0);
+    const next = await log.append('default', [received('msg_n1', 'mbx_kept'), received('msg_n2', 'mbx_deleted')]);
+    expect(sequencesOf(next)).toEqual([2, 1]);
+  });
+
+  test('does not go back while an event of it can still be read, older than it need be', async () => {
+    log = createEventLog(redis, { ...BOUNDS, ageMs: 1_000 });
+    // The log is one node, which trimming leaves as it is.
+    await redis.config('SET', 'stream-node-max-entries', 0, 'stream-node-max-bytes', 0);
+    onTestFinished(
+      async () => void (await redis.config('SET', 'stream-node-max-entries', 100, 'stream-node-max-bytes', 4096)),
+    );
+    await store('mbx_2');
+    await log.append('default', [received('msg_first', 'mbx_2')]);
+    await remove('mbx_2');
+    const { ms } = await log.end('default');
+    await eventually(
+      async () => {
+        await happenElsewhere();
+        return (await log.end('default')).ms;
+      },
+      (now) => now > ms + 1_000,
+    );
+    await happenElsewhere();
+    expect((await readAll())[0]?.event, 'that it is there is what this is about').toMatchObject({ mailboxId: 'mbx_2' });
+    expect(await countOf('mbx_2')).toBe('1');
+    expect(sequencesOf(await log.append('default', [received('msg_next', 'mbx_2')]))).toEqual([2]);
+  });
+
+  test('of one that has had no events is nothing to let go of', async () => {
+    await log.letGo('default', 'mbx_nobody');
+    expect(await redis.exists(KEYS.leaving)).toBe(0);
+  });
+});
+
 test('what is announced is in the log before it is handed on, each time under the same id and sequence', async () => {
   const handed: [EventRef, number][] = [];
   const announcer = createAnnouncer({
@@ -173,4 +247,26 @@ test('what is announced is in the log before it is handed on, each time under th
     [received('msg_1').id, 1, 1],
     [received('msg_1').id, 1, 1],
   ]);
+});
+
+test('what is announced together is handed on in its order, and never more at once than the bound', async () => {
+  const ids = Array.from({ length: handedOnMax * 3 + 1 }, (_, at) => `msg_${at}`);
+  const handed: string[] = [];
+  let underWay = 0;
+  let most = 0;
+  const announcer = createAnnouncer({
+    log,
+    async deliver({ subject }) {
+      handed.push(subject);
+      underWay += 1;
+      most = Math.max(most, underWay);
+      await redis.ping();
+      underWay -= 1;
+    },
+    clock: { now: () => 1000 },
+  });
+  await announcer.deletedUpstream({ tenant: 'default', id: 'fch_1', mailboxId: 'mbx_1' }, ids);
+  expect(handed).toEqual(ids);
+  expect(underWay).toBe(0);
+  expect(most).toBe(handedOnMax);
 });

@@ -1,8 +1,10 @@
 /** What a stream of events does where only a feed of our own can show it. */
-import { expect, it } from 'vitest';
-import type { EventFeed, EventPage } from '../../src/event/feed.ts';
+import { expect, it, onTestFinished, vi } from 'vitest';
+import { createEventFeed, type EventFeed, type EventPage } from '../../src/event/feed.ts';
+import { createNews } from '../../src/event/news.ts';
 import { eventHandlers } from '../../src/http/events.ts';
-import { eventStreamsAtOnceMax, pageCharsMax } from '../../src/http/limits.ts';
+import { eventStreamsAtOnceMax, heartbeatMs, pageCharsMax } from '../../src/http/limits.ts';
+import type { RedisClient } from '../../src/redis/client.ts';
 import { received } from '../support/events.ts';
 
 const PLACE = { ms: 1, number: 0 };
@@ -38,6 +40,29 @@ it('a stream without events says how far it has looked, and ends when the proces
   shutdown.abort();
   for (let left = 100; left > 0; left -= 1) if ((await read(reader)) === null) return;
   expect.unreachable('It goes on');
+});
+
+it('a stream on which nothing happens sends a comment each time that the heartbeat is due, and nothing before', async () => {
+  vi.useFakeTimers();
+  onTestFinished(() => void vi.useRealTimers());
+  const subscriber = { on() {}, subscribe: async () => undefined, unsubscribe: async () => undefined };
+  const feed = createEventFeed({
+    log: { read: async () => ({ entries: [], end: QUIET.end }), end: async () => QUIET.end },
+    news: createNews(subscriber as unknown as RedisClient),
+    clock: { now: () => Date.now() },
+  });
+  const { shutdown, open } = set(feed.read);
+  const reader = await open();
+  await read(reader);
+  for (let beats = 0; beats < 3; beats += 1) {
+    let sent: string | null = null;
+    void read(reader).then((text) => (sent = text));
+    await vi.advanceTimersByTimeAsync(heartbeatMs - 1);
+    expect(sent).toBeNull();
+    await vi.advanceTimersByTimeAsync(1);
+    expect(sent).toBe(':\nid: 1-0\n\n');
+  }
+  shutdown.abort();
 });
 
 it('a stream that the log has left behind ends, and is answered 410 from the beginning', async () => {

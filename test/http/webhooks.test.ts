@@ -171,6 +171,38 @@ describe('400', () => {
     expect(problem).toMatchObject({ status: 400, code: 'invalid_request' });
     expect(problem.errors?.map((error) => error.pointer)).toContain(pointer);
   });
+
+  it.each(['message.recieved', 'fetch.done', 'delivery.failed'])(
+    'for %s, a type of event that there is not, when it is made and when it is changed; it is told which there are',
+    async (unknown) => {
+      const events = ['message.*', unknown, 'mailbox.paused'];
+      const { webhook } = await make();
+      for (const [method, path] of [
+        ['POST', '/v1/webhooks'],
+        ['PATCH', `/v1/webhooks/${webhook.id}`],
+      ] as const) {
+        const problem = (await service.api(method, path, { body: { url: URL, events } })).asProblem();
+        expect(problem).toMatchObject({ status: 400, code: 'invalid_request' });
+        expect(problem.errors).toEqual([
+          { in: 'body', pointer: '/events/1', detail: expect.stringContaining('message.received, message.skipped') },
+        ]);
+      }
+      expect(await get(webhook.id)).toEqual(webhook);
+    },
+  );
+
+  it('for deliveries of a type of event that there is not, when they are listed and when they are sent again', async () => {
+    const { webhook } = await make();
+    const path = `/v1/webhooks/${webhook.id}`;
+    const body = { type: 'message.recieved' };
+    for (const answer of [
+      await service.api('GET', `${path}/deliveries?type=message.recieved`),
+      await service.api('POST', `${path}/replay`, { body }),
+    ]) {
+      const problem = answer.asProblem();
+      expect(problem).toMatchObject({ status: 400, code: 'invalid_request', errors: [{ pointer: '/type' }] });
+    }
+  });
 });
 
 describe('404', () => {

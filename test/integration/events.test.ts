@@ -148,6 +148,26 @@ describe('what is told of a mailbox', () => {
     expect(all.filter(({ type }) => type === 'mailbox.recovered')).toMatchObject([{}, { fetch: mended.id }]);
   });
 
+  it('is counted on where it is deleted and made again, and is to be counted no longer where it is not', async () => {
+    const pop3 = await fakeServer({ mails: [mail('a')] });
+    const source = { host: '127.0.0.1', port: pop3.port, tls: 'none', username: 'comes-back', password: 'p' };
+    const make = async () => (await service.api('POST', '/v1/mailboxes', { body: { source } })).json() as Mailbox;
+    const mailbox = await make();
+    await fetchNow(mailbox);
+    const before = await eventsOf(service, mailbox.id, 'fetch.succeeded');
+    expect(await redis.zscore(KEYS.leaving, mailbox.id)).toBeNull();
+    expect((await service.api('DELETE', `/v1/mailboxes/${mailbox.id}`)).status).toBe(204);
+    expect(await redis.zscore(KEYS.leaving, mailbox.id)).not.toBeNull();
+    expect((await make()).id).toBe(mailbox.id);
+    const again = await fetchNow(mailbox);
+    const all = await eventually(
+      () => readEvents(service, `&mailbox=${mailbox.id}`),
+      (found) => found.some(({ subject }) => subject === again.id),
+    );
+    expect(all.length).toBeGreaterThan(before.length);
+    expectNoGaps(all);
+  });
+
   it('is that the egress policy forbids its server', { timeout: 90_000 }, async () => {
     const own = await startRedis();
     onTestFinished(() => own.close());

@@ -1,6 +1,8 @@
 /** What an endpoint gets, request by request: how many at once, when each was signed and by what, and one probe while the breaker is open. */
 import { Webhook as Verifier } from 'standardwebhooks';
+import type { ServerResponse } from 'node:http';
 import { expect, test } from 'vitest';
+import { slowedPauseMs } from '../../src/webhook/limits.ts';
 import { received, useDelivering } from './delivering.ts';
 import { useReceivers } from './receivers.ts';
 import { useSender } from './sender-fixture.ts';
@@ -32,6 +34,41 @@ test('no more than its concurrency is under way at once, and that many are', asy
   }
   for (let number = 0; number < 9; number += 1) await it.until(webhook, received(number), 'delivered');
   expect(most).toBe(3);
+});
+
+test.each([
+  [429, 2],
+  [502, 2],
+  [503, 2],
+  [504, 2],
+  [500, 4],
+])('an endpoint that gets 4 requests at once, and then answers %i, gets %i from then on', async (status, atOnce) => {
+  const first = [204, status];
+  const held: ServerResponse[] = [];
+  let isOver = false;
+  const { port } = await serveHttp((_request, response) => {
+    const answer = isOver ? 204 : first.shift();
+    if (answer === undefined) held.push(response);
+    else response.writeHead(answer).end();
+  });
+  const webhook = await it.make(`http://127.0.0.1:${port}/`, { concurrency: 4, timeoutMs: 15_000 });
+  it.start({ retryDelaysMs: [3_600_000] });
+  await it.announce(received(0));
+  await it.until(webhook, received(0), 'delivered');
+  await it.announce(received(1));
+  await it.untilTried(webhook, received(1), 1);
+  for (let number = 2; number < 12; number += 1) await it.announce(received(number));
+  it.clock.aheadMs += slowedPauseMs;
+  await it.due.wake(webhook, 0);
+  await expect.poll(() => held.length, { timeout: WAIT_MS }).toBe(atOnce);
+  // By then the next would have gone, too: what happens later has come to another.
+  const witness = await it.make((await receive()).url);
+  await it.announce(received(12));
+  await it.until(witness, received(12), 'delivered');
+  expect(held).toHaveLength(atOnce);
+  isOver = true;
+  for (const response of held) response.writeHead(204).end();
+  for (let number = 2; number < 12; number += 1) await it.until(webhook, received(number), 'delivered');
 });
 
 test('an attempt takes no longer than the webhook says', async () => {
