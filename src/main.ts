@@ -1,5 +1,6 @@
 #!/usr/bin/env node
 /** The process: a command, or the service with its settings, start, signals and exit code. */
+import './thread-pool.ts';
 import { startApp, type App } from './app.ts';
 import { runCommand } from './commands.ts';
 import { readConfig } from './config/config.ts';
