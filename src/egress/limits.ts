@@ -17,6 +17,8 @@ export const hungRestMs = 30_000;
 export const knownNamesMax = 10_000;
 /** Entries of POPBRIDGE_EGRESS_ALLOW. */
 export const allowRulesMax = 1000;
+/** Milliseconds for which new requests are sent on the connections that there are: where a name leads, and whether it may, is asked again then. */
+export const connectionsAgeMsMax = 120_000;
 /** Milliseconds that a form and its answer may take in all, octets of the answer, and connections to one endpoint at once. */
 export const formTimeoutMs = 10_000;
 export const formAnswerBytesMax = 64 * 1024;
