@@ -2605,7 +2605,7 @@ export interface components {
                 readonly message: components["schemas"]["Message"] | components["schemas"]["MessageSummary"] | null;
                 /** @description In what a webhook is sent; anew in each attempt, for a day. With the payload `thin`, those of the first ten attachments. */
                 readonly links?: components["schemas"]["MessageLinks"];
-                /** @description In what a webhook with the payload `full` is sent: the bytes of those that fit into 1 MiB together. `links` has all of them. */
+                /** @description In what a webhook with the payload `full` is sent: the bytes of those that fit into 1 MiB together, and fewer or none while endpoints that do not answer have what a worker keeps for them. `links` has all of them. */
                 readonly attachments?: readonly {
                     readonly id: string;
                     readonly content: string;

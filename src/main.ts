@@ -1,5 +1,7 @@
 #!/usr/bin/env node
 /** The process: a command, or the service with its settings, start, signals and exit code. */
+// oxlint-disable-next-line import/no-unassigned-import -- it is there for what it sets, before all else.
+import './thread-pool.ts';
 import { startApp, type App } from './app.ts';
 import { runCommand } from './commands.ts';
 import { readConfig } from './config/config.ts';

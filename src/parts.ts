@@ -10,6 +10,7 @@ import { readMasterKeys, type MasterKeys } from './config/master-keys.ts';
 import { parseEgressAllow } from './egress/allow-rule.ts';
 import type { HttpsRoute } from './egress/connector.ts';
 import { createEgressPolicy, type EgressPolicy } from './egress/policy.ts';
+import { lookupsAtOnce } from './egress/resolver.ts';
 import { createEgressProxy } from './egress/proxy.ts';
 import { createAnnouncer, type Announcer } from './event/announcer.ts';
 import { createEventLog, type EventLog } from './event/event-log.ts';
@@ -131,7 +132,10 @@ export async function readKeys(config: Config): Promise<Keys> {
 export async function buildParts(options: AppOptions, keys: Keys, lifecycle: Lifecycle): Promise<Parts> {
   const { onDrain, onClose } = lifecycle;
   const { config, logger } = options;
-  const egress = createEgressPolicy({ allow: parseEgressAllow(config.egressAllow) });
+  const egress = createEgressPolicy({
+    allow: parseEgressAllow(config.egressAllow),
+    lookupsAtOnce: lookupsAtOnce(options.env),
+  });
   const proxy = config.egressProxy === undefined ? null : createEgressProxy(config.egressProxy);
   onClose(() => proxy?.close());
   const https = { resolve: egress.resolveWebhook, proxy };

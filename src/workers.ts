@@ -28,7 +28,8 @@ import { startDispatcher, type Dispatcher } from './webhook/dispatcher.ts';
 import { drainWebhook, type DrainPorts } from './webhook/drain.ts';
 import { createBeat } from './webhook/beat.ts';
 import { createLanes } from './webhook/lanes.ts';
-import { beatMs, crowdedAnswerMs, placesInTurn, slowAnswerMs } from './webhook/limits.ts';
+import { beatMs, crowdedAnswerMs, inlinedBytesMax, placesInTurn, slowAnswerMs } from './webhook/limits.ts';
+import { createPayloadRoom } from './webhook/payload-room.ts';
 import { type Parts } from './parts.ts';
 
 export async function startWorkers(parts: Parts): Promise<void> {
@@ -87,7 +88,8 @@ export async function startWorkers(parts: Parts): Promise<void> {
 function tellersOf({ config, clock, links, messages }: Parts): Record<PayloadForm, TellMessage> {
   const by = { links, clock, publicUrl: config.publicUrl ?? null };
   const linked: Enclosures = { links: (tenant, message) => linkMessage(by, tenant, message, linkSeconds) };
-  const attachments: Enclosures['attachments'] = (tenant, message) => inlineAttachments(messages, tenant, message);
+  const attachments: Enclosures['attachments'] = (tenant, message, take) =>
+    inlineAttachments(messages, tenant, message, take);
   return {
     thin: tellBriefly(messages, linked),
     texts: tellWhole(messages, linked),
@@ -103,7 +105,8 @@ function startWebhooks(parts: Parts): Dispatcher {
     clock: { now: clock.now, sleep: sleepUntil },
     random: Math.random,
     retryDelaysMs: config.webhookRetryDelaysMs,
-    buildPayload: (event, form) => buildPayload(tellers[form], event),
+    buildPayload: (event, form, take) => buildPayload(tellers[form], event, take),
+    room: createPayloadRoom({ max: inlinedBytesMax, maxOfOne: inlinedBytesMax / 2 }),
     post: parts.sender.post,
     observeDelivery: parts.metrics.observeDelivery,
     trace: parts.trace,

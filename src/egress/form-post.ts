@@ -2,9 +2,10 @@
  * A form sent to an HTTP endpoint that is not trusted: one time limit for all of it, no redirects, a bounded answer, and only the
  * addresses that the egress policy gives at connect time. What the answer means is its caller's question.
  */
-import { Agent, request } from 'undici';
+import { request } from 'undici';
 import { AppError, toError } from '../errors.ts';
 import { untilAborted } from '../until-aborted.ts';
+import { createAgingAgent } from './aging-agent.ts';
 import { createCheckedConnector, type HttpsRoute } from './connector.ts';
 import { formAnswerBytesMax, formConnectionsMax, formTimeoutMs } from './limits.ts';
 
@@ -29,14 +30,14 @@ export interface FormPostPorts extends HttpsRoute {
   userAgent: string;
   /** `formTimeoutMs` unless set. */
   timeoutMs?: number;
+  /** Of the connections that are kept; `connectionsAgeMsMax` unless set. */
+  ageMsMax?: number;
 }
 
-export function createFormPost({ resolve, proxy, userAgent, timeoutMs = formTimeoutMs }: FormPostPorts): FormPost {
-  const agent = new Agent({
-    connections: formConnectionsMax,
-    pipelining: 1,
-    connect: createCheckedConnector({ resolve, proxy, timeoutMs }),
-  });
+export function createFormPost(ports: FormPostPorts): FormPost {
+  const { resolve, proxy, userAgent, timeoutMs = formTimeoutMs, ageMsMax } = ports;
+  const connect = createCheckedConnector({ resolve, proxy, timeoutMs });
+  const agent = createAgingAgent({ connections: formConnectionsMax, pipelining: 1, connect }, ageMsMax);
   return {
     async post(url, headers, body, signal) {
       signal.throwIfAborted();
@@ -45,7 +46,7 @@ export function createFormPost({ resolve, proxy, userAgent, timeoutMs = formTime
       try {
         const answer = request(url, {
           method: 'POST',
-          dispatcher: agent,
+          dispatcher: agent.current(),
           headers: { ...headers, 'user-agent': userAgent },
           body,
           signal: either,
@@ -62,7 +63,7 @@ export function createFormPost({ resolve, proxy, userAgent, timeoutMs = formTime
         throw error instanceof AppError ? error : explain(url, toError(error), timeout.aborted, timeoutMs);
       }
     },
-    close: () => agent.destroy(),
+    close: () => agent.close(),
   };
 }
 

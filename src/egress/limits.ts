@@ -10,8 +10,15 @@ export const quotedCharsMax = 120;
 export const addressesMax = 64;
 /** Milliseconds that one DNS lookup may take. */
 export const lookupTimeoutMs = 10_000;
+/** A look-up that takes longer counts among those that hang, which have few threads; where no answer comes of it, its name is left alone for so long. */
+export const slowLookupMs = 1_000;
+export const hungRestMs = 30_000;
+/** Names of which it is known how their look-up went. */
+export const knownNamesMax = 10_000;
 /** Entries of POPBRIDGE_EGRESS_ALLOW. */
 export const allowRulesMax = 1000;
+/** Milliseconds for which new requests are sent on the connections that there are: where a name leads, and whether it may, is asked again then. */
+export const connectionsAgeMsMax = 120_000;
 /** Milliseconds that a form and its answer may take in all, octets of the answer, and connections to one endpoint at once. */
 export const formTimeoutMs = 10_000;
 export const formAnswerBytesMax = 64 * 1024;

@@ -6,8 +6,10 @@ import { readAddress } from './address.ts';
 import type { Ip } from './address.ts';
 import { addressesMax, lookupTimeoutMs } from './limits.ts';
 
+export type Found = readonly { readonly address: string }[];
+
 /** Rejects with Node's DNS codes: ENOTFOUND for a name that is not there, EAI_AGAIN for a resolver that did not answer. */
-export type Resolve = (host: string) => Promise<readonly { readonly address: string }[]>;
+export type Resolve = (host: string) => Promise<Found>;
 
 /** The system's resolver: hosts file, search domains and all. */
 export const systemResolve: Resolve = (host) => lookup(host, { all: true, order: 'verbatim' });
@@ -34,9 +36,13 @@ export async function findAddresses(
     .filter((address) => address !== null);
 }
 
+/** The resolver has answered, and the name is not there. */
+export function isUnknown(thrown: unknown): boolean {
+  return thrown instanceof Error && 'code' in thrown && (thrown.code === 'ENOTFOUND' || thrown.code === 'ENODATA');
+}
+
 function lookupFailure(name: string, cause: unknown): AppError {
-  const code = cause instanceof Error && 'code' in cause ? cause.code : undefined;
-  if (code === 'ENOTFOUND' || code === 'ENODATA') return unknownHost(name, cause);
+  if (isUnknown(cause)) return unknownHost(name, cause);
   return new AppError(
     'upstream_unreachable',
     `The host name ${name} could not be resolved just now (temporary DNS failure). Try again later.`,

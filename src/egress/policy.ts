@@ -14,6 +14,7 @@ import { parseHost, quoteInput } from './host.ts';
 import type { Host } from './host.ts';
 import { findAddresses, systemResolve } from './lookup.ts';
 import type { Resolve } from './lookup.ts';
+import { createResolver, lookupsAtOnce } from './resolver.ts';
 import { parseCalledUrl } from './webhook-url.ts';
 
 export interface PinnedAddress {
@@ -44,6 +45,8 @@ export interface EgressPolicyOptions {
   readonly allow: readonly AllowRule[];
   /** The system's resolver (hosts file, search domains and all) unless given. */
   readonly resolve?: Resolve;
+  /** That the system makes; what Node has threads for unless given. */
+  readonly lookupsAtOnce?: number;
 }
 
 const POP3_PORTS: ReadonlySet<number> = new Set([110, 995]);
@@ -62,7 +65,9 @@ const METADATA_NAMES: ReadonlySet<string> = new Set([
 
 export function createEgressPolicy(options: EgressPolicyOptions): EgressPolicy {
   const { allow } = options;
-  const resolve = options.resolve ?? systemResolve;
+  const resolve = createResolver(options.resolve ?? systemResolve, {
+    atOnce: options.lookupsAtOnce ?? lookupsAtOnce({}),
+  });
 
   function mayConnect(host: Host, address: Ip, port: number, defaultPorts: ReadonlySet<number>): boolean {
     if (isMetadataService(address)) return false;

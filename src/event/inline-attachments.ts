@@ -19,16 +19,23 @@ export interface AttachmentReader {
   ): Promise<{ open(): Promise<Readable | null> } | null>;
 }
 
-/** @throws AppError `storage_failed`. */
+/** False where there is no room for so many bytes in what is sent. */
+export type TakeBytes = (bytes: number) => boolean;
+
+/**
+ * @param take asked before the bytes of each are read; those that it refuses are left out.
+ * @throws AppError `storage_failed`.
+ */
 export async function inlineAttachments(
   messages: AttachmentReader,
   tenant: string,
   { id, attachments }: Pick<Message, 'id' | 'attachments'>,
+  take: TakeBytes = () => true,
 ): Promise<InlineAttachment[]> {
   const inlined: InlineAttachment[] = [];
   let left = inlineBytesMax;
   for (const attachment of attachments) {
-    if (attachment.size > left) continue;
+    if (attachment.size > left || !take(base64Chars(attachment.size))) continue;
     const found = await messages.findAttachment(tenant, id, attachment.id);
     const stream = await found?.open();
     if (!stream) continue;
@@ -37,4 +44,8 @@ export async function inlineAttachments(
     inlined.push({ id: attachment.id, content: content.toString('base64') });
   }
   return inlined;
+}
+
+function base64Chars(bytes: number): number {
+  return Math.ceil(bytes / 3) * 4;
 }

@@ -5,20 +5,20 @@
 import type { components } from '../contract.gen.ts';
 import type { Message, MessageNotice } from '../message/message.ts';
 import type { EventRef } from './event.ts';
-import type { InlineAttachment } from './inline-attachments.ts';
+import type { InlineAttachment, TakeBytes } from './inline-attachments.ts';
 import { bodyCharsMax } from './limits.ts';
 
 export type EventEnvelope = components['schemas']['Event'];
 
 type Links = components['schemas']['MessageLinks'];
 
-/** What the event of a message that was received says of it; null where it has been deleted since. */
-export type TellMessage = (tenant: string, id: string) => Promise<{ message: object } | null>;
+/** What the event of a message that was received says of it; null where it has been deleted since. Bytes go with it as far as it may take them. */
+export type TellMessage = (tenant: string, id: string, take?: TakeBytes) => Promise<{ message: object } | null>;
 
 /** What is sent to who may have no key, beside the message. */
 export interface Enclosures {
   links(tenant: string, message: Pick<MessageNotice, 'id' | 'digest' | 'attachments'>): Links;
-  attachments?(tenant: string, message: Message): Promise<InlineAttachment[]>;
+  attachments?(tenant: string, message: Message, take?: TakeBytes): Promise<InlineAttachment[]>;
 }
 
 /** The message as it is stored. */
@@ -26,13 +26,13 @@ export function tellWhole(
   messages: { find(tenant: string, id: string): Promise<Message | null> },
   enclosures?: Enclosures,
 ): TellMessage {
-  return async (tenant, id) => {
+  return async (tenant, id, take) => {
     const message = await messages.find(tenant, id);
     return (
       message && {
         message: { ...message, ...cutBodies(message) },
         ...(enclosures && { links: enclosures.links(tenant, message) }),
-        ...(enclosures?.attachments && { attachments: await enclosures.attachments(tenant, message) }),
+        ...(enclosures?.attachments && { attachments: await enclosures.attachments(tenant, message, take) }),
       }
     );
   };
@@ -55,12 +55,12 @@ export function tellBriefly(
 const SEQUENCE_DIGITS = 12;
 
 /** The envelope as JSON. Null for a message that has been deleted since. */
-export async function buildPayload(tell: TellMessage, event: EventRef): Promise<string | null> {
-  const envelope = await buildEnvelope(tell, event);
+export async function buildPayload(tell: TellMessage, event: EventRef, take?: TakeBytes): Promise<string | null> {
+  const envelope = await buildEnvelope(tell, event, take);
   return envelope.type === 'message.received' && envelope.data.message === null ? null : JSON.stringify(envelope);
 }
 
-export async function buildEnvelope(tell: TellMessage, event: EventRef): Promise<EventEnvelope> {
+export async function buildEnvelope(tell: TellMessage, event: EventRef, take?: TakeBytes): Promise<EventEnvelope> {
   const { id, type, tenant, subject, time, mailboxId, fetchId, sequence } = event;
   // Which data belongs to which type is in the contract, and a test holds every type against it.
   return {
@@ -75,14 +75,14 @@ export async function buildEnvelope(tell: TellMessage, event: EventRef): Promise
     ...(mailboxId !== null && { mailbox: mailboxId }),
     ...(fetchId !== null && { fetch: fetchId }),
     ...(sequence !== null && { sequence: String(sequence).padStart(SEQUENCE_DIGITS, '0') }),
-    data: await dataOf(tell, event),
+    data: await dataOf(tell, event, take),
   } as EventEnvelope;
 }
 
-async function dataOf(tell: TellMessage, event: EventRef): Promise<object> {
+async function dataOf(tell: TellMessage, event: EventRef, take?: TakeBytes): Promise<object> {
   if (event.type === 'message.deleted_upstream') return { messageId: event.subject };
   if (event.type !== 'message.received') return event.facts;
-  return (await tell(event.tenant, event.subject)) ?? { message: null };
+  return (await tell(event.tenant, event.subject, take)) ?? { message: null };
 }
 
 /** An event is a notice: long bodies are cut, marked as such, and whole at `GET /v1/messages/{id}`. */

@@ -3,8 +3,10 @@
  * of it. It writes nothing and knows no queue.
  */
 import type { EventRef } from '../event/event.ts';
+import type { TakeBytes } from '../event/inline-attachments.ts';
 import type { Answer } from './answer.ts';
 import type { Delivery, DeliveryAttempt } from './delivery-record.ts';
+import type { PayloadRoom } from './payload-room.ts';
 import { judge, nextDelayMs, type Outcome } from './outcome.ts';
 import { validSecrets } from './secrets.ts';
 import { signWebhook } from './signing.ts';
@@ -18,8 +20,10 @@ export interface AttemptPorts {
   random(): number;
   /** The pauses after the first attempt, the second, and so on, in milliseconds. */
   retryDelaysMs: readonly number[];
-  /** The body of the event; null when what it is about has been deleted. */
-  buildPayload(event: EventRef, form: PayloadForm): Promise<string | null>;
+  /** The body of the event, with bytes of attachments as far as it may take them; null when what it is about has been deleted. */
+  buildPayload(event: EventRef, form: PayloadForm, take?: TakeBytes): Promise<string | null>;
+  /** For the bytes of attachments; without bound unless given. */
+  room?: PayloadRoom;
   trace?: Pick<Trace, 'traceparent' | 'note'>;
   post(url: string, headers: Record<string, string>, body: Buffer, timeoutMs: number): Promise<Answer>;
 }
@@ -39,12 +43,29 @@ export async function attempt(
   secrets: WebhookSecrets,
   delivery: Delivery,
 ): Promise<Attempted> {
+  const held = ports.room?.enter(webhook.tenant);
+  try {
+    return await attemptWithin(ports, webhook, secrets, delivery, held?.take);
+  } finally {
+    held?.leave();
+  }
+}
+
+async function attemptWithin(
+  ports: AttemptPorts,
+  webhook: Endpoint,
+  secrets: WebhookSecrets,
+  delivery: Delivery,
+  take: TakeBytes | undefined,
+): Promise<Attempted> {
   const { clock } = ports;
   const { settings } = webhook;
-  const payload = await ports.buildPayload(delivery.event, settings.payload);
-  if (payload === null) return { delivery: end(delivery, 'failed'), outcome: null, tookMs: 0 };
+  // The text itself is not kept while the endpoint hangs.
+  const body = await ports
+    .buildPayload(delivery.event, settings.payload, take)
+    .then((text) => text && Buffer.from(text));
+  if (!body) return { delivery: end(delivery, 'failed'), outcome: null, tookMs: 0 };
 
-  const body = Buffer.from(payload);
   const nowMs = clock.now();
   const keysOf = (all: WebhookSecrets['secrets']): string[] => validSecrets(all, nowMs).map(({ secret }) => secret);
   const keys = {

@@ -8,8 +8,8 @@ export const attemptTimeoutMs = 15_000;
 export const answerBytesMax = 16 * 1024;
 /** Characters of an answer that are kept. */
 export const detailCharsMax = 500;
-/** For how long new requests are sent on the connections that there are: where a name leads, and whether it may, is asked again then. */
-export const connectionsAgeMsMax = 120_000;
+/** Bytes of attachments, as base64, in all that is being sent; past them payloads have links in their place. One tenant has half of them at most. */
+export const inlinedBytesMax = 64 * 1024 * 1024;
 /** Requests at once to the webhook of a fetch. */
 export const fetchWebhookConcurrency = 5;
 /** Webhooks of a tenant: each event is held against all of them. */

@@ -4,12 +4,12 @@
  */
 import { subscribe, unsubscribe } from 'node:diagnostics_channel';
 import type { Socket } from 'node:net';
-import { Agent } from 'undici';
+import { createAgingAgent } from '../egress/aging-agent.ts';
 import { createCheckedConnector, type Connected, type HttpsRoute } from '../egress/connector.ts';
 import { AppError } from '../errors.ts';
 import { quoteStart, type Answer, type Phases } from './answer.ts';
 import { exchange } from './exchange.ts';
-import { answerBytesMax, attemptTimeoutMs, connectionsAgeMsMax, detailCharsMax } from './limits.ts';
+import { answerBytesMax, attemptTimeoutMs, detailCharsMax } from './limits.ts';
 
 export interface Sender {
   /**
@@ -39,7 +39,7 @@ interface Sent {
 const SEND_HEADERS = 'undici:client:sendHeaders';
 
 export function createSender(ports: SenderPorts): Sender {
-  const { resolve, proxy, userAgent, timeoutMs: usualMs = attemptTimeoutMs, ageMsMax = connectionsAgeMsMax } = ports;
+  const { resolve, proxy, userAgent, timeoutMs: usualMs = attemptTimeoutMs, ageMsMax } = ports;
   /** How each connection was made: told of the first request on it, but for where it leads. */
   const made = new WeakMap<Socket, Connected & { isTold: boolean }>();
   /** By the body, which is one attempt's alone: undici says on which socket a request goes out nowhere but here. */
@@ -56,22 +56,7 @@ export function createSender(ports: SenderPorts): Sender {
     observe: (socket, connected) => made.set(socket, { ...connected, isTold: false }),
   });
   // As many connections as there are attempts, which others bound: many webhooks may be on one host, and those that hang are not to have its sockets.
-  const makeAgent = (): Agent => new Agent({ connections: null, pipelining: 1, connect });
-  let agent = makeAgent();
-  let agentSinceMs = performance.now();
-  /** Those that finish what is under way on them. */
-  const leaving = new Set<Agent>();
-
-  /** A connection that is kept for ever would stay where its name has led once. */
-  function currentAgent(): Agent {
-    if (performance.now() - agentSinceMs <= ageMsMax) return agent;
-    const old = agent;
-    leaving.add(old);
-    void old.close().finally(() => leaving.delete(old));
-    agent = makeAgent();
-    agentSinceMs = performance.now();
-    return agent;
-  }
+  const agent = createAgingAgent({ connections: null, pipelining: 1, connect }, ageMsMax);
 
   function describe(
     body: Buffer,
@@ -98,7 +83,7 @@ export function createSender(ports: SenderPorts): Sender {
       const { origin, pathname, search } = new URL(url);
       const going = { 'content-type': 'application/json', 'user-agent': userAgent, ...headers };
       const { status, firstByteAtMs, error, ...said } = await exchange(
-        currentAgent(),
+        agent.current(),
         { origin, path: `${pathname}${search}`, method: 'POST', headers: going, body },
         answerBytesMax,
         timeoutMs,
@@ -117,7 +102,7 @@ export function createSender(ports: SenderPorts): Sender {
     },
     async close() {
       unsubscribe(SEND_HEADERS, noteSent);
-      await Promise.all([agent, ...leaving].map((each) => each.destroy()));
+      await agent.close();
     },
   };
 }
