@@ -6,7 +6,7 @@ import type { Logger } from 'pino';
 import { attempt, end, type AttemptPorts, type Attempted } from './attempt.ts';
 import type { Delivery } from './delivery-record.ts';
 import type { DeliveryStore, DueDelivery } from './delivery-store.ts';
-import { admit, noteResult, paceMs, type Health } from './health.ts';
+import { admit, noteResult, paceMs, sinceEnabled, type Health } from './health.ts';
 import type { Lanes, Place, WantedPlace } from './lanes.ts';
 import { drainerRenewMs, drainEveryMs, drainEveryMsMax, faultDelayMs, listedMax, unrecordedMax } from './limits.ts';
 import { gatherBy } from '../redis/gather.ts';
@@ -130,8 +130,9 @@ class Drain {
     const { webhooks } = this.#ports;
     const version = await webhooks.version(this.#ref);
     if (this.#known && version !== null && version === this.#version) return;
-    this.#version = version;
     const [webhook, secrets] = await Promise.all([webhooks.find(this.#ref), webhooks.openSecrets(this.#ref)]);
+    this.#version = version;
+    if (webhook) this.#health = sinceEnabled(this.#health, webhook.enabledAt);
     this.#known = webhook && secrets && { webhook, secrets };
   }
 
@@ -265,6 +266,8 @@ class Drain {
     const ids = { tenant: webhook.tenant, webhookId: webhook.id, eventId: event.id };
     try {
       const { delivery, outcome, tookMs } = await this.#attempt(webhook, secrets, due.delivery);
+      // It may have been disabled and enabled again since: what failed counts from there.
+      if (outcome && outcome.kind !== 'delivered') await this.#read();
       const was = this.#health;
       if (outcome) {
         const { floorMs, slows } = outcome.kind === 'failed' ? outcome : { floorMs: 0, slows: false };

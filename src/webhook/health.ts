@@ -36,6 +36,8 @@ export interface Health {
   noticed: number;
   /** It has been enabled again, and has not acknowledged anything since. */
   isProving: boolean;
+  /** Since when that is: of the webhook, when it was last enabled again. Absent: never. */
+  enabledAt?: string;
   /** When the last request was begun. */
   sentMs: number;
 }
@@ -62,6 +64,12 @@ export interface Result {
   tookMs: number;
 }
 
+/** How it fared before it was enabled again says nothing of how it is now. */
+export function sinceEnabled(health: Health, enabledAt: string | undefined): Health {
+  if (enabledAt === undefined || enabledAt === health.enabledAt) return health;
+  return { ...emptyHealth, isProving: true, enabledAt, sentMs: health.sentMs };
+}
+
 /** @param concurrency as many requests at once as its owner allows. */
 export function noteResult(health: Health, result: Result, concurrency: number, nowMs: number): Health {
   const pausedUntilMs = isAhead(health.pausedUntilMs, slowedPauseMsMax, nowMs) ? health.pausedUntilMs : 0;
@@ -71,6 +79,7 @@ export function noteResult(health: Health, result: Result, concurrency: number, 
     const window = health.window === null || health.window + 1 >= concurrency ? null : health.window + 1;
     return {
       ...emptyHealth,
+      ...(health.enabledAt !== undefined && { enabledAt: health.enabledAt }),
       // What it was before it recovered says nothing of how it is now.
       results: isProbe ? '1' : results,
       pausedUntilMs,

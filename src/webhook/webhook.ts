@@ -46,6 +46,8 @@ export interface Endpoint extends WebhookRef {
   settings: EndpointSettings;
   /** Null: it is enabled. */
   disabled: Disabled | null;
+  /** When it was last enabled again, ISO 8601; absent: never. */
+  enabledAt?: string;
 }
 
 /** Without anything secret. Times are ISO 8601. */

@@ -194,6 +194,34 @@ test('an endpoint that fails for five days is told of at 50, 70 and 90 percent, 
   expect(types().at(-1)).toEqual(['webhook.recovered', null]);
 });
 
+test.each(['by 410', 'by its owner'])(
+  'disabled %s and enabled again while an attempt hangs: it starts anew, with what that attempt comes to',
+  async (how) => {
+    const held = Promise.withResolvers<void>();
+    const receiver = await receive({
+      async answer({ body }) {
+        if (!body.toString().includes(received(1).subject)) return how === 'by 410' ? 410 : 500;
+        await held.promise;
+        return 500;
+      },
+    });
+    const webhook = await it.make(receiver.url, { timeoutMs: 15_000 });
+    it.start({ retryDelaysMs: [60_000] });
+    await it.announce(received(1));
+    await receiver.waitFor(1, WAIT_MS);
+    await it.announce(received(2));
+    await it.untilTried(webhook, received(2), 1);
+    if (how === 'by its owner') await it.service.change(webhook, { settings: {}, isDisabled: true });
+    const before = it.clock.now();
+    const { enabledAt } = (await it.service.change(webhook, { settings: {}, isDisabled: false }))!;
+    held.resolve();
+    await it.untilTried(webhook, received(1), 1);
+    const { failingSinceMs, ...health } = await it.deliveries.readHealth(webhook);
+    expect(failingSinceMs).toBeGreaterThanOrEqual(before);
+    expect(health).toMatchObject({ enabledAt, isProving: true, results: '0', noticed: 0 });
+  },
+);
+
 test('ordered: one at a time, a mailbox in its order; one that fails holds up those behind it, and no other mailbox', async () => {
   const poison = received(1, 1).subject;
   let isBroken = true;
