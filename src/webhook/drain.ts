@@ -10,11 +10,18 @@ import { admit, noteResult, paceMs, sinceEnabled, type Health } from './health.t
 import type { Lanes, Place, WantedPlace } from './lanes.ts';
 import { drainerRenewMs, drainEveryMs, drainEveryMsMax, faultDelayMs, listedMax, unrecordedMax } from './limits.ts';
 import { gatherBy } from '../redis/gather.ts';
-import { disable, tellExhausted, tellHealth, type NoticePorts } from './notices.ts';
+import { disable, tellDisabled, tellExhausted, tellHealth, type NoticePorts } from './notices.ts';
 import { countedAs, type DeliveryOutcome } from './outcome.ts';
 import { deliverySpan } from './traced.ts';
 import { untraced, type Trace } from '../trace.ts';
-import { isGivenUp, type Endpoint, type Endpoints, type WebhookRef, type WebhookSecrets } from './webhook.ts';
+import {
+  isGivenUp,
+  type Disabled,
+  type Endpoint,
+  type Endpoints,
+  type WebhookRef,
+  type WebhookSecrets,
+} from './webhook.ts';
 
 export interface DrainPorts extends AttemptPorts, NoticePorts {
   clock: { now(): number; sleep(ms: number): Promise<void> };
@@ -60,6 +67,8 @@ class Drain {
   /** The webhook, as it was read; null where it is gone. */
   #known: { webhook: Endpoint; secrets: WebhookSecrets } | null = null;
   #version: string | null = null;
+  /** That it is disabled, as far as that was told of. */
+  #toldOf: Disabled | null = null;
   /** When it was last looked at, by the clock that only goes forward. */
   #readMs = -Infinity;
   /** There was no room for an attempt; or there is by now. */
@@ -98,7 +107,8 @@ class Drain {
     for (;;) {
       this.#hasNews = false;
       // What its owner changes holds for what is sent a moment later. While it waits in line nothing is.
-      if (this.#wanted === null && performance.now() - this.#readMs >= drainEveryMs) {
+      const isToRead = this.#wanted === null || this.#readMs === -Infinity;
+      if (isToRead && performance.now() - this.#readMs >= drainEveryMs) {
         this.#readMs = performance.now();
         await this.#read();
         this.#isAllListed = false;
@@ -110,6 +120,7 @@ class Drain {
         return null;
       }
       const { webhook, secrets } = this.#known;
+      if (isStopped(webhook)) await this.#tellDisabled(webhook);
       const isOver = isStopped(webhook) || this.#signal.aborted || this.#isLost;
       const waitMs = isOver ? null : await this.#start(webhook, secrets);
       this.#leavePlace();
@@ -276,9 +287,12 @@ class Drain {
         await this.#noteBreaker(was);
         const noticed = await tellHealth(this.#ports, this.#ref, was, this.#health);
         if (noticed !== null) this.#health = { ...this.#health, noticed };
-        if (outcome.kind === 'gone') await disable(this.#ports, this.#ref, 'gone', event.id);
+        if (outcome.kind === 'gone') await disable(this.#ports, this.#ref, 'gone');
         // It may have been disabled.
-        if (outcome.kind === 'gone' || noticed !== null) this.#readMs = -Infinity;
+        if (outcome.kind === 'gone' || noticed !== null) {
+          this.#readMs = -Infinity;
+          this.#tellNews();
+        }
         if (outcome.kind === 'failed' && delivery.state === 'failed') {
           await tellExhausted(this.#ports, this.#ref, delivery);
         }
@@ -294,6 +308,13 @@ class Drain {
       logger.error({ err: error, ...ids }, 'Delivery put off by a fault of ours');
       await deliveries.putOff(this.#ref, due.member, clock.now() + faultDelayMs).catch(() => clock.sleep(faultDelayMs));
     }
+  }
+
+  /** Before this webhook is let go: what cannot be told now is told by whoever takes it up when the claim has run out. */
+  async #tellDisabled({ disabled }: Endpoint): Promise<void> {
+    if (!disabled || disabled.at === this.#toldOf?.at) return;
+    await tellDisabled(this.#ports, this.#ref, disabled, this.#health);
+    this.#toldOf = disabled;
   }
 
   async #noteBreaker(was: Health): Promise<void> {

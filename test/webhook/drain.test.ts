@@ -2,6 +2,7 @@ import { Webhook as Verifier } from 'standardwebhooks';
 import { describe, expect, test } from 'vitest';
 import type { WebhookReceiver } from '../../src/sandbox/webhook-receiver.ts';
 import { webhookKeys } from '../../src/redis/keys.ts';
+import { createDeliveryService } from '../../src/webhook/delivery-service.ts';
 import { disabledAfterMs } from '../../src/webhook/limits.ts';
 import { useSender } from './sender-fixture.ts';
 import { received, TENANT, useDelivering } from './delivering.ts';
@@ -120,10 +121,56 @@ test('410 disables the webhook at once, and what happens from then on is kept as
   await it.announce(received(1));
   await it.until(webhook, received(1), 'failed');
   expect((await it.webhooks.find(webhook))!.disabled).toMatchObject({ reason: 'gone' });
-  expect(it.told).toMatchObject([{ type: 'webhook.disabled', subject: webhook.id, facts: { reason: 'gone' } }]);
+  await expect
+    .poll(() => it.told, { timeout: WAIT_MS })
+    .toMatchObject([{ type: 'webhook.disabled', subject: webhook.id, facts: { reason: 'gone' } }]);
   await it.announce(received(2));
   expect((await it.until(webhook, received(2), 'missed')).attempts).toEqual([]);
   expect(receiver.received).toHaveLength(1);
+});
+
+test('410 to many at once is told of once, and to the same delivery again once it is enabled: as another event', async () => {
+  const held = Promise.withResolvers<void>();
+  const receiver = await receive({
+    async answer() {
+      await held.promise;
+      return 410;
+    },
+  });
+  const webhook = await it.make(receiver.url, { timeoutMs: 15_000 });
+  const deliveries = createDeliveryService(it.redis, it);
+  const ids = () => new Set(it.told.map(({ id }) => id)).size;
+  it.start();
+  await it.announce(received(1));
+  await it.announce(received(2));
+  await receiver.waitFor(2, WAIT_MS);
+  held.resolve();
+  const { id } = await it.until(webhook, received(1), 'failed');
+  await it.until(webhook, received(2), 'failed');
+  await expect.poll(ids, { timeout: WAIT_MS }).toBe(1);
+  await it.service.change(webhook, { settings: {}, isDisabled: false });
+  await deliveries.replay(TENANT, id);
+  await expect.poll(ids, { timeout: WAIT_MS }).toBe(2);
+  expect(it.told.map(({ type }) => type)).toEqual(['webhook.disabled', 'webhook.disabled']);
+});
+
+test('that a webhook was disabled is told of even if its worker cannot tell it at first', async () => {
+  const receiver = await receive({ answer: () => 410 });
+  const webhook = await it.make(receiver.url);
+  let faults = 1;
+  it.start({
+    async announce(event) {
+      if (faults-- > 0) {
+        await it.redis.pexpire(webhookKeys(TENANT, webhook.id).drainer, 1);
+        it.clock.aheadMs += 60_000; // Its claim has run out.
+        throw new Error('Redis is away');
+      }
+      it.told.push(event);
+    },
+  });
+  await it.announce(received(1));
+  await expect.poll(() => it.told, { timeout: WAIT_MS }).toMatchObject([{ type: 'webhook.disabled' }]);
+  expect((await it.webhooks.find(webhook))!.disabled).toMatchObject({ reason: 'gone' });
 });
 
 test('429 with Retry-After: nothing is sent before, neither this one nor others', async () => {
