@@ -232,7 +232,7 @@ export function createDeliveryStore(redis: RedisClient): DeliveryStore {
     countMissed: (ref) => redis.scard(keysOf(ref).missed),
     async readHealth(ref) {
       const value = await redis.get(keysOf(ref).health);
-      return value === null ? emptyHealth : (JSON.parse(value) as Health);
+      return value === null ? emptyHealth : { ...emptyHealth, ...(JSON.parse(value) as Partial<Health>) };
     },
     take: async (ref, owner) => (await redis.set(keysOf(ref).drainer, owner, 'PX', drainerMs, 'NX')) === 'OK',
     renew: async (ref, owner) => (await renewOne(redis, [keysOf(ref).drainer], [owner, drainerMs])) === 1,

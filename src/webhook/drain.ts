@@ -10,7 +10,7 @@ import { admit, noteResult, paceMs, sinceEnabled, type Health } from './health.t
 import type { Lanes, Place, WantedPlace } from './lanes.ts';
 import { drainerRenewMs, drainEveryMs, drainEveryMsMax, faultDelayMs, listedMax, unrecordedMax } from './limits.ts';
 import { gatherBy } from '../redis/gather.ts';
-import { disable, tellDisabled, tellExhausted, tellHealth, type NoticePorts } from './notices.ts';
+import { disable, tellDisabled, tellExhausted, tellFailing, tellRecovery, type NoticePorts } from './notices.ts';
 import { countedAs, type DeliveryOutcome } from './outcome.ts';
 import { deliverySpan } from './traced.ts';
 import { untraced, type Trace } from '../trace.ts';
@@ -285,7 +285,8 @@ class Drain {
         const result = { isSuccess: outcome.kind === 'delivered', floorMs, slows, tookMs };
         this.#health = noteResult(was, result, webhook.settings.concurrency, clock.now());
         await this.#noteBreaker(was);
-        const noticed = await tellHealth(this.#ports, this.#ref, was, this.#health);
+        await this.#tellRecovery();
+        const noticed = await tellFailing(this.#ports, this.#ref, this.#health);
         if (noticed !== null) this.#health = { ...this.#health, noticed };
         if (outcome.kind === 'gone') await disable(this.#ports, this.#ref, 'gone');
         // It may have been disabled.
@@ -315,6 +316,14 @@ class Drain {
     if (!disabled || disabled.at === this.#toldOf?.at) return;
     await tellDisabled(this.#ports, this.#ref, disabled, this.#health);
     this.#toldOf = disabled;
+  }
+
+  /** It is known as not told of until it is: then the delivery that could not tell it is made again, and others come before it. */
+  async #tellRecovery(): Promise<void> {
+    const { recovery } = this.#health;
+    if (!recovery) return;
+    await tellRecovery(this.#ports, this.#ref, recovery);
+    if (this.#health.recovery === recovery) this.#health = { ...this.#health, recovery: null };
   }
 
   async #noteBreaker(was: Health): Promise<void> {

@@ -38,8 +38,15 @@ export interface Health {
   isProving: boolean;
   /** Since when that is: of the webhook, when it was last enabled again. Absent: never. */
   enabledAt?: string;
+  /** That it has recovered, until that is told of. */
+  recovery: Recovery | null;
   /** When the last request was begun. */
   sentMs: number;
+}
+
+export interface Recovery {
+  atMs: number;
+  failingSinceMs: number | null;
 }
 
 export const emptyHealth: Health = {
@@ -52,6 +59,7 @@ export const emptyHealth: Health = {
   failingSinceMs: null,
   noticed: 0,
   isProving: false,
+  recovery: null,
   sentMs: 0,
 };
 
@@ -85,6 +93,7 @@ export function noteResult(health: Health, result: Result, concurrency: number, 
       pausedUntilMs,
       sentMs: health.sentMs,
       window,
+      recovery: health.recovery ?? recoveryOf(health, nowMs),
       isSlow: result.tookMs > slowAnswerMs,
     };
   }
@@ -104,6 +113,11 @@ export function noteResult(health: Health, result: Result, concurrency: number, 
     isSlow: true,
     failingSinceMs: health.failingSinceMs ?? nowMs,
   };
+}
+
+/** Null where nobody was told that it fails. */
+function recoveryOf({ noticed, isProving, failingSinceMs }: Health, atMs: number): Recovery | null {
+  return noticed === 0 && !isProving ? null : { atMs, failingSinceMs };
 }
 
 /** How many requests may be under way now, and where that is none, until when. */

@@ -1,7 +1,7 @@
 /** What popbridge does about a webhook that fails for long, or wants no more, and the events that tell of it. */
 import { describeEvent, type NewEvent } from '../event/event.ts';
 import type { Delivery } from './delivery-record.ts';
-import { dueNotice, type Health } from './health.ts';
+import { dueNotice, type Health, type Recovery } from './health.ts';
 import { isOfFetch, type Disabled, type Endpoints, type WebhookRef } from './webhook.ts';
 
 export interface NoticePorts {
@@ -12,23 +12,22 @@ export interface NoticePorts {
 
 const iso = (ms: number): string => new Date(ms).toISOString();
 
-/** @returns the share of the time that was told of, in percent; null for nothing. */
-export async function tellHealth(
-  ports: NoticePorts,
+/** Each recovery is one event, however often this is asked for. */
+export async function tellRecovery(
+  ports: Pick<NoticePorts, 'announce'>,
   ref: WebhookRef,
-  was: Health,
-  now: Health,
-): Promise<number | null> {
+  { atMs, failingSinceMs }: Recovery,
+): Promise<void> {
+  const facts = { failingSince: failingSinceMs === null ? null : iso(failingSinceMs) };
+  const occasion = facts.failingSince ?? iso(atMs);
+  await tellOf(ports, ref, describeEvent('webhook.recovered', about(ref, atMs, facts), occasion));
+}
+
+/** @returns the share of the time that was told of, in percent; null for nothing. */
+export async function tellFailing(ports: NoticePorts, ref: WebhookRef, now: Health): Promise<number | null> {
   const nowMs = ports.clock.now();
-  if (now.failingSinceMs === null) {
-    if (was.noticed === 0 && !was.isProving) return null;
-    const facts = { failingSince: was.failingSinceMs === null ? null : iso(was.failingSinceMs) };
-    const occasion = facts.failingSince ?? iso(nowMs);
-    await tellOf(ports, ref, describeEvent('webhook.recovered', about(ref, nowMs, facts), occasion));
-    return null;
-  }
   const percent = dueNotice(now, nowMs);
-  if (percent === null) return null;
+  if (percent === null || now.failingSinceMs === null) return null;
   const failingSince = iso(now.failingSinceMs);
   if (percent === 100) await disable(ports, ref, 'failing');
   else {

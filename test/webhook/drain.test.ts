@@ -246,6 +246,32 @@ test('an endpoint that fails for five days is told of at 50, 70 and 90 percent, 
   expect(types().at(-1)).toEqual(['webhook.recovered', null]);
 });
 
+test('that a webhook has recovered is told of even if its worker cannot tell it at first, and dies', async () => {
+  const receiver = await receive();
+  const webhook = await it.make(receiver.url);
+  await it.service.change(webhook, { settings: {}, isDisabled: true });
+  await it.service.change(webhook, { settings: {}, isDisabled: false });
+  const refused = Promise.withResolvers<void>();
+  const first = it.start({
+    async announce() {
+      refused.resolve();
+      throw new Error('Redis is away');
+    },
+  });
+  await it.announce(received(1));
+  await refused.promise;
+  // It had its answer, and the others of this webhook are put on record.
+  await it.announce(received(2));
+  await receiver.waitFor(2, WAIT_MS);
+  await first.close(5_000);
+  it.clock.aheadMs = 60_000;
+  it.start();
+  await it.until(webhook, received(1), 'delivered');
+  await it.until(webhook, received(2), 'delivered');
+  expect(new Set(it.told.map(({ type }) => type))).toEqual(new Set(['webhook.recovered']));
+  expect(new Set(it.told.map(({ id }) => id)).size).toBe(1);
+});
+
 test.each(['by 410', 'by its owner'])(
   'disabled %s and enabled again while an attempt hangs: it starts anew, with what that attempt comes to',
   async (how) => {
