@@ -6,7 +6,7 @@ import type { Logger } from 'pino';
 import { attempt, end, type AttemptPorts, type Attempted } from './attempt.ts';
 import type { Delivery } from './delivery-record.ts';
 import type { DeliveryStore, DueDelivery } from './delivery-store.ts';
-import { admit, noteResult, paceMs, sinceEnabled, type Health } from './health.ts';
+import { admit, noteFault, noteResult, paceMs, sinceEnabled, type Health } from './health.ts';
 import type { Lanes, Place, WantedPlace } from './lanes.ts';
 import { drainerRenewMs, drainEveryMs, drainEveryMsMax, faultDelayMs, listedMax, unrecordedMax } from './limits.ts';
 import { gatherBy } from '../redis/gather.ts';
@@ -272,7 +272,7 @@ class Drain {
 
   /** Never throws. @param leave gives its place to others, once it is known what came of it. */
   async #deliver(webhook: Endpoint, secrets: WebhookSecrets, due: DueDelivery, leave: () => void): Promise<void> {
-    const { beat, clock, deliveries, logger } = this.#ports;
+    const { beat, clock, logger } = this.#ports;
     const { event } = due.delivery;
     const ids = { tenant: webhook.tenant, webhookId: webhook.id, eventId: event.id };
     try {
@@ -306,9 +306,18 @@ class Drain {
       await this.#record({ ...due, delivery });
       logger.debug({ ...ids, outcome: outcome?.kind }, 'Delivery attempted');
     } catch (error) {
-      logger.error({ err: error, ...ids }, 'Delivery put off by a fault of ours');
-      await deliveries.putOff(this.#ref, due.member, clock.now() + faultDelayMs).catch(() => clock.sleep(faultDelayMs));
+      const was = this.#health;
+      this.#health = noteFault(was, clock.now());
+      if (this.#health !== was) logger.error({ err: error, ...ids }, 'Delivery put off by a fault of ours');
+      await this.#putOff(due).catch(() => clock.sleep(faultDelayMs));
     }
+  }
+
+  async #putOff({ member }: DueDelivery): Promise<void> {
+    const { clock, deliveries } = this.#ports;
+    const nowMs = clock.now();
+    await deliveries.putOff(this.#ref, member, nowMs + faultDelayMs);
+    await deliveries.record(this.#ref, this.#owner, [], this.#health, nowMs);
   }
 
   /** Before this webhook is let go: what cannot be told now is told by whoever takes it up when the claim has run out. */

@@ -11,6 +11,9 @@ import {
   breakerResultsMin,
   breakerShare,
   disabledAfterMs,
+  faultDelayMs,
+  faultPauseMsMax,
+  faultsMin,
   slowAnswerMs,
   slowedPauseMs,
   slowedPauseMsMax,
@@ -40,6 +43,8 @@ export interface Health {
   enabledAt?: string;
   /** That it has recovered, until that is told of. */
   recovery: Recovery | null;
+  /** Of ours, in a row: nothing is known of how it fares. */
+  faults: number;
   /** When the last request was begun. */
   sentMs: number;
 }
@@ -60,6 +65,7 @@ export const emptyHealth: Health = {
   noticed: 0,
   isProving: false,
   recovery: null,
+  faults: 0,
   sentMs: 0,
 };
 
@@ -106,12 +112,25 @@ export function noteResult(health: Health, result: Result, concurrency: number, 
   return {
     ...health,
     results,
+    faults: 0,
     openings,
     openUntilMs: isOpen ? health.openUntilMs : opens ? nowMs + openMs(openings) : null,
     pausedUntilMs: Math.max(pausedUntilMs, nowMs + pauseMs),
     window: result.slows ? Math.max(1, Math.floor((health.window ?? concurrency) / 2)) : health.window,
     isSlow: true,
     failingSinceMs: health.failingSinceMs ?? nowMs,
+  };
+}
+
+/** A fault of ours. Of those that were under way together, the first counts: then it is as it was. */
+export function noteFault(health: Health, nowMs: number): Health {
+  if (isAhead(health.pausedUntilMs, slowedPauseMsMax, nowMs)) return health;
+  const faults = health.faults + 1;
+  if (faults < faultsMin) return { ...health, faults };
+  return {
+    ...health,
+    faults,
+    pausedUntilMs: nowMs + Math.min(faultDelayMs * 2 ** (faults - faultsMin), faultPauseMsMax),
   };
 }
 

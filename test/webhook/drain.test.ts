@@ -1,9 +1,10 @@
+import { pino } from 'pino';
 import { Webhook as Verifier } from 'standardwebhooks';
 import { describe, expect, test } from 'vitest';
 import type { WebhookReceiver } from '../../src/sandbox/webhook-receiver.ts';
 import { webhookKeys } from '../../src/redis/keys.ts';
 import { createDeliveryService } from '../../src/webhook/delivery-service.ts';
-import { disabledAfterMs } from '../../src/webhook/limits.ts';
+import { disabledAfterMs, faultsMin } from '../../src/webhook/limits.ts';
 import { useSender } from './sender-fixture.ts';
 import { received, TENANT, useDelivering } from './delivering.ts';
 import { useReceivers } from './receivers.ts';
@@ -111,6 +112,41 @@ describe('an event', () => {
     });
     await it.announce(received(1));
     expect((await it.until(webhook, received(1), 'delivered')).spent).toBe(1);
+  });
+
+  test('waits with all others after some faults of ours in a row, longer each time, with one line in the log for each', async () => {
+    const receiver = await receive();
+    const webhook = await it.make(receiver.url);
+    const lines: string[] = [];
+    let isAway = true;
+    let tries = 0;
+    for (let number = 0; number < 60; number += 1) await it.announce(received(number));
+    it.start({
+      async buildPayload({ subject }) {
+        tries += 1;
+        if (isAway) throw new Error('the blob store is away');
+        return JSON.stringify({ subject });
+      },
+      logger: pino({ level: 'error' }, { write: (line: string) => lines.push(line) }),
+    });
+    const faults = async () => (await it.deliveries.readHealth(webhook)).faults;
+    await expect.poll(faults, { timeout: WAIT_MS }).toBe(faultsMin);
+    // And those that were under way with the last of them.
+    expect(tries).toBeLessThan(faultsMin + 5);
+    const first = (await it.deliveries.readHealth(webhook)).pausedUntilMs - it.clock.now();
+    it.clock.aheadMs += first;
+    await it.due.wake(webhook, 0);
+    await expect.poll(faults, { timeout: WAIT_MS }).toBe(faultsMin + 1);
+    expect(tries).toBeLessThan(faultsMin + 2 * 5);
+    expect(lines).toHaveLength(faultsMin + 1);
+    const second = (await it.deliveries.readHealth(webhook)).pausedUntilMs - it.clock.now();
+    expect(second).toBeGreaterThan(first);
+    isAway = false;
+    it.clock.aheadMs += second;
+    await it.due.wake(webhook, 0);
+    for (let number = 0; number < 60; number += 1) await it.until(webhook, received(number), 'delivered');
+    expect(await faults()).toBe(0);
+    expect(receiver.received).toHaveLength(60);
   });
 });
 
