@@ -14,14 +14,8 @@ import { disable, tellDisabled, tellExhausted, tellFailing, tellRecovery, type N
 import { countedAs, type DeliveryOutcome } from './outcome.ts';
 import { deliverySpan } from './traced.ts';
 import { untraced, type Trace } from '../trace.ts';
-import {
-  isGivenUp,
-  type Disabled,
-  type Endpoint,
-  type Endpoints,
-  type WebhookRef,
-  type WebhookSecrets,
-} from './webhook.ts';
+import { isGivenUp, isStopped } from './webhook.ts';
+import type { Disabled, Endpoint, Endpoints, WebhookRef, WebhookSecrets } from './webhook.ts';
 
 export interface DrainPorts extends AttemptPorts, NoticePorts {
   clock: { now(): number; sleep(ms: number): Promise<void> };
@@ -389,9 +383,4 @@ class Drain {
   async #settle(): Promise<void> {
     await Promise.all(this.#running.values());
   }
-}
-
-/** Nothing is sent, and what waits goes on waiting. */
-function isStopped(webhook: Endpoint): boolean {
-  return webhook.disabled !== null && !isGivenUp(webhook);
 }

@@ -112,6 +112,11 @@ export function isGivenUp(endpoint: Endpoint): boolean {
   return endpoint.disabled !== null && isOfFetch(endpoint);
 }
 
+/** Nothing is sent, and what waits goes on waiting. */
+export function isStopped(endpoint: Endpoint): boolean {
+  return endpoint.disabled !== null && !isGivenUp(endpoint);
+}
+
 /** Whether the webhook wants the event. */
 export function wantsEvent(
   { events, mailboxes }: Pick<EndpointSettings, 'events' | 'mailboxes'>,
