@@ -28,7 +28,6 @@ export interface DeliveryStore {
   begin(ref: WebhookRef, delivery: Delivery, isOrdered: boolean): Promise<boolean>;
   find(ref: WebhookRef, eventId: string): Promise<Delivery | null>;
   readHealth(ref: WebhookRef): Promise<Health>;
-  writeHealth(ref: WebhookRef, health: Health): Promise<void>;
   /** False while another worker delivers to it. */
   take(ref: WebhookRef, owner: string): Promise<boolean>;
   /** False where another has taken over. */
@@ -233,10 +232,7 @@ export function createDeliveryStore(redis: RedisClient): DeliveryStore {
     countMissed: (ref) => redis.scard(keysOf(ref).missed),
     async readHealth(ref) {
       const value = await redis.get(keysOf(ref).health);
-      return value === null ? emptyHealth : (JSON.parse(value) as Health);
-    },
-    async writeHealth(ref, health) {
-      await redis.set(keysOf(ref).health, JSON.stringify(health));
+      return value === null ? emptyHealth : { ...emptyHealth, ...(JSON.parse(value) as Partial<Health>) };
     },
     take: async (ref, owner) => (await redis.set(keysOf(ref).drainer, owner, 'PX', drainerMs, 'NX')) === 'OK',
     renew: async (ref, owner) => (await renewOne(redis, [keysOf(ref).drainer], [owner, drainerMs])) === 1,

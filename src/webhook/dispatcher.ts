@@ -29,18 +29,31 @@ export function startDispatcher(ports: DispatcherPorts): Dispatcher {
   const { due, clock, logger } = ports;
   const stop = new AbortController();
   const draining = new Map<string, Promise<void>>();
+  /** Claimed while they were still being drained: what they were woken for may be what the drain has not seen any more. */
+  const passedOver = new Map<string, ClaimedWebhook>();
   /** How many of them are of each tenant. */
   const ofTenants = new Map<string, number>();
   let signMs = clock.now();
 
-  async function drain(claimed: ClaimedWebhook): Promise<void> {
+  async function drain(key: string, claimed: ClaimedWebhook): Promise<void> {
     try {
       const end = await ports.drain(claimed, stop.signal);
       // Of one that another worker has, the claim runs out, should that one have died.
       if (end !== 'busy') await due.settle(claimed, end);
+      for (let later = passedOver.get(key); later; later = passedOver.get(key)) {
+        passedOver.delete(key);
+        await due.settle(later, clock.now());
+      }
     } catch (error) {
       if (!ports.isStorageAway(error))
         logger.error({ err: error, tenant: claimed.tenant, webhookId: claimed.id }, 'Webhook left for a moment');
+    } finally {
+      // In one step with the last look at what was passed over.
+      passedOver.delete(key);
+      draining.delete(key);
+      const left = (ofTenants.get(claimed.tenant) ?? 0) - 1;
+      if (left > 0) ofTenants.set(claimed.tenant, left);
+      else ofTenants.delete(claimed.tenant);
     }
   }
 
@@ -51,18 +64,14 @@ export function startDispatcher(ports: DispatcherPorts): Dispatcher {
       const { tenant } = claimed;
       const key = `${tenant}/${claimed.id}`;
       const ofTenant = ofTenants.get(tenant) ?? 0;
+      if (draining.has(key)) {
+        passedOver.set(key, claimed);
+        continue;
+      }
       // However many webhooks of however many tenants hang, as much as each of these has is left to the next one. The others' claims run out.
-      if (draining.has(key) || ofTenant >= drainsMax - draining.size) continue;
+      if (ofTenant >= drainsMax - draining.size) continue;
       ofTenants.set(tenant, ofTenant + 1);
-      draining.set(
-        key,
-        drain(claimed).finally(() => {
-          draining.delete(key);
-          const left = (ofTenants.get(tenant) ?? 0) - 1;
-          if (left > 0) ofTenants.set(tenant, left);
-          else ofTenants.delete(tenant);
-        }),
-      );
+      draining.set(key, drain(key, claimed));
     }
   }
 

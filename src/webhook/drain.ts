@@ -6,15 +6,16 @@ import type { Logger } from 'pino';
 import { attempt, end, type AttemptPorts, type Attempted } from './attempt.ts';
 import type { Delivery } from './delivery-record.ts';
 import type { DeliveryStore, DueDelivery } from './delivery-store.ts';
-import { admit, noteResult, paceMs, type Health } from './health.ts';
+import { admit, noteFault, noteResult, paceMs, sinceEnabled, type Health } from './health.ts';
 import type { Lanes, Place, WantedPlace } from './lanes.ts';
 import { drainerRenewMs, drainEveryMs, drainEveryMsMax, faultDelayMs, listedMax, unrecordedMax } from './limits.ts';
 import { gatherBy } from '../redis/gather.ts';
-import { disable, tellExhausted, tellHealth, type NoticePorts } from './notices.ts';
+import { disable, tellDisabled, tellExhausted, tellFailing, tellRecovery, type NoticePorts } from './notices.ts';
 import { countedAs, type DeliveryOutcome } from './outcome.ts';
 import { deliverySpan } from './traced.ts';
 import { untraced, type Trace } from '../trace.ts';
-import { isGivenUp, type Endpoint, type Endpoints, type WebhookRef, type WebhookSecrets } from './webhook.ts';
+import { isGivenUp, isStopped } from './webhook.ts';
+import type { Disabled, Endpoint, Endpoints, WebhookRef, WebhookSecrets } from './webhook.ts';
 
 export interface DrainPorts extends AttemptPorts, NoticePorts {
   clock: { now(): number; sleep(ms: number): Promise<void> };
@@ -60,6 +61,8 @@ class Drain {
   /** The webhook, as it was read; null where it is gone. */
   #known: { webhook: Endpoint; secrets: WebhookSecrets } | null = null;
   #version: string | null = null;
+  /** That it is disabled, as far as that was told of. */
+  #toldOf: Disabled | null = null;
   /** When it was last looked at, by the clock that only goes forward. */
   #readMs = -Infinity;
   /** There was no room for an attempt; or there is by now. */
@@ -98,7 +101,8 @@ class Drain {
     for (;;) {
       this.#hasNews = false;
       // What its owner changes holds for what is sent a moment later. While it waits in line nothing is.
-      if (this.#wanted === null && performance.now() - this.#readMs >= drainEveryMs) {
+      const isToRead = this.#wanted === null || this.#readMs === -Infinity;
+      if (isToRead && performance.now() - this.#readMs >= drainEveryMs) {
         this.#readMs = performance.now();
         await this.#read();
         this.#isAllListed = false;
@@ -110,6 +114,7 @@ class Drain {
         return null;
       }
       const { webhook, secrets } = this.#known;
+      if (isStopped(webhook)) await this.#tellDisabled(webhook);
       const isOver = isStopped(webhook) || this.#signal.aborted || this.#isLost;
       const waitMs = isOver ? null : await this.#start(webhook, secrets);
       this.#leavePlace();
@@ -130,8 +135,9 @@ class Drain {
     const { webhooks } = this.#ports;
     const version = await webhooks.version(this.#ref);
     if (this.#known && version !== null && version === this.#version) return;
-    this.#version = version;
     const [webhook, secrets] = await Promise.all([webhooks.find(this.#ref), webhooks.openSecrets(this.#ref)]);
+    this.#version = version;
+    if (webhook) this.#health = sinceEnabled(this.#health, webhook.enabledAt);
     this.#known = webhook && secrets && { webhook, secrets };
   }
 
@@ -260,22 +266,28 @@ class Drain {
 
   /** Never throws. @param leave gives its place to others, once it is known what came of it. */
   async #deliver(webhook: Endpoint, secrets: WebhookSecrets, due: DueDelivery, leave: () => void): Promise<void> {
-    const { beat, clock, deliveries, logger } = this.#ports;
+    const { beat, clock, logger } = this.#ports;
     const { event } = due.delivery;
     const ids = { tenant: webhook.tenant, webhookId: webhook.id, eventId: event.id };
     try {
       const { delivery, outcome, tookMs } = await this.#attempt(webhook, secrets, due.delivery);
+      // It may have been disabled and enabled again since: what failed counts from there.
+      if (outcome && outcome.kind !== 'delivered') await this.#read();
       const was = this.#health;
       if (outcome) {
         const { floorMs, slows } = outcome.kind === 'failed' ? outcome : { floorMs: 0, slows: false };
         const result = { isSuccess: outcome.kind === 'delivered', floorMs, slows, tookMs };
         this.#health = noteResult(was, result, webhook.settings.concurrency, clock.now());
         await this.#noteBreaker(was);
-        const noticed = await tellHealth(this.#ports, this.#ref, was, this.#health);
+        await this.#tellRecovery();
+        const noticed = await tellFailing(this.#ports, this.#ref, this.#health);
         if (noticed !== null) this.#health = { ...this.#health, noticed };
-        if (outcome.kind === 'gone') await disable(this.#ports, this.#ref, 'gone', event.id);
+        if (outcome.kind === 'gone') await disable(this.#ports, this.#ref, 'gone');
         // It may have been disabled.
-        if (outcome.kind === 'gone' || noticed !== null) this.#readMs = -Infinity;
+        if (outcome.kind === 'gone' || noticed !== null) {
+          this.#readMs = -Infinity;
+          this.#tellNews();
+        }
         if (outcome.kind === 'failed' && delivery.state === 'failed') {
           await tellExhausted(this.#ports, this.#ref, delivery);
         }
@@ -288,9 +300,33 @@ class Drain {
       await this.#record({ ...due, delivery });
       logger.debug({ ...ids, outcome: outcome?.kind }, 'Delivery attempted');
     } catch (error) {
-      logger.error({ err: error, ...ids }, 'Delivery put off by a fault of ours');
-      await deliveries.putOff(this.#ref, due.member, clock.now() + faultDelayMs).catch(() => clock.sleep(faultDelayMs));
+      const was = this.#health;
+      this.#health = noteFault(was, clock.now());
+      if (this.#health !== was) logger.error({ err: error, ...ids }, 'Delivery put off by a fault of ours');
+      await this.#putOff(due).catch(() => clock.sleep(faultDelayMs));
     }
+  }
+
+  async #putOff({ member }: DueDelivery): Promise<void> {
+    const { clock, deliveries } = this.#ports;
+    const nowMs = clock.now();
+    await deliveries.putOff(this.#ref, member, nowMs + faultDelayMs);
+    await deliveries.record(this.#ref, this.#owner, [], this.#health, nowMs);
+  }
+
+  /** Before this webhook is let go: what cannot be told now is told by whoever takes it up when the claim has run out. */
+  async #tellDisabled({ disabled }: Endpoint): Promise<void> {
+    if (!disabled || disabled.at === this.#toldOf?.at) return;
+    await tellDisabled(this.#ports, this.#ref, disabled, this.#health);
+    this.#toldOf = disabled;
+  }
+
+  /** It is known as not told of until it is: then the delivery that could not tell it is made again, and others come before it. */
+  async #tellRecovery(): Promise<void> {
+    const { recovery } = this.#health;
+    if (!recovery) return;
+    await tellRecovery(this.#ports, this.#ref, recovery);
+    if (this.#health.recovery === recovery) this.#health = { ...this.#health, recovery: null };
   }
 
   async #noteBreaker(was: Health): Promise<void> {
@@ -334,9 +370,4 @@ class Drain {
   async #settle(): Promise<void> {
     await Promise.all(this.#running.values());
   }
-}
-
-/** Nothing is sent, and what waits goes on waiting. */
-function isStopped(webhook: Endpoint): boolean {
-  return webhook.disabled !== null && !isGivenUp(webhook);
 }

@@ -11,6 +11,9 @@ import {
   breakerResultsMin,
   breakerShare,
   disabledAfterMs,
+  faultDelayMs,
+  faultPauseMsMax,
+  faultsMin,
   slowAnswerMs,
   slowedPauseMs,
   slowedPauseMsMax,
@@ -36,8 +39,19 @@ export interface Health {
   noticed: number;
   /** It has been enabled again, and has not acknowledged anything since. */
   isProving: boolean;
+  /** Since when that is: of the webhook, when it was last enabled again. Absent: never. */
+  enabledAt?: string;
+  /** That it has recovered, until that is told of. */
+  recovery: Recovery | null;
+  /** Of ours, in a row: nothing is known of how it fares. */
+  faults: number;
   /** When the last request was begun. */
   sentMs: number;
+}
+
+export interface Recovery {
+  atMs: number;
+  failingSinceMs: number | null;
 }
 
 export const emptyHealth: Health = {
@@ -50,6 +64,8 @@ export const emptyHealth: Health = {
   failingSinceMs: null,
   noticed: 0,
   isProving: false,
+  recovery: null,
+  faults: 0,
   sentMs: 0,
 };
 
@@ -62,6 +78,12 @@ export interface Result {
   tookMs: number;
 }
 
+/** How it fared before it was enabled again says nothing of how it is now. */
+export function sinceEnabled(health: Health, enabledAt: string | undefined): Health {
+  if (enabledAt === undefined || enabledAt === health.enabledAt) return health;
+  return { ...emptyHealth, isProving: true, enabledAt, sentMs: health.sentMs };
+}
+
 /** @param concurrency as many requests at once as its owner allows. */
 export function noteResult(health: Health, result: Result, concurrency: number, nowMs: number): Health {
   const pausedUntilMs = isAhead(health.pausedUntilMs, slowedPauseMsMax, nowMs) ? health.pausedUntilMs : 0;
@@ -71,11 +93,13 @@ export function noteResult(health: Health, result: Result, concurrency: number, 
     const window = health.window === null || health.window + 1 >= concurrency ? null : health.window + 1;
     return {
       ...emptyHealth,
+      ...(health.enabledAt !== undefined && { enabledAt: health.enabledAt }),
       // What it was before it recovered says nothing of how it is now.
       results: isProbe ? '1' : results,
       pausedUntilMs,
       sentMs: health.sentMs,
       window,
+      recovery: health.recovery ?? recoveryOf(health, nowMs),
       isSlow: result.tookMs > slowAnswerMs,
     };
   }
@@ -88,6 +112,7 @@ export function noteResult(health: Health, result: Result, concurrency: number, 
   return {
     ...health,
     results,
+    faults: 0,
     openings,
     openUntilMs: isOpen ? health.openUntilMs : opens ? nowMs + openMs(openings) : null,
     pausedUntilMs: Math.max(pausedUntilMs, nowMs + pauseMs),
@@ -95,6 +120,23 @@ export function noteResult(health: Health, result: Result, concurrency: number, 
     isSlow: true,
     failingSinceMs: health.failingSinceMs ?? nowMs,
   };
+}
+
+/** A fault of ours. Of those that were under way together, the first counts: then it is as it was. */
+export function noteFault(health: Health, nowMs: number): Health {
+  if (isAhead(health.pausedUntilMs, slowedPauseMsMax, nowMs)) return health;
+  const faults = health.faults + 1;
+  if (faults < faultsMin) return { ...health, faults };
+  return {
+    ...health,
+    faults,
+    pausedUntilMs: nowMs + Math.min(faultDelayMs * 2 ** (faults - faultsMin), faultPauseMsMax),
+  };
+}
+
+/** Null where nobody was told that it fails. */
+function recoveryOf({ noticed, isProving, failingSinceMs }: Health, atMs: number): Recovery | null {
+  return noticed === 0 && !isProving ? null : { atMs, failingSinceMs };
 }
 
 /** How many requests may be under way now, and where that is none, until when. */

@@ -54,6 +54,9 @@ export const slowAnswerMs = 250;
 export const crowdedAnswerMs = 50;
 /** What a fault of ours puts a delivery off by. It costs the endpoint no attempt. */
 export const faultDelayMs = 5_000;
+/** After so many in a row it puts off all that is due to the webhook, by twice as long each time, up to this. */
+export const faultsMin = 10;
+export const faultPauseMsMax = 60_000;
 /** Attempts of a delivery that are kept. */
 export const attemptsKept = 20;
 /** Deliveries of a webhook that have ended are kept up to this number, and for so long. */

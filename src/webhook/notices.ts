@@ -1,8 +1,8 @@
 /** What popbridge does about a webhook that fails for long, or wants no more, and the events that tell of it. */
 import { describeEvent, type NewEvent } from '../event/event.ts';
 import type { Delivery } from './delivery-record.ts';
-import { dueNotice, type Health } from './health.ts';
-import { isOfFetch, type Endpoints, type WebhookRef } from './webhook.ts';
+import { dueNotice, type Health, type Recovery } from './health.ts';
+import { isOfFetch, type Disabled, type Endpoints, type WebhookRef } from './webhook.ts';
 
 export interface NoticePorts {
   clock: { now(): number };
@@ -12,25 +12,24 @@ export interface NoticePorts {
 
 const iso = (ms: number): string => new Date(ms).toISOString();
 
-/** @returns the share of the time that was told of, in percent; null for nothing. */
-export async function tellHealth(
-  ports: NoticePorts,
+/** Each recovery is one event, however often this is asked for. */
+export async function tellRecovery(
+  ports: Pick<NoticePorts, 'announce'>,
   ref: WebhookRef,
-  was: Health,
-  now: Health,
-): Promise<number | null> {
+  { atMs, failingSinceMs }: Recovery,
+): Promise<void> {
+  const facts = { failingSince: failingSinceMs === null ? null : iso(failingSinceMs) };
+  const occasion = facts.failingSince ?? iso(atMs);
+  await tellOf(ports, ref, describeEvent('webhook.recovered', about(ref, atMs, facts), occasion));
+}
+
+/** @returns the share of the time that was told of, in percent; null for nothing. */
+export async function tellFailing(ports: NoticePorts, ref: WebhookRef, now: Health): Promise<number | null> {
   const nowMs = ports.clock.now();
-  if (now.failingSinceMs === null) {
-    if (was.noticed === 0 && !was.isProving) return null;
-    const facts = { failingSince: was.failingSinceMs === null ? null : iso(was.failingSinceMs) };
-    const occasion = facts.failingSince ?? iso(nowMs);
-    await tellOf(ports, ref, describeEvent('webhook.recovered', about(ref, nowMs, facts), occasion));
-    return null;
-  }
   const percent = dueNotice(now, nowMs);
-  if (percent === null) return null;
+  if (percent === null || now.failingSinceMs === null) return null;
   const failingSince = iso(now.failingSinceMs);
-  if (percent === 100) await disable(ports, ref, 'failing', failingSince);
+  if (percent === 100) await disable(ports, ref, 'failing');
   else {
     const facts = { failingSince, percent };
     await tellOf(ports, ref, describeEvent('webhook.failing', about(ref, nowMs, facts), failingSince, String(percent)));
@@ -38,21 +37,26 @@ export async function tellHealth(
   return percent;
 }
 
-/** Once, however often it is asked for. @param occasion what tells this time from others. */
-export async function disable(
-  ports: NoticePorts,
+/** Unless it is. Whoever finds it so tells of it: `tellDisabled`. */
+export async function disable(ports: NoticePorts, ref: WebhookRef, reason: 'failing' | 'gone'): Promise<void> {
+  await ports.webhooks.disable(ref, { reason, at: iso(ports.clock.now()) });
+}
+
+/** Not of what its owner has done. Each time that it was disabled is one event, however often this is asked for. */
+export async function tellDisabled(
+  ports: Pick<NoticePorts, 'announce'>,
   ref: WebhookRef,
-  reason: 'failing' | 'gone',
-  occasion: string,
+  { reason, at }: Disabled,
+  { failingSinceMs }: Health,
 ): Promise<void> {
-  const nowMs = ports.clock.now();
-  await ports.webhooks.disable(ref, { reason, at: iso(nowMs) });
-  const facts = { reason, failingSince: reason === 'failing' ? occasion : null };
-  await tellOf(ports, ref, describeEvent('webhook.disabled', about(ref, nowMs, facts), reason, occasion));
+  if (reason === 'owner') return;
+  const failingSince = reason === 'failing' && failingSinceMs !== null ? iso(failingSinceMs) : null;
+  const described = about(ref, Date.parse(at), { reason, failingSince });
+  await tellOf(ports, ref, describeEvent('webhook.disabled', described, reason, at));
 }
 
 /** There is nothing that anybody could do about the webhook of a fetch, which says itself how its deliveries stand. */
-async function tellOf(ports: NoticePorts, ref: WebhookRef, event: NewEvent): Promise<void> {
+async function tellOf(ports: Pick<NoticePorts, 'announce'>, ref: WebhookRef, event: NewEvent): Promise<void> {
   if (!isOfFetch(ref)) await ports.announce(event);
 }
 

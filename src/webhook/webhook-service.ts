@@ -4,7 +4,6 @@ import { webhookId } from '../identity.ts';
 import type { DeliveryStore } from './delivery-store.ts';
 import type { DueWebhooks } from './due-webhooks.ts';
 import { checkExtraHeaders } from './extra-headers.ts';
-import { emptyHealth } from './health.ts';
 import { makeEd25519Key, makeSecret, publicKeyOf, rotateSecrets } from './secrets.ts';
 import type { Webhook, WebhookRef, WebhookSecret, WebhookSecrets, WebhookSettings } from './webhook.ts';
 import type { WebhookStore } from './webhook-store.ts';
@@ -26,7 +25,7 @@ export interface WebhookServicePorts {
   clock: { now(): number };
   random(bytes: number): Buffer;
   webhooks: WebhookStore;
-  deliveries: Pick<DeliveryStore, 'writeHealth' | 'forget'>;
+  deliveries: Pick<DeliveryStore, 'forget'>;
   due: Pick<DueWebhooks, 'wake'>;
   /** @throws AppError `egress_blocked`. */
   checkUrl(url: string): unknown;
@@ -104,17 +103,20 @@ export function createWebhookService(ports: WebhookServicePorts): WebhookService
         const disabled = isDisabled === true ? (known.disabled ?? { reason: 'owner' as const, at: now }) : null;
         return {
           webhook: withFacts(
-            { ...known, settings, disabled: isDisabled === undefined ? known.disabled : disabled, updatedAt: now },
+            {
+              ...known,
+              settings,
+              disabled: isDisabled === undefined ? known.disabled : disabled,
+              // From then on it starts anew: whoever delivers to it goes by this.
+              ...(isEnabled && { enabledAt: now }),
+              updatedAt: now,
+            },
             secrets,
           ),
           secrets,
         };
       });
-      if (changed && isEnabled) {
-        // How it fared before says nothing of how it is now.
-        await ports.deliveries.writeHealth(ref, { ...emptyHealth, isProving: true });
-        await ports.due.wake(ref, clock.now());
-      }
+      if (changed && isEnabled) await ports.due.wake(ref, clock.now());
       return changed;
     },
     async rotateSecret(ref, overlapMs, hasEd25519) {

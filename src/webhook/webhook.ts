@@ -46,6 +46,8 @@ export interface Endpoint extends WebhookRef {
   settings: EndpointSettings;
   /** Null: it is enabled. */
   disabled: Disabled | null;
+  /** When it was last enabled again, ISO 8601; absent: never. */
+  enabledAt?: string;
 }
 
 /** Without anything secret. Times are ISO 8601. */
@@ -108,6 +110,11 @@ export function isOfFetch({ id }: Pick<WebhookRef, 'id'>): boolean {
 /** Nothing more is sent to it, and nobody can enable it again. */
 export function isGivenUp(endpoint: Endpoint): boolean {
   return endpoint.disabled !== null && isOfFetch(endpoint);
+}
+
+/** Nothing is sent, and what waits goes on waiting. */
+export function isStopped(endpoint: Endpoint): boolean {
+  return endpoint.disabled !== null && !isGivenUp(endpoint);
 }
 
 /** Whether the webhook wants the event. */

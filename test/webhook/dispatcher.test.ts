@@ -50,3 +50,48 @@ test('a webhook that is still being delivered to is not taken up again', async (
   const taken = await takeUp([dueOf('one', 1), dueOf('one', 1), dueOf('one', 2)]);
   expect(taken('one')).toBe(2);
 });
+
+test('a webhook that is woken when its drain has seen the last of it is looked at again as soon as that has ended', async () => {
+  const webhook = { tenant: 'one', id: 'whk_1' };
+  /** When it is due; the clock stands still, so that what is put off never comes due by itself. */
+  let dueMs = 0;
+  let claims = 0;
+  let drains = 0;
+  const settling = Promise.withResolvers<void>();
+  const settled = Promise.withResolvers<void>();
+  const claimedAgain = Promise.withResolvers<void>();
+  const drainedAgain = Promise.withResolvers<void>();
+  const dispatcher = startDispatcher({
+    due: {
+      async claim(nowMs) {
+        if (dueMs > nowMs) {
+          if (claims === 2) claimedAgain.resolve();
+          return [];
+        }
+        claims += 1;
+        dueMs = nowMs + claims;
+        return [{ ...webhook, claim: dueMs }];
+      },
+      async settle({ claim }, nextMs) {
+        settling.resolve();
+        await settled.promise;
+        if (dueMs === claim) dueMs = nextMs ?? Infinity;
+      },
+    },
+    async drain() {
+      drains += 1;
+      if (drains === 2) drainedAgain.resolve();
+      return null;
+    },
+    clock: { now: () => 0, sleep: () => new Promise((resolve) => setImmediate(resolve)) },
+    isStorageAway: () => false,
+    logger: pino({ level: 'silent' }),
+  });
+  await settling.promise;
+  dueMs = 0;
+  await claimedAgain.promise;
+  settled.resolve();
+  await drainedAgain.promise;
+  await dispatcher.close(1_000);
+  expect([claims, dueMs]).toEqual([3, Infinity]);
+});

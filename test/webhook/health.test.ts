@@ -3,6 +3,7 @@ import {
   admit,
   dueNotice,
   emptyHealth,
+  noteFault,
   noteResult,
   paceMs,
   type Health,
@@ -12,6 +13,9 @@ import {
   breakerOpenMs,
   breakerOpenMsMax,
   disabledAfterMs,
+  faultDelayMs,
+  faultPauseMsMax,
+  faultsMin,
   slowAnswerMs,
   slowedPauseMs,
 } from '../../src/webhook/limits.ts';
@@ -136,4 +140,24 @@ test.each([
   [0.5, 500, 1_500],
 ])('at a rate of %s, %i ms after the last request, the next one waits %i ms', (rate, sinceMs, ms) => {
   expect(paceMs({ ...emptyHealth, sentMs: 5_000 }, rate, 5_000 + sinceMs)).toBe(ms);
+});
+
+test('faults of ours pause it from some in a row on, longer each time up to a bound, and an attempt that gets through ends that', () => {
+  let health: Health = emptyHealth;
+  let nowMs = disabledAfterMs;
+  const pausesMs: number[] = [];
+  for (let fault = 0; fault < faultsMin + 100; fault += 1) {
+    health = noteFault(health, nowMs);
+    // Another one that was under way with it.
+    if (health.pausedUntilMs > nowMs) expect(noteFault(health, nowMs)).toBe(health);
+    const pauseMs = Math.max(0, health.pausedUntilMs - nowMs);
+    pausesMs.push(pauseMs);
+    nowMs += pauseMs;
+  }
+  const paused = pausesMs.slice(faultsMin - 1);
+  expect(pausesMs.slice(0, faultsMin - 1)).toEqual(Array.from({ length: faultsMin - 1 }, () => 0));
+  expect(paused.slice(0, 2)).toEqual([faultDelayMs, 2 * faultDelayMs]);
+  expect(Math.max(...paused)).toBe(faultPauseMsMax);
+  expect(admit(health, 5, nowMs).atOnce).toBe(5);
+  for (const result of [OK, FAILED]) expect(noteResult(health, result, 5, nowMs).faults).toBe(0);
 });
