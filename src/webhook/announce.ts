@@ -4,9 +4,9 @@
  */
 import type { EventRef } from '../event/event.ts';
 import { webhookOfFetch } from '../identity.ts';
+import { isToAcknowledge } from './acknowledgement.ts';
 import type { Awaited } from './awaited.ts';
 import { beginDelivery } from './delivery-record.ts';
-import { isToAcknowledge } from './acknowledgement.ts';
 import type { DeliveryStore } from './delivery-store.ts';
 import type { DueWebhooks } from './due-webhooks.ts';
 import { wantsEvent, type Webhook } from './webhook.ts';

@@ -3,13 +3,13 @@
  * health admits. One worker at a time does so, which is why none of this needs counting in Redis.
  */
 import type { Logger } from 'pino';
+import { gatherBy } from '../redis/gather.ts';
 import { attempt, end, type AttemptPorts, type Attempted } from './attempt.ts';
 import type { Delivery } from './delivery-record.ts';
 import type { DeliveryStore, DueDelivery } from './delivery-store.ts';
 import { admit, noteFault, noteResult, paceMs, sinceEnabled, type Health } from './health.ts';
 import type { Lanes, Place, WantedPlace } from './lanes.ts';
 import { drainerRenewMs, drainEveryMs, drainEveryMsMax, faultDelayMs, listedMax, unrecordedMax } from './limits.ts';
-import { gatherBy } from '../redis/gather.ts';
 import { disable, tellDisabled, tellExhausted, tellFailing, tellRecovery, type NoticePorts } from './notices.ts';
 import { countedAs, type DeliveryOutcome } from './outcome.ts';
 import { deliverySpan } from './traced.ts';

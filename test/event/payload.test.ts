@@ -5,10 +5,10 @@ import { bodyCharsMax } from '../../src/event/limits.ts';
 import { buildEnvelope, buildPayload, tellBriefly, tellWhole } from '../../src/event/payload.ts';
 import { summarise } from '../../src/message/summary.ts';
 import type { Message } from '../../src/message/message.ts';
-import { toPublicMessage } from '../../src/mime/public-message.ts';
 import { parseMessage } from '../../src/mime/parse.ts';
 import { sandboxMails } from '../../src/sandbox/mails.ts';
 import { createContractChecker } from '../support/contract.ts';
+import { makeStoredMessage } from '../support/stored-message.ts';
 
 const MESSAGE_ID = `msg_${'0'.repeat(32)}`;
 const SUBJECT = {
@@ -23,23 +23,8 @@ const contract = createContractChecker();
 /** The one mail of all that has text and HTML. */
 const MAIL = sandboxMails().find(({ raw }) => raw.includes('text/plain') && raw.includes('text/html'))!;
 
-async function makeMessage(raw: Buffer, over: Partial<Message> = {}): Promise<Message> {
-  return {
-    id: MESSAGE_ID,
-    mailboxId: SUBJECT.mailboxId,
-    fetchId: SUBJECT.fetchId,
-    uidl: 'uid-1',
-    size: raw.length,
-    digest: '0'.repeat(64),
-    fetchedAt: '2026-11-23T12:00:00.000Z',
-    expiresAt: '2026-11-30T12:00:00.000Z',
-    acknowledgedAt: null,
-    duplicateOf: null,
-    omitted: null,
-    ...toPublicMessage(await parseMessage(raw)),
-    ...over,
-  };
-}
+const makeMessage = (raw: Buffer, over: Partial<Message> = {}): Promise<Message> =>
+  makeStoredMessage(raw, { id: MESSAGE_ID, mailboxId: SUBJECT.mailboxId, fetchId: SUBJECT.fetchId, ...over });
 
 async function build(message: Message): Promise<{ json: string; message: Message }> {
   const json = await buildPayload(tellWhole({ find: async () => message }), EVENT);

@@ -4,13 +4,11 @@ import type { components } from '../../src/contract.gen.ts';
 import { describeEvent, type EventFacts, type EventRef, type EventType } from '../../src/event/event.ts';
 import { EVENT_TYPES } from '../../src/event/event-types.ts';
 import { buildPayload, tellWhole } from '../../src/event/payload.ts';
-import type { Message } from '../../src/message/message.ts';
-import { parseMessage } from '../../src/mime/parse.ts';
-import { toPublicMessage } from '../../src/mime/public-message.ts';
 import type { WebhookReceiver } from '../../src/sandbox/webhook-receiver.ts';
 import { disabledAfterMs } from '../../src/webhook/limits.ts';
 import { sendTest } from '../../src/webhook/trial.ts';
 import { createContractChecker } from '../support/contract.ts';
+import { makeStoredMessage } from '../support/stored-message.ts';
 import { received, TENANT, useDelivering } from './delivering.ts';
 import { useReceivers } from './receivers.ts';
 import { useSender } from './sender-fixture.ts';
@@ -25,22 +23,7 @@ const { checkWebhook } = createContractChecker();
 const receive = useReceivers();
 
 const raw = Buffer.from('Subject: one\r\nFrom: a@example.com\r\n\r\nText.\r\n');
-async function findMessage(_tenant: string, id: string): Promise<Message> {
-  return {
-    id,
-    mailboxId: `mbx_${'1'.repeat(32)}`,
-    fetchId: `fch_${'1'.repeat(26)}`,
-    uidl: 'uid-1',
-    size: raw.length,
-    digest: '0'.repeat(64),
-    fetchedAt: '2026-11-23T12:00:00.000Z',
-    expiresAt: '2026-11-30T12:00:00.000Z',
-    acknowledgedAt: null,
-    duplicateOf: null,
-    omitted: null,
-    ...toPublicMessage(await parseMessage(raw)),
-  };
-}
+const findMessage = async (_tenant: string, id: string) => makeStoredMessage(raw, { id });
 const realPayload = (event: EventRef) => buildPayload(tellWhole({ find: findMessage }), event);
 
 /** What came, each checked, by type. */

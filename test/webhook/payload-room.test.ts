@@ -4,12 +4,10 @@ import { expect, test } from 'vitest';
 import type { EventRef } from '../../src/event/event.ts';
 import { inlineAttachments, type AttachmentReader, type TakeBytes } from '../../src/event/inline-attachments.ts';
 import { buildPayload, tellWhole } from '../../src/event/payload.ts';
-import type { Message } from '../../src/message/message.ts';
-import { parseMessage } from '../../src/mime/parse.ts';
-import { toPublicMessage } from '../../src/mime/public-message.ts';
 import type { WebhookReceiver } from '../../src/sandbox/webhook-receiver.ts';
 import { createPayloadRoom } from '../../src/webhook/payload-room.ts';
 import type { PayloadForm } from '../../src/webhook/webhook.ts';
+import { makeStoredMessage } from '../support/stored-message.ts';
 import { received, useDelivering } from './delivering.ts';
 import { useReceivers } from './receivers.ts';
 
@@ -31,22 +29,7 @@ const raw = Buffer.from(
     '',
   ].join('\r\n'),
 );
-async function findMessage(_tenant: string, id: string): Promise<Message> {
-  return {
-    id,
-    mailboxId: `mbx_${'1'.repeat(32)}`,
-    fetchId: `fch_${'1'.repeat(26)}`,
-    uidl: 'uid-1',
-    size: raw.length,
-    digest: '0'.repeat(64),
-    fetchedAt: '2026-11-23T12:00:00.000Z',
-    expiresAt: '2026-11-30T12:00:00.000Z',
-    acknowledgedAt: null,
-    duplicateOf: null,
-    omitted: null,
-    ...toPublicMessage(await parseMessage(raw)),
-  };
-}
+const findMessage = async (_tenant: string, id: string) => makeStoredMessage(raw, { id });
 const reader: AttachmentReader = {
   findAttachment: async () => ({ open: async () => Readable.from([ATTACHED]) }),
 };
