@@ -4,6 +4,7 @@ import { countSealed, rotateKeys } from './cli/key-rotation.ts';
 import { runProgram } from './cli/program.ts';
 import { createSealedPlaces } from './cli/sealed-places.ts';
 import { readMasterKeys } from './config/master-keys.ts';
+import { AppError, toError } from './errors.ts';
 import { createFetchStore } from './fetch/fetch-store.ts';
 import { createMailboxLedger } from './fetch/mailbox-ledger.ts';
 import { createSealer, makeMasterKey, type Sealer } from './mailbox/sealing.ts';
@@ -12,7 +13,7 @@ import { createBlobStore } from './message/blobs/blob-store-choice.ts';
 import { createMessageStore, type MessageStorePorts } from './message/message-store.ts';
 import { findRedis, type AppOptions, type Closer } from './parts.ts';
 import type { RedisClient } from './redis/client.ts';
-import { connectRedis, openRedis } from './redis/connection.ts';
+import { connectRedis, isRedisUnavailable, openPatientRedis } from './redis/connection.ts';
 import { openData } from './redis/data-version.ts';
 import { createDurability } from './redis/durability.ts';
 
@@ -72,12 +73,19 @@ async function withStores<T>(options: AppOptions, work: (stores: Stores) => Prom
   const closers: Closer[] = [];
   try {
     const place = await findRedis(options, (closer) => closers.push(closer));
-    const redis = openRedis(place, logger);
+    const redis = openPatientRedis(place, logger);
     closers.push(() => redis.disconnect());
     await connectRedis(redis, place);
     await openData(redis, logger);
     const blobs = createBlobStore(config.blobs, { redis, dataDir: config.dataDir });
     return await work({ redis, blobs, sealer, options });
+  } catch (error) {
+    if (!isRedisUnavailable(error)) throw error;
+    throw new AppError(
+      'storage_unavailable',
+      `Redis went away and was not back within a minute. What was done stays so: repeat the command. (${toError(error).message})`,
+      { cause: error },
+    );
   } finally {
     for (const closer of closers.toReversed()) await closer();
   }

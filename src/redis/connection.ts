@@ -31,6 +31,22 @@ export function openRedis(place: RedisPlace, logger: Logger): RedisClient {
 }
 
 /**
+ * For the commands of the command line, which would begin anew: what fails while Redis is away is asked again, for a minute. It may have
+ * been done by then.
+ */
+export function openPatientRedis(place: RedisPlace, logger: Logger): RedisClient {
+  const redis = open(place, logger, {
+    lazyConnect: true,
+    enableOfflineQueue: true,
+    maxRetriesPerRequest: Math.ceil(connectionLimits.patienceMs / connectionLimits.reconnectDelayMs),
+    commandTimeout: connectionLimits.patienceMs,
+    redirectionsMax: Math.ceil(connectionLimits.patienceMs / clusterLimits.retryDelayMs),
+  });
+  gatherWrites(redis);
+  return redis;
+}
+
+/**
  * For BullMQ's workers and event readers: waits for Redis to come back, however long it takes. It connects at once: who is told to connect
  * hears of the first failure and no more, and BullMQ, which makes others like this one, would never ask again.
  */
@@ -46,8 +62,13 @@ export function openBlockingRedis(place: RedisPlace, logger: Logger): RedisClien
   });
 }
 
-type Variation = Required<Pick<RedisOptions, 'lazyConnect' | 'enableOfflineQueue' | 'maxRetriesPerRequest'>> &
-  Pick<RedisOptions, 'commandTimeout' | 'socketTimeout'>;
+interface Variation
+  extends
+    Required<Pick<RedisOptions, 'lazyConnect' | 'enableOfflineQueue' | 'maxRetriesPerRequest'>>,
+    Pick<RedisOptions, 'commandTimeout' | 'socketTimeout'> {
+  /** How often a cluster's command is asked again: ioredis's own number unless given. */
+  redirectionsMax?: number;
+}
 
 function open(place: RedisPlace, logger: Logger, variation: Variation): RedisClient {
   const redis = create(place, variation);
@@ -62,7 +83,7 @@ function open(place: RedisPlace, logger: Logger, variation: Variation): RedisCli
   return redis;
 }
 
-function create(place: RedisPlace, { enableOfflineQueue, ...variation }: Variation): RedisClient {
+function create(place: RedisPlace, { enableOfflineQueue, redirectionsMax, ...variation }: Variation): RedisClient {
   const common = { ...variation, connectTimeout: connectionLimits.connectTimeoutMs };
   const retryStrategy = (): number => connectionLimits.reconnectDelayMs;
   if (typeof place !== 'string' && place.mode === 'cluster') {
@@ -70,6 +91,9 @@ function create(place: RedisPlace, { enableOfflineQueue, ...variation }: Variati
       lazyConnect: variation.lazyConnect,
       enableOfflineQueue,
       clusterRetryStrategy: retryStrategy,
+      ...(redirectionsMax !== undefined && { maxRedirections: redirectionsMax }),
+      retryDelayOnFailover: clusterLimits.retryDelayMs,
+      retryDelayOnClusterDown: clusterLimits.retryDelayMs,
       // A master that stands still with its connection open says nothing of its successor.
       slotsRefreshInterval: clusterLimits.slotsRefreshMs,
       slotsRefreshTimeout: connectionLimits.connectTimeoutMs,

@@ -64,6 +64,8 @@ export const connectionLimits = {
   /** A blocking connection on which something was asked is given up after as long without a word: more than BullMQ blocks (10 s). */
   silenceMs: 12_000,
   reconnectDelayMs: 250,
+  /** How long a command of the command line waits for a Redis that has gone away: longer than a failover. */
+  patienceMs: 60_000,
   /** How long the start waits for sentinels or a cluster to have a master. */
   startTimeoutMs: 15_000,
   /** How long the disk may take: WAITAOF, or a sync that is under way. Less than `commandTimeoutMs`, to tell a slow disk from a dead server. */
@@ -77,6 +79,8 @@ export const connectionLimits = {
 export const clusterLimits = {
   /** How often it is asked who its masters are, beside whenever it says so itself. */
   slotsRefreshMs: 5_000,
+  /** Between one try of a command and the next while a master is away. */
+  retryDelayMs: 100,
   /** Keys that are looked at to find one which a given master has: enough for one with a thousandth of the slots. */
   markKeysTried: 65_536,
 } as const;

@@ -9,7 +9,13 @@ import { Redis } from 'ioredis';
 import { pino } from 'pino';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { AppError } from '../../src/errors.ts';
-import { connectRedis, isRedisUnavailable, openBlockingRedis, openRedis } from '../../src/redis/connection.ts';
+import {
+  connectRedis,
+  isRedisUnavailable,
+  openBlockingRedis,
+  openPatientRedis,
+  openRedis,
+} from '../../src/redis/connection.ts';
 import { defineScript } from '../../src/redis/script.ts';
 import { redisServerPath, startRedis, type TestRedis } from '../support/redis.ts';
 import { replicate } from '../support/replication.ts';
@@ -308,4 +314,16 @@ test('a transaction that a cluster has refused is among its own causes', () => {
   expect(isRedisUnavailable(refused)).toBe(true);
   refused.previousErrors[1] = new Error("ERR wrong number of arguments for 'hset' command");
   expect(isRedisUnavailable(refused)).toBe(false);
+});
+
+test('for the command line: what is asked while Redis is away is answered when it is back', async () => {
+  const patient = openPatientRedis(server.url, silent) as Redis;
+  cleanups.push(() => patient.disconnect());
+  await connectRedis(patient, server.url);
+  await server.kill();
+  const answers = Promise.all(Object.values(commands).map((run) => run(patient)));
+  answers.catch(() => undefined);
+  await expectUnavailable(redis);
+  await server.restart();
+  expect(await answers).toHaveLength(Object.keys(commands).length);
 });
