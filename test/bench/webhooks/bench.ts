@@ -3,7 +3,7 @@
  * event costs where a tenant has many webhooks, and what waits for a dead endpoint takes. Prints tables and the bounds that are kept.
  *
  *     --parts throughput,isolation,events,backlog
- *     --rounds 5   --deliveries 2000   --concurrency 20   --webhooks 100   --tenants 5
+ *     --rounds 5   --deliveries 4000   --concurrency 20   --webhooks 100   --tenants 5   --tls yes   --answer 8
  *     --endpoints 1000   --hanging 300   --seconds 40   --every 10
  *     --events 500   --waiting 10000
  *
@@ -24,10 +24,12 @@ const { values: options } = parseArgs({
   options: {
     parts: { type: 'string', default: 'throughput,isolation,events,backlog' },
     rounds: { type: 'string', default: '5' },
-    deliveries: { type: 'string', default: '2000' },
+    deliveries: { type: 'string', default: '4000' },
     concurrency: { type: 'string', default: '20' },
     webhooks: { type: 'string', default: '100' },
     tenants: { type: 'string', default: '5' },
+    tls: { type: 'string', default: 'yes' },
+    answer: { type: 'string', default: '8' },
     endpoints: { type: 'string', default: '1000' },
     hanging: { type: 'string', default: '300' },
     seconds: { type: 'string', default: '40' },
@@ -37,13 +39,13 @@ const { values: options } = parseArgs({
   },
 });
 const OUTPUT = fileURLToPath(new URL('../../../data/bench-webhooks.json', import.meta.url));
-const { parts, ...texts } = options;
+const { parts, tls, ...texts } = options;
 const numbers = Object.fromEntries(Object.entries(texts).map(([name, text]) => [name, Number(text)])) as Record<
   keyof typeof texts,
   number
 >;
 const measures = {
-  throughput: () => measureThroughput(numbers),
+  throughput: () => measureThroughput({ ...numbers, isTls: tls === 'yes' }),
   isolation: () => measureIsolation({ ...numbers, tenants: 20 }),
   events: () => measureEvents(numbers),
   backlog: () => measureBacklog(numbers),

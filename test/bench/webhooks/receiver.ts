@@ -1,8 +1,11 @@
 /**
  * An endpoint that webhooks are sent to, in a process of its own: what it takes is not to be counted as the sender's. Started by `fork`,
- * it says its port, and answers what it is asked. Below `/hang/` it takes requests and never answers, once it is told to.
+ * it says its port, and answers what it is asked. Below `/hang/` it takes requests and never answers, once it is told to. It speaks TLS
+ * where it is given a certificate, and takes as long to answer as it is told.
  */
-import { createServer, type IncomingHttpHeaders } from 'node:http';
+import { createServer as createPlain, type IncomingHttpHeaders, type RequestListener } from 'node:http';
+import { createServer as createSecure } from 'node:https';
+import { readFileSync } from 'node:fs';
 
 export interface Arrival {
   path: string;
@@ -20,6 +23,7 @@ export type ReceiverAsk =
   /** Says `received` once so many more have come. */
   | { ask: 'expect'; count: number }
   | { ask: 'hang' }
+  | { ask: 'answer after'; ms: number }
   /** The arrivals since the last time that this was asked; the first one of each event at each path. */
   | { ask: 'arrivals' }
   | { ask: 'last' };
@@ -33,10 +37,11 @@ export type ReceiverTold =
 const say = (told: ReceiverTold): void => void process.send?.(told);
 let left = 0;
 let hangs = false;
+let answerMs = 0;
 let arrivals = new Map<string, Arrival>();
 let last: ReceivedRequest = { headers: {}, body: '' };
 
-const server = createServer((request, response) => {
+const take: RequestListener = (request, response) => {
   const chunks: Buffer[] = [];
   request.on('data', (chunk: Buffer) => chunks.push(chunk));
   request.on('end', () => {
@@ -45,13 +50,19 @@ const server = createServer((request, response) => {
     const key = `${path} ${eventId}`;
     if (!arrivals.has(key)) arrivals.set(key, { path, eventId, atMs: Date.now() });
     if (hangs && path.startsWith('/hang/')) return;
-    response.end('ok');
+    if (answerMs > 0) setTimeout(() => response.end('ok'), answerMs);
+    else response.end('ok');
     left -= 1;
     if (left !== 0) return;
     last = { headers: request.headers, body: Buffer.concat(chunks).toString() };
     say({ told: 'received' });
   });
-});
+};
+const { CERT_PATH, KEY_PATH } = process.env;
+const server =
+  CERT_PATH === undefined || KEY_PATH === undefined
+    ? createPlain(take)
+    : createSecure({ cert: readFileSync(CERT_PATH), key: readFileSync(KEY_PATH) }, take);
 server.keepAliveTimeout = 60_000;
 server.listen({ port: 0, host: '127.0.0.1', backlog: 4096 }, () => {
   const address = server.address();
@@ -67,6 +78,9 @@ process.on('message', (asked: ReceiverAsk) => {
       break;
     case 'hang':
       hangs = true;
+      break;
+    case 'answer after':
+      answerMs = asked.ms;
       break;
     case 'arrivals':
       say({ told: 'arrivals', arrivals: [...arrivals.values()] });

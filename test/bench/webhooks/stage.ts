@@ -23,6 +23,7 @@ import { createDueWebhooks } from '../../../src/webhook/due-webhooks.ts';
 import type { Webhook, WebhookSettings } from '../../../src/webhook/webhook.ts';
 import { createWebhookService } from '../../../src/webhook/webhook-service.ts';
 import { createWebhookStore } from '../../../src/webhook/webhook-store.ts';
+import type { Certificates } from '../../support/certificates.ts';
 import { startRedis } from '../../support/redis.ts';
 import { startService, type Service } from '../../support/service.ts';
 import { MAIL_KINDS } from '../messages/mails.ts';
@@ -60,9 +61,9 @@ export async function cpuS(pid: number): Promise<number> {
   return (Number(fields[11]) + Number(fields[12])) / TICKS_PER_S;
 }
 
-export function startProgram(file: string): ChildProcess {
+export function startProgram(file: string, env: Readonly<Record<string, string>> = {}): ChildProcess {
   const path = fileURLToPath(new URL(file, import.meta.url));
-  return fork(path, { execArgv: ['--disable-warning=ExperimentalWarning'] });
+  return fork(path, { execArgv: ['--disable-warning=ExperimentalWarning'], env: { ...process.env, ...env } });
 }
 
 /** The next message of a program of this bench. A few words go either way, and only where they are asked for. */
@@ -73,8 +74,8 @@ export async function hear<Told>(program: ChildProcess): Promise<Told> {
 
 export type Stage = Awaited<ReturnType<typeof openStage>>;
 
-/** Without a worker, until `work` is called. */
-export async function openStage() {
+/** Without a worker, until `work` is called. @param certificates with them the endpoint speaks TLS. */
+export async function openStage(certificates?: Certificates) {
   const server = await startRedis();
   const redis = openRedis(server.url, logger);
   await redis.connect();
@@ -93,7 +94,8 @@ export async function openStage() {
   const due = createDueWebhooks(redis, Math.random);
   const awaited = createAwaited(redis);
   const service = createWebhookService({ clock, random: randomBytes, webhooks, deliveries, due, checkUrl: () => {} });
-  const receiver = startProgram('receiver.ts');
+  const { certPath, keyPath } = certificates?.server ?? { certPath: '', keyPath: '' };
+  const receiver = startProgram('receiver.ts', certificates && { CERT_PATH: certPath, KEY_PATH: keyPath });
   const { port } = await hear<Extract<ReceiverTold, { told: 'port' }>>(receiver);
   let worker: Service | null = null;
   let stored = 0;
@@ -130,7 +132,7 @@ export async function openStage() {
     due,
     clock,
     storeMessages,
-    urlOf: (path: string) => `http://127.0.0.1:${port}${path}`,
+    urlOf: (path: string) => `${certificates ? 'https' : 'http'}://127.0.0.1:${port}${path}`,
     ask: (what: ReceiverAsk) => void receiver.send(what),
     told: () => hear<ReceiverTold>(receiver),
     async makeWebhook(tenant: string, url: string, settings: Partial<WebhookSettings> = {}): Promise<Webhook> {
@@ -151,7 +153,11 @@ export async function openStage() {
     },
     async work(env: Record<string, string> = {}): Promise<void> {
       const own = { POPBRIDGE_ROLE: 'worker', POPBRIDGE_MASTER_KEYS: masterKeys };
-      worker = await startService({ redis: server, dataDir: folder, env: { ...own, ...env } });
+      worker = await startService({
+        redis: server,
+        dataDir: folder,
+        env: { ...own, ...trustOf(certificates), ...env },
+      });
     },
     workerCpuS: () => cpuS(worker?.pid ?? 0),
     redisCpuS: () => cpuS(server.pid),
@@ -167,6 +173,10 @@ export async function openStage() {
       await rm(folder, { recursive: true, force: true });
     },
   };
+}
+
+export function trustOf(certificates: Certificates | undefined): Record<string, string> {
+  return certificates ? { NODE_EXTRA_CA_CERTS: certificates.caPath } : {};
 }
 
 /** Another one each time: of the same message, where it is not the first time that it is told of. */
