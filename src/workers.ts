@@ -28,7 +28,14 @@ import { startDispatcher, type Dispatcher } from './webhook/dispatcher.ts';
 import { drainWebhook, type DrainPorts } from './webhook/drain.ts';
 import { createBeat } from './webhook/beat.ts';
 import { createLanes } from './webhook/lanes.ts';
-import { beatMs, crowdedAnswerMs, inlinedBytesMax, placesInTurn, slowAnswerMs } from './webhook/limits.ts';
+import {
+  crowdedAnswerMs,
+  inlinedBytesMax,
+  leaveBeatMs,
+  placesInTurn,
+  recordBeatMs,
+  slowAnswerMs,
+} from './webhook/limits.ts';
 import { createPayloadRoom } from './webhook/payload-room.ts';
 import { type Parts } from './parts.ts';
 
@@ -122,7 +129,7 @@ function startWebhooks(parts: Parts): Dispatcher {
         return () => clearTimeout(timer);
       },
     }),
-    beat: createBeat(beatMs, sleepUntil),
+    beats: { leave: createBeat(leaveBeatMs, sleepUntil), record: createBeat(recordBeatMs, sleepUntil) },
     announce: (event) => parts.announcer.announce(event.tenant, [event]),
     onDelivered: (delivery) =>
       acknowledgeMessage({ webhooks: endpoints, awaited, acknowledge: messages.acknowledgeOf }, delivery),

@@ -17,7 +17,7 @@ export type TellMessage = (tenant: string, id: string, take?: TakeBytes) => Prom
 
 /** What is sent to who may have no key, beside the message. */
 export interface Enclosures {
-  links(tenant: string, message: Pick<MessageNotice, 'id' | 'digest' | 'attachments'>): Links;
+  links(tenant: string, message: Pick<Message, 'id' | 'digest'> & { attachments: readonly { id: string }[] }): Links;
   attachments?(tenant: string, message: Message, take?: TakeBytes): Promise<InlineAttachment[]>;
 }
 
@@ -46,8 +46,9 @@ export function tellBriefly(
   return async (tenant, id) => {
     const notice = await messages.findNotice(tenant, id);
     if (!notice) return null;
-    const { attachments: _attachments, ...message } = notice;
-    return { message, links: links(tenant, notice) };
+    const { message, attachmentIds } = notice;
+    const attachments = attachmentIds.map((attachment) => ({ id: attachment }));
+    return { message, links: links(tenant, { id, digest: message.digest, attachments }) };
   };
 }
 

@@ -93,8 +93,9 @@ export function createMessageStore(given: MessageStorePorts): MessageStore {
   }
 
   async function readOne(tenant: string, id: string): Promise<ReadRecord | null> {
-    const [read = null] = await records.read(tenant, [id]);
-    return read && Date.parse(read.record.expiresAt) > clock.now() ? read : null;
+    const read = await records.readAny(tenant, id);
+    if (read === null || read === 'unreadable' || read.isTombstone) return null;
+    return Date.parse(read.record.expiresAt) > clock.now() ? read : null;
   }
 
   const keyOf = (tenant: string, record: MessageRecord, kind: StreamKind) => ({

@@ -57,9 +57,10 @@ export interface MessageSummary extends MessageIdentityFields {
 }
 
 /** What a short notice has: all that can be said without opening the content. */
-export interface MessageNotice extends MessageSummary {
-  /** The ids of the first ten. */
-  attachments: readonly { id: string }[];
+export interface MessageNotice {
+  message: MessageSummary;
+  /** Of the first ten. */
+  attachmentIds: readonly string[];
 }
 
 /** What is kept in Redis. */
@@ -84,7 +85,7 @@ export function toSummary(record: MessageRecord): MessageSummary {
 }
 
 export function toNotice(record: MessageRecord): MessageNotice {
-  return { ...toSummary(record), attachments: record.attachmentIds.map((id) => ({ id })) };
+  return { message: toSummary(record), attachmentIds: record.attachmentIds };
 }
 
 /** The ids of the blobs that its bytes, or what tells of it, are in. */

@@ -67,10 +67,9 @@ async function attemptWithin(
   if (!body) return { delivery: end(delivery, 'failed'), outcome: null, tookMs: 0 };
 
   const nowMs = clock.now();
-  const keysOf = (all: WebhookSecrets['secrets']): string[] => validSecrets(all, nowMs).map(({ secret }) => secret);
   const keys = {
-    secrets: keysOf(secrets.secrets),
-    ed25519Keys: settings.hasEd25519 ? keysOf(secrets.ed25519Keys) : [],
+    secrets: validSecrets(secrets.secrets, nowMs),
+    ed25519Keys: settings.hasEd25519 ? validSecrets(secrets.ed25519Keys, nowMs) : [],
   };
   const signed = signWebhook(keys, delivery.event.id, Math.floor(nowMs / 1000), body);
   const headers = { ...secrets.headers, ...signed, ...traceHeaders(ports.trace) };

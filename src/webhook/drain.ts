@@ -9,7 +9,15 @@ import type { Delivery } from './delivery-record.ts';
 import type { DeliveryStore, DueDelivery } from './delivery-store.ts';
 import { admit, noteFault, noteResult, paceMs, sinceEnabled, type Health } from './health.ts';
 import type { Lanes, Place, WantedPlace } from './lanes.ts';
-import { drainerRenewMs, drainEveryMs, drainEveryMsMax, faultDelayMs, listedMax, unrecordedMax } from './limits.ts';
+import {
+  drainerRenewMs,
+  drainEveryMs,
+  drainEveryMsMax,
+  faultDelayMs,
+  listedMax,
+  listedMin,
+  unrecordedMax,
+} from './limits.ts';
 import { disable, tellDisabled, tellExhausted, tellFailing, tellRecovery, type NoticePorts } from './notices.ts';
 import { countedAs, type DeliveryOutcome } from './outcome.ts';
 import { deliverySpan } from './traced.ts';
@@ -22,8 +30,8 @@ export interface DrainPorts extends AttemptPorts, NoticePorts {
   webhooks: Endpoints;
   deliveries: DeliveryStore;
   lanes: Lanes;
-  /** Resolves for all deliveries of the process that wait for it at once. */
-  beat(): Promise<void>;
+  /** Each resolves for all deliveries of the process that wait for it at once: to give their places to others, and to be put on record. */
+  beats: { leave(): Promise<void>; record(): Promise<void> };
   trace?: Trace;
   /** An attempt has ended; `dropped`: there was nothing left to send. */
   observeDelivery?(outcome: DeliveryOutcome, ms: number): void;
@@ -56,8 +64,8 @@ class Drain {
   #waiting: DueDelivery[] = [];
   /** As of when it was listed, nothing else was due. */
   #isAllListed = false;
-  /** Deliveries that were begun since: as many more are listed the next time. */
-  #begun = 0;
+  /** Deliveries that were begun since: as many more are listed the next time. At first, as if some had been. */
+  #begun = listedMin;
   /** The webhook, as it was read; null where it is gone. */
   #known: { webhook: Endpoint; secrets: WebhookSecrets } | null = null;
   #version: string | null = null;
@@ -266,7 +274,7 @@ class Drain {
 
   /** Never throws. @param leave gives its place to others, once it is known what came of it. */
   async #deliver(webhook: Endpoint, secrets: WebhookSecrets, due: DueDelivery, leave: () => void): Promise<void> {
-    const { beat, clock, logger } = this.#ports;
+    const { beats, clock, logger } = this.#ports;
     const { event } = due.delivery;
     const ids = { tenant: webhook.tenant, webhookId: webhook.id, eventId: event.id };
     try {
@@ -292,9 +300,11 @@ class Drain {
           await tellExhausted(this.#ports, this.#ref, delivery);
         }
       }
-      leave();
       // In order, the next one waits for the record.
-      if (!webhook.settings.isOrdered) await beat();
+      const { isOrdered } = webhook.settings;
+      if (!isOrdered) await beats.leave();
+      leave();
+      if (!isOrdered) await beats.record();
       this.#ports.observeDelivery?.(countedAs(outcome, delivery.state), tookMs);
       if (delivery.state === 'delivered') await this.#ports.onDelivered(delivery);
       await this.#record({ ...due, delivery });

@@ -32,8 +32,10 @@ export const claimMs = 5_000;
 /** How long a worker has a webhook to itself, and how often it says that it still is there. */
 export const drainerMs = 10_000;
 export const drainerRenewMs = 2_500;
-/** What deliveries write to Redis goes out together so often. */
-export const beatMs = 25;
+/** Deliveries are put on record together so often. */
+export const recordBeatMs = 25;
+/** Places of those that have been answered go to others together so often: what is sent next then asks Redis for its messages at once. */
+export const leaveBeatMs = 2;
 /** Answered deliveries of a webhook that are not on record yet: should the worker die, as many are made again. */
 export const unrecordedMax = 100;
 /** Places that one webhook is given one after the other while others wait. */
@@ -45,6 +47,7 @@ export const drainEveryMs = 100;
 /** The same where nothing came of it: the pause grows to this. */
 export const drainEveryMsMax = 1_000;
 /** Deliveries of a webhook that are read from Redis at once. */
+export const listedMin = 20;
 export const listedMax = 100;
 /** Webhooks that a worker delivers to at once: each that hangs has its place here. One tenant has half of them at most. */
 export const drainsMax = 2_000;

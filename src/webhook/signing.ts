@@ -1,5 +1,6 @@
 /** Signatures by Standard Webhooks, over `id.timestamp.body`, the exact bytes that are sent: HMAC-SHA256 (`v1`) and Ed25519 (`v1a`). */
-import { createHmac, createPrivateKey, createSecretKey, sign } from 'node:crypto';
+import { createHmac, createPrivateKey, createSecretKey, sign, type KeyObject } from 'node:crypto';
+import type { WebhookSecret } from './webhook.ts';
 
 export interface SignedHeaders {
   'webhook-id': string;
@@ -7,12 +8,17 @@ export interface SignedHeaders {
   'webhook-signature': string;
 }
 
+type Held = Pick<WebhookSecret, 'secret'>;
+
 export interface SigningKeys {
   /** `whsec_` and base64, each. */
-  secrets: readonly string[];
+  secrets: readonly Held[];
   /** PKCS #8 in base64, each. */
-  ed25519Keys: readonly string[];
+  ed25519Keys: readonly Held[];
 }
+
+/** For as long as the secret is held: to make a key of it takes longer than to sign. */
+const keys = new WeakMap<Held, KeyObject>();
 
 /** One signature for each key, in their order. @param timestampS seconds since 1970, of this attempt. */
 export function signWebhook(
@@ -22,14 +28,21 @@ export function signWebhook(
   body: Buffer,
 ): SignedHeaders {
   const head = `${id}.${timestampS}.`;
-  const signatures = secrets.map((secret) => {
-    // A KeyObject: to find out that bytes are none takes Node longer than to sign.
-    const key = createSecretKey(secret.replace(/^whsec_/, ''), 'base64');
+  const signatures = secrets.map((held) => {
+    const key = keyOf(held, (secret) => createSecretKey(secret.replace(/^whsec_/, ''), 'base64'));
     return `v1,${createHmac('sha256', key).update(head).update(body).digest('base64')}`;
   });
-  for (const ed25519Key of ed25519Keys) {
-    const key = createPrivateKey({ key: Buffer.from(ed25519Key, 'base64'), type: 'pkcs8', format: 'der' });
+  for (const held of ed25519Keys) {
+    const key = keyOf(held, (secret) =>
+      createPrivateKey({ key: Buffer.from(secret, 'base64'), type: 'pkcs8', format: 'der' }),
+    );
     signatures.push(`v1a,${sign(null, Buffer.concat([Buffer.from(head), body]), key).toString('base64')}`);
   }
   return { 'webhook-id': id, 'webhook-timestamp': String(timestampS), 'webhook-signature': signatures.join(' ') };
+}
+
+function keyOf(held: Held, make: (secret: string) => KeyObject): KeyObject {
+  const key = keys.get(held) ?? make(held.secret);
+  keys.set(held, key);
+  return key;
 }

@@ -119,7 +119,7 @@ describe('the payload of message.received', () => {
       omitted,
     };
     const { attachmentIds: _ids, ...summary } = summarise(parsed);
-    const findNotice = async () => ({ ...identity, ...summary, attachments: [{ id: 'att_1' }] });
+    const findNotice = async () => ({ message: { ...identity, ...summary }, attachmentIds: ['att_1'] });
     const links = (_tenant: string, { attachments }: { attachments: readonly { id: string }[] }) => ({
       expiresAt: TIME,
       message: '/m',

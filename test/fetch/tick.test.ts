@@ -121,6 +121,16 @@ test('a queue that is long enough gets no more, and what is due stays due', asyn
   expect(added).toHaveLength(20);
 });
 
+test('where nothing is due, no turn is taken and no queue is asked', async () => {
+  const asked: number[] = [];
+  const queues: TickPorts['queues'] = { countWaiting: async (shard) => asked.push(shard), add: async () => undefined };
+  await putDue(1, SHARD);
+  nowMs = START - 2;
+  expect(await tickOnce(portsOf('a', { queues }), SHARD, never)).toBe('done');
+  expect(asked).toEqual([]);
+  expect(await due.takeTurn(SHARD, 'b')).toBe(true);
+});
+
 test('tickers that race hand each due mailbox out once', async () => {
   const ids = await putDue(3_000);
   // Without turns, which would keep them apart: claims alone must be enough.
@@ -139,6 +149,7 @@ test('tickers share the shards: each gets some, and one at a time', async () => 
   const overlaps: number[] = [];
   for (const owner of ['a', 'b']) {
     start(owner, {
+      due: { ...due, isDue: async () => true },
       queues: {
         async countWaiting(shard) {
           if (busy.has(shard)) overlaps.push(shard);

@@ -17,7 +17,7 @@ import { drainWebhook, type DrainPorts } from '../../src/webhook/drain.ts';
 import { createDueWebhooks, type DueWebhooks } from '../../src/webhook/due-webhooks.ts';
 import { createBeat } from '../../src/webhook/beat.ts';
 import { createLanes } from '../../src/webhook/lanes.ts';
-import { beatMs, crowdedAnswerMs, placesInTurn, slowAnswerMs } from '../../src/webhook/limits.ts';
+import { crowdedAnswerMs, leaveBeatMs, placesInTurn, recordBeatMs, slowAnswerMs } from '../../src/webhook/limits.ts';
 import { createSender, type Sender } from '../../src/webhook/sender.ts';
 import { createFetchWebhooks, type FetchWebhooks } from '../../src/webhook/fetch-webhooks.ts';
 import { createEndpoints, type Webhook, type WebhookRef, type WebhookSettings } from '../../src/webhook/webhook.ts';
@@ -150,7 +150,7 @@ export function useDelivering(): Delivering {
             return () => clearTimeout(timer);
           },
         }),
-        beat: createBeat(beatMs, sleep),
+        beats: { leave: createBeat(leaveBeatMs, sleep), record: createBeat(recordBeatMs, sleep) },
         async announce(event) {
           it.told.push(event);
           await announceToWebhooks(it, { ...event, sequence: null });

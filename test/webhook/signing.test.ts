@@ -5,7 +5,7 @@ import { makeEd25519Key, makeSecret, publicKeyOf, rotateSecrets, validSecrets } 
 import { signWebhook } from '../../src/webhook/signing.ts';
 
 const SECRET = `whsec_${randomBytes(24).toString('base64')}`;
-const KEYS = { secrets: [SECRET], ed25519Keys: [] };
+const KEYS = { secrets: [{ secret: SECRET }], ed25519Keys: [] };
 const nowS = (): number => Math.floor(Date.now() / 1000);
 
 describe('a signature, as the published standardwebhooks package judges it', () => {
@@ -36,7 +36,7 @@ describe('a signature, as the published standardwebhooks package judges it', () 
       const body = randomBytes(100);
       const mac = createHmac('sha256', key).update('evt_1.1795435200.').update(body).digest('base64');
       for (const secret of [key.toString('base64'), `whsec_${key.toString('base64')}`]) {
-        expect(signWebhook({ secrets: [secret], ed25519Keys: [] }, 'evt_1', 1_795_435_200, body)).toEqual({
+        expect(signWebhook({ secrets: [{ secret }], ed25519Keys: [] }, 'evt_1', 1_795_435_200, body)).toEqual({
           'webhook-id': 'evt_1',
           'webhook-timestamp': '1795435200',
           'webhook-signature': `v1,${mac}`,
@@ -54,7 +54,7 @@ describe('more than one key', () => {
     const nowMs = Date.now();
     const rotated = rotateSecrets([{ secret: old, validUntil: null }], next, 60_000, nowMs);
     const signedAt = (ms: number) => {
-      const secrets = validSecrets(rotated, ms).map(({ secret }) => secret);
+      const secrets = validSecrets(rotated, ms);
       return { ...signWebhook({ secrets, ed25519Keys: [] }, 'evt_1', nowS(), body) };
     };
     for (const secret of [old, next]) expect(new Webhook(secret).verify(body, signedAt(nowMs))).toEqual({ n: 1 });
@@ -81,7 +81,7 @@ describe('more than one key', () => {
 
   test('Ed25519 signs the same bytes, and the public key that is shown verifies it', () => {
     const ed25519Key = makeEd25519Key();
-    const headers = { ...signWebhook({ secrets: [SECRET], ed25519Keys: [ed25519Key] }, 'evt_1', nowS(), body) };
+    const headers = { ...signWebhook({ ...KEYS, ed25519Keys: [{ secret: ed25519Key }] }, 'evt_1', nowS(), body) };
     const [hmac, ed25519 = ''] = headers['webhook-signature'].split(' ');
     expect(hmac).toMatch(/^v1,/);
     expect(ed25519).toMatch(/^v1a,/);
