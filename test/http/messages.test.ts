@@ -1,10 +1,10 @@
 import { parse as parseDisposition } from 'content-disposition';
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
-import { readdir, readlink } from 'node:fs/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { sandboxMails } from '../../src/sandbox/mails.ts';
 import { startSandboxPop3, type SandboxPop3 } from '../../src/sandbox/pop3-server.ts';
+import { openFiles } from '../support/open-files.ts';
 import { eventually, startService, type MessageBody, type Service } from '../support/service.ts';
 
 /** What a browser must be told of untrusted bytes. */
@@ -343,8 +343,5 @@ const ATTACHMENT_HEADERS = [
 
 /** The blobs that the service holds open; none where there is no /proc to tell. */
 async function openBlobs(): Promise<string[]> {
-  const folder = `/proc/${service.pid}/fd`;
-  const descriptors = await readdir(folder).catch(() => []);
-  const targets = await Promise.all(descriptors.map((fd) => readlink(`${folder}/${fd}`).catch(() => '')));
-  return targets.filter((target) => target.includes('/blobs/'));
+  return (await openFiles(service.pid)).filter((path) => path.includes('/blobs/'));
 }
