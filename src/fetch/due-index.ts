@@ -23,8 +23,6 @@ export interface DueIndex {
   nextDue(ref: MailboxRef): Promise<number | null>;
   /** When the mailbox of the shard that is due first is, or was; null where there is none. */
   oldest(shard: number): Promise<number | null>;
-  /** Whether anything is due by `nowMs`. */
-  isDue(shard: number, nowMs: number): Promise<boolean>;
   /** What is due by `nowMs`, the longest overdue first, `max` at most. Of several who ask at once, each mailbox goes to one. */
   claim(shard: number, nowMs: number, max: number): Promise<DueMailbox[]>;
   /**
@@ -67,10 +65,6 @@ export function createDueIndex(redis: RedisClient): DueIndex {
     async oldest(shard) {
       const [, dueMs] = await redis.zrange(dueKeys(shard).mailboxes, '0', '0', 'WITHSCORES');
       return dueMs === undefined ? null : Number(dueMs);
-    },
-    async isDue(shard, nowMs) {
-      const [first] = await redis.zrangebyscore(dueKeys(shard).mailboxes, '-inf', nowMs, 'LIMIT', 0, 1);
-      return first !== undefined;
     },
     async claim(shard, nowMs, max) {
       const found = (await claimDue(redis, [dueKeys(shard).mailboxes], [nowMs, max, nowMs + claimMs])) as string[];

@@ -8,7 +8,7 @@ import type { DueIndex, DueMailbox } from './due-index.ts';
 import { claimMailboxesMax, mailboxShards, queueJobsMax, tickEveryMs, tickFaultMs } from './limits.ts';
 
 export interface TickPorts {
-  due: Pick<DueIndex, 'isDue' | 'claim' | 'takeTurn' | 'endTurn'>;
+  due: Pick<DueIndex, 'oldest' | 'claim' | 'takeTurn' | 'endTurn'>;
   queues: {
     /** Jobs that wait to be taken up, without those that are put off. */
     countWaiting(shard: number): Promise<number>;
@@ -91,7 +91,8 @@ export async function tickOnce(
   signal: AbortSignal,
 ): Promise<'done' | 'full' | 'not our turn'> {
   // Mostly nothing is, and that costs one question.
-  if (!(await due.isDue(shard, clock.now()))) return 'done';
+  const oldestMs = await due.oldest(shard);
+  if (oldestMs === null || oldestMs > clock.now()) return 'done';
   if (!(await due.takeTurn(shard, owner))) return 'not our turn';
   let room = queueJobsMax - (await queues.countWaiting(shard));
   while (room > 0 && !signal.aborted) {

@@ -149,7 +149,7 @@ test('tickers share the shards: each gets some, and one at a time', async () => 
   const overlaps: number[] = [];
   for (const owner of ['a', 'b']) {
     start(owner, {
-      due: { ...due, isDue: async () => true },
+      due: { ...due, oldest: async () => START },
       queues: {
         async countWaiting(shard) {
           if (busy.has(shard)) overlaps.push(shard);
