@@ -1,5 +1,5 @@
 /** Secrets of a webhook: made here, never by a caller; and which of them sign at a time. */
-import { createPrivateKey, createPublicKey, generateKeyPairSync } from 'node:crypto';
+import { createPrivateKey, createPublicKey, createSecretKey, generateKeyPairSync, type KeyObject } from 'node:crypto';
 import { secretBytes, secretsMax } from './limits.ts';
 import type { WebhookSecret } from './webhook.ts';
 
@@ -13,10 +13,18 @@ export function makeEd25519Key(): string {
   return privateKey.export({ type: 'pkcs8', format: 'der' }).toString('base64');
 }
 
+/** What signs, of a secret as it is kept. */
+export function readSecret(secret: string): KeyObject {
+  return createSecretKey(secret.replace(/^whsec_/, ''), 'base64');
+}
+
+export function readEd25519Key(ed25519Key: string): KeyObject {
+  return createPrivateKey({ key: Buffer.from(ed25519Key, 'base64'), type: 'pkcs8', format: 'der' });
+}
+
 /** `whpk_` and the 32 bytes of the key in base64, as Standard Webhooks writes it. */
 export function publicKeyOf(ed25519Key: string): string {
-  const key = createPrivateKey({ key: Buffer.from(ed25519Key, 'base64'), type: 'pkcs8', format: 'der' });
-  const { x = '' } = createPublicKey(key).export({ format: 'jwk' });
+  const { x = '' } = createPublicKey(readEd25519Key(ed25519Key)).export({ format: 'jwk' });
   return `whpk_${Buffer.from(x, 'base64url').toString('base64')}`;
 }
 

@@ -1,5 +1,6 @@
 /** Signatures by Standard Webhooks, over `id.timestamp.body`, the exact bytes that are sent: HMAC-SHA256 (`v1`) and Ed25519 (`v1a`). */
-import { createHmac, createPrivateKey, createSecretKey, sign, type KeyObject } from 'node:crypto';
+import { createHmac, sign, type KeyObject } from 'node:crypto';
+import { readEd25519Key, readSecret } from './secrets.ts';
 import type { WebhookSecret } from './webhook.ts';
 
 export interface SignedHeaders {
@@ -29,20 +30,18 @@ export function signWebhook(
 ): SignedHeaders {
   const head = `${id}.${timestampS}.`;
   const signatures = secrets.map((held) => {
-    const key = keyOf(held, (secret) => createSecretKey(secret.replace(/^whsec_/, ''), 'base64'));
+    const key = keyOf(held, readSecret);
     return `v1,${createHmac('sha256', key).update(head).update(body).digest('base64')}`;
   });
   for (const held of ed25519Keys) {
-    const key = keyOf(held, (secret) =>
-      createPrivateKey({ key: Buffer.from(secret, 'base64'), type: 'pkcs8', format: 'der' }),
-    );
+    const key = keyOf(held, readEd25519Key);
     signatures.push(`v1a,${sign(null, Buffer.concat([Buffer.from(head), body]), key).toString('base64')}`);
   }
   return { 'webhook-id': id, 'webhook-timestamp': String(timestampS), 'webhook-signature': signatures.join(' ') };
 }
 
-function keyOf(held: Held, make: (secret: string) => KeyObject): KeyObject {
-  const key = keys.get(held) ?? make(held.secret);
+function keyOf(held: Held, read: (secret: string) => KeyObject): KeyObject {
+  const key = keys.get(held) ?? read(held.secret);
   keys.set(held, key);
   return key;
 }

@@ -39,10 +39,10 @@ export interface WebhookService {
   list(tenant: string, after: string | null, limit: number): Promise<{ items: Webhook[]; next: string | null }>;
   /** Null where there is none. @throws AppError as `create`. */
   change(ref: WebhookRef, change: WebhookChange): Promise<Webhook | null>;
-  /** Earlier secrets sign for `overlapMs` at most. Null where there is none. */
   /**
+   * Earlier secrets sign for `overlapMs` at most. Null where there is no such webhook.
    * @param hasEd25519 another Ed25519 key as well.
-   * @throws AppError `conflict` where there is none.
+   * @throws AppError `conflict` where it has no such key.
    */
   rotateSecret(
     ref: WebhookRef,

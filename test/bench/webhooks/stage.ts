@@ -94,8 +94,8 @@ export async function openStage(certificates?: Certificates) {
   const due = createDueWebhooks(redis, Math.random);
   const awaited = createAwaited(redis);
   const service = createWebhookService({ clock, random: randomBytes, webhooks, deliveries, due, checkUrl: () => {} });
-  const { certPath, keyPath } = certificates?.server ?? { certPath: '', keyPath: '' };
-  const receiver = startProgram('receiver.ts', certificates && { CERT_PATH: certPath, KEY_PATH: keyPath });
+  const own = certificates?.server;
+  const receiver = startProgram('receiver.ts', own && { CERT_PATH: own.certPath, KEY_PATH: own.keyPath });
   const { port } = await hear<Extract<ReceiverTold, { told: 'port' }>>(receiver);
   let worker: Service | null = null;
   let stored = 0;
@@ -152,11 +152,11 @@ export async function openStage(certificates?: Certificates) {
       return webhook;
     },
     async work(env: Record<string, string> = {}): Promise<void> {
-      const own = { POPBRIDGE_ROLE: 'worker', POPBRIDGE_MASTER_KEYS: masterKeys };
+      const usual = { POPBRIDGE_ROLE: 'worker', POPBRIDGE_MASTER_KEYS: masterKeys };
       worker = await startService({
         redis: server,
         dataDir: folder,
-        env: { ...own, ...trustOf(certificates), ...env },
+        env: { ...usual, ...trustOf(certificates), ...env },
       });
     },
     workerCpuS: () => cpuS(worker?.pid ?? 0),

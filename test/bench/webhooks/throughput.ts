@@ -3,7 +3,7 @@
  * a bare loop of undici that posts the same requests to the same endpoint. In turns, so that what disturbs one disturbs the others.
  *
  * By TLS, as webhooks are unless their operator allows otherwise; and to an endpoint that takes a moment, as any does that is not on the
- * same machine. That gives both the same rate. To one that takes none a bare loop is handed its answers by the dozen, and half of
+ * same machine. That brings both near the same rate. To one that takes none a bare loop is handed its answers by the dozen, and half of
  * what a request costs it is spared: `--tls no --answer 0` measures that.
  */
 import { beginDelivery } from '../../../src/webhook/delivery-record.ts';
